@@ -1,0 +1,1 @@
+"""The NoW benchmark: score any method's neutral meshes against the scans."""

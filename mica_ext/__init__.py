@@ -1,0 +1,1 @@
+"""One photo in, an expressive metrical 3D face out."""

@@ -1,0 +1,38 @@
+"""Fixtures shared by all tests: where the parity figures and the outside data lie."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PARITY = Path(__file__).resolve().parent / "reference" / "parity"
+SHARED = REPOSITORY.parent / "shared"
+
+sys.path.insert(0, str(PARITY))  # parity_weights, parity_compare
+
+
+@pytest.fixture(scope="session")
+def parity_folder() -> Path:
+    """Folder of the figures computed with the official peers' code (travels with the tests)."""
+    return PARITY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real faces; they are never part of the repository."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(
+            "missing: ../shared/data (real photos and scans; not distributed with the code)"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def now_cases() -> Path:
+    """Folder of the NoW-style cases with the official evaluator's figures."""
+    folder = SHARED / "reference" / "now_cases"
+    if not folder.is_dir():
+        pytest.skip("missing: ../shared/reference/now_cases (NoW-style cases; not distributed)")
+    return folder

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class UserError(Exception):
-    """Something outside the code is wrong; the message says what was expected, what came, what to do."""
+    """Wrong input; the message says what was expected, what came and what to do."""
 
     exit_code = 2
 

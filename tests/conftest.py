@@ -23,9 +23,7 @@ def shared_data() -> Path:
     """Folder of the real faces; they are never part of the repository."""
     folder = SHARED / "data"
     if not folder.is_dir():
-        pytest.skip(
-            "missing: ../shared/data (real photos and scans; not distributed with the code)"
-        )
+        pytest.skip("missing: ../shared/data (real photos and scans, not distributed)")
     return folder
 
 

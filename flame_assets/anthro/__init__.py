@@ -1,0 +1,1 @@
+"""Anthro: a procedural, licence-free parametric head."""

@@ -1,0 +1,1 @@
+"""What any long training run needs: processes, checkpoints, optimiser, records."""

@@ -1,0 +1,392 @@
+"""Every setting of the model and of its pre-training: plain frozen data, no torch.
+
+The same object is the command line's flags, its help and the JSON beside the weights. Presets
+(`PRESETS`) are complete configs; the rows of the paper's Table 7 (`ABLATIONS`) are modifiers that
+turn any preset into that row. What the paper leaves open is a field here, its reading in the text.
+"""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pacofr.errors import UserError
+
+ConfigT = TypeVar("ConfigT")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VitConfig:
+    """A vision transformer, sized and flavoured."""
+
+    image_size: int = 224
+    """Side of the square input [px]."""
+    patch_size: int = 16
+    """Side of a patch [px]."""
+    width: int = 768
+    """Features per token."""
+    depth: int = 12
+    """Number of blocks."""
+    heads: int = 12
+    """Attention heads per block."""
+    mlp_ratio: float = 4.0
+    """Hidden width of a block's MLP over the token width."""
+    layer_norm_eps: float = 1e-6
+    """Epsilon of every layer norm (CLIP and FaRL: 1e-5)."""
+    activation: Literal["gelu", "quick_gelu"] = "gelu"
+    """Exact GELU, or x * sigmoid(1.702 x) as CLIP and FaRL have it."""
+    positions: Literal["sincos", "learned"] = "sincos"
+    """Fixed sine-cosine position table (MAE) or a learned one."""
+    clip_layout: bool = False
+    """CLIP's stem: no bias in the patch projection and a layer norm before the first block."""
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image size {self.image_size} is no multiple of the patch size {self.patch_size}"
+            )
+        if self.width % self.heads or self.width % 4:
+            raise ValueError(
+                f"width {self.width} must be a multiple of 4 and of the {self.heads} heads"
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return self.image_size // self.patch_size
+
+    @property
+    def patches(self) -> int:
+        """Patches of an image, K."""
+        return self.grid**2
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers in a patch, 3 p^2."""
+        return 3 * self.patch_size**2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CodebookConfig:
+    """The pixel-space codebook [K, n, 3 p^2]."""
+
+    candidates: int = 3
+    """Tokens to choose from at each position, n."""
+    shared: bool = False
+    """One set of tokens for all positions (Table 7's "1 token") instead of one per position."""
+    init: Literal["mean_patch", "patches"] = "mean_patch"
+    """Start from the mean patch plus noise, or from patches of training images."""
+    init_std: float = 0.02
+    """Standard deviation of that noise, in ImageNet-normalised units; it tells candidates apart."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictorConfig:
+    """The belief predictor: who chooses the candidate, and when it learns."""
+
+    selection: Literal["predictor", "random"] = "predictor"
+    """The predictor's argmax (the paper) or a uniform draw (Table 7's "random select")."""
+    hidden: int = 256
+    """Hidden width of the MLP (not given in the paper)."""
+    position_condition: bool = True
+    """Add a learned position embedding: candidate j means nothing across positions."""
+    training: Literal["incubation", "always"] = "incubation"
+    """Learn in the incubation stage and freeze (the paper), or go on for the whole run (Table 7's
+    "without incubation": the predictor is updated synchronously, and its choice is never dropped)."""
+    incubation_steps: int | None = None
+    """Length of the incubation stage [optimiser steps]; None is one epoch, as in the paper."""
+    drop: float = 0.75
+    """Share of the masked positions that take a random candidate during incubation."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """The decoder: blocks, then one linear layer to pixels (width not given in the paper: MAE's)."""
+
+    depth: int = 1
+    """Number of blocks."""
+    width: int = 512
+    """Features per token."""
+    heads: int = 16
+    """Attention heads."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PaCoFRConfig:
+    """The network that pre-training trains."""
+
+    encoder: VitConfig = VitConfig()
+    codebook: CodebookConfig = CodebookConfig()
+    predictor: PredictorConfig = PredictorConfig()
+    decoder: DecoderConfig = DecoderConfig()
+
+    def __post_init__(self) -> None:
+        if self.codebook.candidates < 1:
+            raise ValueError("the codebook needs at least one candidate per position")
+        if self.predictor.selection == "predictor" and self.codebook.candidates < 2:
+            raise ValueError(
+                "a predictor needs at least two candidates; with one, use selection random"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskingConfig:
+    """Which positions are masked, M."""
+
+    kind: Literal["uniform", "regions"] = "uniform"
+    """Uniformly random (Sec. 4.1), or whole regions of the aligned face one after the other."""
+    ratio: float = 0.75
+    """Share of masked positions; the count int(K * ratio) is the same in every image."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.ratio < 1.0:
+            raise ValueError(f"the mask ratio must lie between 0 and 1, not {self.ratio}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the loss terms (not given in the paper) and the perceptual net."""
+
+    mse: float = 1.0
+    """Weight of eq. 2."""
+    perceptual: float = 1.0
+    """Weight of eq. 3."""
+    cross_entropy: float = 1.0
+    """Weight of eq. 6, while the predictor learns."""
+    perceptual_net: str = "moco-v3"
+    """moco-v3, self:RUN (a frozen encoder pre-trained here) or none."""
+    perceptual_weights: Path | None = None
+    """The published vit-b-300ep.pth.tar, for moco-v3."""
+    perceptual_layers: tuple[int, ...] = (3, 6, 9, 12)
+    """Blocks compared, counted from 1 for 12 blocks and scaled for shallower nets."""
+    perceptual_form: Literal["cosine", "mcf"] = "cosine"
+    """Eq. 3 per token, or MCF's squared distance after normalising each channel over the tokens."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW and its schedule, per iteration as in MAE."""
+
+    base_lr: float = 1.5e-4
+    """Learning rate for 256 images; the used one is base_lr * batch / 256 (not given in the paper)."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.05
+    """For matrices only; vectors and the codebook are never decayed."""
+    warmup_epochs: float = 1.0
+    """Linear warm-up."""
+    min_lr: float = 0.0
+    """End of the cosine."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What the loader does to a 256 px crop."""
+
+    resize: Literal["resize", "random_crop"] = "resize"
+    """Scale the whole crop to the input size, or cut a random 7/8 window (position-wise tokens
+    expect aligned faces, so MAE's random resized crop is not offered)."""
+    flip: bool = True
+    """Mirror half of the images."""
+    workers: int = 4
+    """Decoding processes per training process."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """One pre-training run."""
+
+    model: PaCoFRConfig = PaCoFRConfig()
+    masking: MaskingConfig = MaskingConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    data: DataConfig = DataConfig()
+    epochs: int = 32
+    batch_size: int = 720
+    """Images per optimiser step over all processes and accumulation steps."""
+    accumulate: int = 1
+    """Micro-batches per optimiser step."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """bf16: autocast, the losses in float32."""
+    compile: bool = False
+    """torch.compile the model and the perceptual net."""
+    seed: int = 0
+    """Every draw is a function of (seed, epoch, sample index)."""
+    checkpoint_minutes: float = 10.0
+    """Time between two checkpoints."""
+    pictures_every: int = 1000
+    """Steps between two pictures of reconstructions; 0 is never."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or self.accumulate < 1:
+            raise ValueError("epochs, batch size and accumulation must be at least 1")
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch size {self.batch_size} does not split into {self.accumulate} micro-batches"
+            )
+
+    def predictor_trains(self, step: int, steps_per_epoch: int) -> bool:
+        """Does optimiser step `step` (from 0) train the belief predictor (`incubating` of forward)?"""
+        predictor = self.model.predictor
+        if predictor.selection == "random":
+            return False
+        if predictor.training == "always":
+            return True
+        length = predictor.incubation_steps
+        return step < (steps_per_epoch if length is None else length)
+
+
+def paper() -> PretrainConfig:
+    """ViT-B/16, batch 720, 32 epochs of 2 M faces: 17 h on 8 V100 in the paper (LaPa F1 92.52)."""
+    return PretrainConfig()
+
+
+def paper_20m() -> PretrainConfig:
+    """`paper` on 20 M faces; the paper gives no number of epochs for it, so the same 32."""
+    return PretrainConfig()
+
+
+def small() -> PretrainConfig:
+    """ViT-S/16 at 224 px."""
+    return _sized(width=384, heads=6, decoder_width=384, decoder_heads=12)
+
+
+def tiny() -> PretrainConfig:
+    """ViT-Ti/16 at 224 px."""
+    return _sized(width=192, heads=3, decoder_width=192, decoder_heads=6)
+
+
+def micro() -> PretrainConfig:
+    """112 px in 8 px patches (still 196 positions), width 128, 6 blocks: trains on a laptop."""
+    model = PaCoFRConfig(
+        encoder=VitConfig(image_size=112, patch_size=8, width=128, depth=6, heads=4),
+        decoder=DecoderConfig(width=128, heads=4),
+        predictor=PredictorConfig(hidden=128),
+    )
+    return PretrainConfig(
+        model=model,
+        loss=LossConfig(perceptual_net="none"),
+        optim=OptimConfig(base_lr=1e-3),
+        data=DataConfig(workers=1),
+        batch_size=64,
+        precision="fp32",
+    )
+
+
+def _sized(*, width: int, heads: int, decoder_width: int, decoder_heads: int) -> PretrainConfig:
+    model = PaCoFRConfig(
+        encoder=VitConfig(width=width, heads=heads),
+        decoder=DecoderConfig(width=decoder_width, heads=decoder_heads),
+    )
+    return PretrainConfig(model=model, loss=LossConfig(perceptual_net="none"), batch_size=512)
+
+
+PRESETS: Mapping[str, Callable[[], PretrainConfig]] = {
+    "paper": paper,
+    "paper-20m": paper_20m,
+    "small": small,
+    "tiny": tiny,
+    "micro": micro,
+}
+"""Complete runs by name."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """One row of Table 7 as a change to the codebook and the predictor."""
+
+    candidates: int
+    selection: Literal["predictor", "random"]
+    shared: bool = False
+    incubation: bool = True
+
+    def apply(self, config: PretrainConfig) -> PretrainConfig:
+        """The same run under this row's method; everything else stays."""
+        codebook = dataclasses.replace(
+            config.model.codebook, candidates=self.candidates, shared=self.shared
+        )
+        predictor = dataclasses.replace(config.model.predictor, selection=self.selection)
+        if not self.incubation:
+            predictor = dataclasses.replace(predictor, training="always", drop=0.0)
+        model = dataclasses.replace(config.model, codebook=codebook, predictor=predictor)
+        return dataclasses.replace(config, model=model)
+
+
+ABLATIONS: Mapping[str, Ablation] = {
+    "1-token": Ablation(candidates=1, selection="random", shared=True),
+    "1x196": Ablation(candidates=1, selection="random"),
+    "3x196-random": Ablation(candidates=3, selection="random"),
+    "5x196-random": Ablation(candidates=5, selection="random"),
+    "3x196-predictor": Ablation(candidates=3, selection="predictor"),
+    "5x196-predictor": Ablation(candidates=5, selection="predictor"),
+    "3x196-no-incubation": Ablation(candidates=3, selection="predictor", incubation=False),
+}
+"""Table 7's rows by name; "3x196-predictor" is the method itself."""
+
+
+def preset(name: str, ablation: str | None = None) -> PretrainConfig:
+    """The preset `name`, turned into a row of Table 7 where one is asked for."""
+    if name not in PRESETS:
+        raise UserError(f"unknown preset {name!r}: use one of {', '.join(PRESETS)}")
+    config = PRESETS[name]()
+    if ablation is None:
+        return config
+    if ablation not in ABLATIONS:
+        raise UserError(f"unknown row of Table 7 {ablation!r}: use one of {', '.join(ABLATIONS)}")
+    return ABLATIONS[ablation].apply(config)
+
+
+MODEL_FORMAT = "pacofr-pretrained"
+MODEL_VERSION = 1
+
+
+def model_to_json(config: PaCoFRConfig) -> dict[str, object]:
+    """What stands in `model/config.json` beside the weights."""
+    return {
+        "format": MODEL_FORMAT,
+        "version": MODEL_VERSION,
+        "model": dataclasses.asdict(config),
+    }
+
+
+def model_from_json(folder: Path) -> PaCoFRConfig:
+    """Read `folder/config.json` strictly; unknown and missing fields are refused."""
+    file = folder / "config.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{file}: expected the config.json of a pre-trained model, got: {error}"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != MODEL_FORMAT:
+        raise UserError(
+            f"{file}: expected a model that `pacofr pretrain` wrote, got another JSON file"
+        )
+    if content.get("version") != MODEL_VERSION:
+        raise UserError(f"{file}: expected version {MODEL_VERSION}, got {content.get('version')}")
+    return from_json(PaCoFRConfig, content["model"], str(file))
+
+
+def from_json(kind: type[ConfigT], content: object, where: str) -> ConfigT:
+    """Rebuild a config of this module from `dataclasses.asdict` gone through JSON."""
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: expected the fields of {kind.__name__}, got {content!r}")
+    fields = {field.name for field in dataclasses.fields(kind)}
+    if fields != content.keys():
+        missing, unknown = sorted(fields - content.keys()), sorted(content.keys() - fields)
+        raise UserError(f"{where}: {kind.__name__} lacks {missing} and does not know {unknown}")
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for name, value in content.items():
+        if dataclasses.is_dataclass(hints[name]):
+            value = from_json(hints[name], value, f"{where}, {name}")
+        elif isinstance(value, list):
+            value = tuple(value)
+        elif isinstance(value, str) and Path in typing.get_args(hints[name]):
+            value = Path(value)
+        values[name] = value
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error

@@ -1,0 +1,84 @@
+"""AdamW, its parameter groups, and the learning rate of every iteration (the recipe of MAE)."""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pacofr.errors import UserError
+
+
+def peak_learning_rate(base: float, batch: int) -> float:
+    """Peak learning rate of a *global* batch: base * batch / 256."""
+    return base * batch / 256
+
+
+def learning_rate(
+    at: float, *, peak: float, warm_up: float, total: float, floor: float = 0.0
+) -> float:
+    """Linear warm-up to `peak`, then a half cosine to `floor`.
+
+    `at`, `warm_up` and `total` are in one unit of the caller's choice (iterations, or fractional
+    epochs as MAE counts): a step uses the rate at its beginning, so the first step has rate 0.
+    """
+    if at < warm_up:
+        return peak * at / warm_up
+    if at >= total:
+        return floor
+    turn = math.pi * (at - warm_up) / (total - warm_up)
+    return floor + (peak - floor) * 0.5 * (1 + math.cos(turn))
+
+
+def parameter_groups(
+    model: nn.Module, *, weight_decay: float, undecayed: Iterable[str] = ()
+) -> list[dict]:
+    """Two groups: decayed, and not (1-D tensors and names that start with one of `undecayed`)."""
+    prefixes = tuple(undecayed)
+    decayed, spared = [], []
+    for name, parameter in model.named_parameters():
+        plain = parameter.ndim <= 1 or (prefixes and name.startswith(prefixes))
+        (spared if plain else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+
+
+def make_adamw(
+    model: nn.Module,
+    *,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.95),
+    undecayed: Iterable[str] = (),
+) -> torch.optim.AdamW:
+    """AdamW over all parameters; those without a gradient (a frozen predictor) stay untouched."""
+    groups = parameter_groups(model, weight_decay=weight_decay, undecayed=undecayed)
+    device = next(model.parameters()).device.type
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=device in ("cpu", "cuda"))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group the rate of this step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+class GradientNorms(NamedTuple):
+    """L2 norms of the gradient, on the model's device: of everything, and of each child."""
+
+    total: Tensor  # scalar
+    parts: tuple[tuple[str, Tensor], ...]  # scalars by name of the child
+
+
+def gradient_norms(model: nn.Module) -> GradientNorms:
+    """L2 norms over all gradients and over each direct child that has some."""
+    by_part: dict[str, list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            by_part.setdefault(name.partition(".")[0], []).append(parameter.grad)
+    if not by_part:
+        raise UserError("expected a model with something to train, got no gradient at all")
+    parts = tuple((name, torch.nn.utils.get_total_norm(grads)) for name, grads in by_part.items())
+    return GradientNorms(torch.linalg.vector_norm(torch.stack([norm for _, norm in parts])), parts)

@@ -1,0 +1,55 @@
+"""From a photo and a detected face to what the networks see: the only crop path.
+
+Training, evaluation and the product all come through `crop_face`, so no network ever meets a crop
+of another kind.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor
+
+from pacofr.faces.align import arcface_crop, ffhq_crop, ffhq_matrix
+from pacofr.faces.detect import Face
+
+FACE_PX, CANVAS_PX, CROP_PX = 200, 256, 224
+"""The aligned face, padded to the canvas, which is resized to the crop (PaCo-FR, section 4.1)."""
+
+
+class FaceCrop(NamedTuple):
+    """One face as the networks see it."""
+
+    arcface: Float[Tensor, "3 112 112"]
+    """ArcFace alignment, RGB in [-1, 1]."""
+    face: Float[Tensor, "3 224 224"]
+    """FFHQ alignment, RGB in [0, 1]; the 200-pixel face on its 256-pixel canvas, resized."""
+    crop_to_image: Float[Tensor, "2 3"]
+    """Pixels of `face` to pixels of the photo (pixel centres at whole numbers in both)."""
+
+
+def crop_face(image: UInt8[np.ndarray, "H W 3"], face: Face) -> FaceCrop:
+    """Cut `face` out of an RGB photo."""
+    return crop_points(image, face.points)
+
+
+def crop_points(image: UInt8[np.ndarray, "H W 3"], points: Shaped[np.ndarray, "5 2"]) -> FaceCrop:
+    """`crop_face` for known five points [px], in the detector's order."""
+    arcface = arcface_crop(image, points)
+    canvas = ffhq_crop(image, points, FACE_PX, CANVAS_PX)
+    face = cv2.resize(canvas, (CROP_PX, CROP_PX), interpolation=cv2.INTER_AREA)
+    to_crop = ffhq_matrix(points, FACE_PX, CANVAS_PX, CROP_PX)
+    return FaceCrop(
+        arcface=torch.from_numpy(arcface).permute(2, 0, 1).contiguous() / 127.5 - 1.0,
+        face=torch.from_numpy(face).permute(2, 0, 1).contiguous() / 255.0,
+        crop_to_image=torch.from_numpy(cv2.invertAffineTransform(to_crop)).float(),
+    )
+
+
+def move_points(
+    matrix: Float[Tensor, "*batch 2 3"], points: Float[Tensor, "*batch N 2"]
+) -> Float[Tensor, "*batch N 2"]:
+    """Apply 2x3 matrices to pixel coordinates."""
+    return points @ matrix[..., :2].transpose(-1, -2) + matrix[..., None, :, 2]

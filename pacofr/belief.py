@@ -1,4 +1,4 @@
-"""The belief predictor (Sec. 3.3): patch pixels and position in, a belief about n candidates out."""
+"""The belief predictor (Sec. 3.3): from a patch and its position to a belief about n candidates."""
 
 import torch
 import torch.nn.functional as F

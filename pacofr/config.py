@@ -6,15 +6,11 @@ turn any preset into that row. What the paper leaves open is a field here, its r
 """
 
 import dataclasses
-import json
-import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from pacofr.errors import UserError
-
-ConfigT = TypeVar("ConfigT")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +90,7 @@ class PredictorConfig:
     """Add a learned position embedding: candidate j means nothing across positions."""
     training: Literal["incubation", "always"] = "incubation"
     """Learn in the incubation stage and freeze (the paper), or go on for the whole run (Table 7's
-    "without incubation": the predictor is updated synchronously, and its choice is never dropped)."""
+    "without incubation": the predictor is updated synchronously, its choice never dropped)."""
     incubation_steps: int | None = None
     """Length of the incubation stage [optimiser steps]; None is one epoch, as in the paper."""
     drop: float = 0.75
@@ -103,7 +99,7 @@ class PredictorConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """The decoder: blocks, then one linear layer to pixels (width not given in the paper: MAE's)."""
+    """The decoder: blocks, then a linear layer to pixels (width not given in the paper: MAE's)."""
 
     depth: int = 1
     """Number of blocks."""
@@ -170,7 +166,7 @@ class OptimConfig:
     """AdamW and its schedule, per iteration as in MAE."""
 
     base_lr: float = 1.5e-4
-    """Learning rate for 256 images; the used one is base_lr * batch / 256 (not given in the paper)."""
+    """Learning rate for 256 images; the used one is base_lr * batch / 256 (MAE; not given)."""
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.05
     """For matrices only; vectors and the codebook are never decayed."""
@@ -227,7 +223,7 @@ class PretrainConfig:
             )
 
     def predictor_trains(self, step: int, steps_per_epoch: int) -> bool:
-        """Does optimiser step `step` (from 0) train the belief predictor (`incubating` of forward)?"""
+        """Does step `step` (from 0) train the belief predictor? (`incubating` of forward.)"""
         predictor = self.model.predictor
         if predictor.selection == "random":
             return False
@@ -342,51 +338,9 @@ MODEL_VERSION = 1
 
 
 def model_to_json(config: PaCoFRConfig) -> dict[str, object]:
-    """What stands in `model/config.json` beside the weights."""
+    """What stands in `model/config.json` beside the weights (read back by `config_json`)."""
     return {
         "format": MODEL_FORMAT,
         "version": MODEL_VERSION,
         "model": dataclasses.asdict(config),
     }
-
-
-def model_from_json(folder: Path) -> PaCoFRConfig:
-    """Read `folder/config.json` strictly; unknown and missing fields are refused."""
-    file = folder / "config.json"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{file}: expected the config.json of a pre-trained model, got: {error}"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != MODEL_FORMAT:
-        raise UserError(
-            f"{file}: expected a model that `pacofr pretrain` wrote, got another JSON file"
-        )
-    if content.get("version") != MODEL_VERSION:
-        raise UserError(f"{file}: expected version {MODEL_VERSION}, got {content.get('version')}")
-    return from_json(PaCoFRConfig, content["model"], str(file))
-
-
-def from_json(kind: type[ConfigT], content: object, where: str) -> ConfigT:
-    """Rebuild a config of this module from `dataclasses.asdict` gone through JSON."""
-    if not isinstance(content, dict):
-        raise UserError(f"{where}: expected the fields of {kind.__name__}, got {content!r}")
-    fields = {field.name for field in dataclasses.fields(kind)}
-    if fields != content.keys():
-        missing, unknown = sorted(fields - content.keys()), sorted(content.keys() - fields)
-        raise UserError(f"{where}: {kind.__name__} lacks {missing} and does not know {unknown}")
-    hints = typing.get_type_hints(kind)
-    values = {}
-    for name, value in content.items():
-        if dataclasses.is_dataclass(hints[name]):
-            value = from_json(hints[name], value, f"{where}, {name}")
-        elif isinstance(value, list):
-            value = tuple(value)
-        elif isinstance(value, str) and Path in typing.get_args(hints[name]):
-            value = Path(value)
-        values[name] = value
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from error

@@ -27,7 +27,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from pacofr.codebook import IMAGENET_MEAN, IMAGENET_STD
-from pacofr.config import VitConfig, model_from_json
+from pacofr.config import VitConfig
+from pacofr.config_json import model_from_json
 from pacofr.errors import UserError
 from pacofr.vit import VisionTransformer, resize_positions, scaled_layers
 
@@ -72,7 +73,7 @@ class FaceEncoder(nn.Module):
         return (images - self.mean) / self.std
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B T D"]]:
-        """Images in [0, 1] to the raw tokens of the tapped layers, class token first, no final norm."""
+        """Images in [0, 1] to raw tokens of the tapped layers: class token first, no final norm."""
         return self.vit.taps(self.prepare(images), self.layers)
 
     def maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B D g g"]]:
@@ -168,7 +169,7 @@ def model_folder(run: Path) -> Path:
         if (folder / "config.json").is_file():
             return folder
     raise UserError(
-        f"{run}: expected a run of `pacofr pretrain` or its model/ folder, found no config.json there"
+        f"{run}: expected a run of `pacofr pretrain` or its model/ folder, found no config.json"
     )
 
 

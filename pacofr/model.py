@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from pacofr.belief import BeliefPredictor
 from pacofr.codebook import Codebook, normalise, patchify, restructure, unpatchify
-from pacofr.config import DecoderConfig, LossConfig, PaCoFRConfig, VitConfig, model_from_json
+from pacofr.config import DecoderConfig, LossConfig, PaCoFRConfig, VitConfig
+from pacofr.config_json import model_from_json
 from pacofr.encoders import model_folder
 from pacofr.engine.checkpoint import load_weights
 from pacofr.losses import (
@@ -126,7 +127,7 @@ class PaCoFR(nn.Module):
     def candidate_pixels(
         self, patches: Float[Tensor, "B K P"], mask: Bool[Tensor, "B K"]
     ) -> Float[Tensor, "n B K P"]:
-        """Eq. 4: e_i^j = F(t_i^j), decoded from image j, which has token j at all masked positions."""
+        """Eq. 4: e_i^j = F(t_i^j), decoded from image j: token j at all masked positions."""
         tokens = self.codebook()
         found = []
         for number in range(tokens.shape[1]):

@@ -1,11 +1,10 @@
 """Frozen nets whose features judge a reconstruction (eq. 3)."""
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pacofr.config import LossConfig, VitConfig
+from pacofr.config import LossConfig
 from pacofr.encoders import read_moco, read_published_encoder
 from pacofr.errors import UserError
 from pacofr.vit import VisionTransformer, scaled_layers

@@ -16,7 +16,7 @@ from pacofr.config import VitConfig
 
 
 def sincos_positions(width: int, grid: int) -> Float[Tensor, "1 tokens width"]:
-    """MAE's fixed table [1, 1 + grid^2, width]: sin(x), cos(x), sin(y), cos(y); zeros for the class."""
+    """MAE's fixed table [1, 1 + grid^2, width]: sin x, cos x, sin y, cos y; zeros for the class."""
     omega = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width / 4))
     steps = torch.arange(grid, dtype=torch.float64)
     angles = steps[:, None] * omega
@@ -30,7 +30,7 @@ def sincos_positions(width: int, grid: int) -> Float[Tensor, "1 tokens width"]:
 def resize_positions(
     table: Float[Tensor, "1 old width"], grid: int
 ) -> Float[Tensor, "1 new width"]:
-    """The position table for another grid: bicubic without antialias, class token kept (FaRL, MAE)."""
+    """The table for another grid: bicubic without antialias, class token kept (FaRL, MAE)."""
     old = math.isqrt(table.shape[1] - 1)
     if old == grid:
         return table

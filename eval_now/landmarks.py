@@ -1,0 +1,137 @@
+"""The seven NoW landmarks: read from .pp, .npy and .txt, and their order checked.
+
+Order: outer and inner corner of the subject's right eye, inner and outer corner of the left eye, nose
+bottom, right and left corner of the mouth (iBUG 36, 39, 42, 45, 33, 48, 54).
+"""
+
+import io
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.lib import format as npy_format
+
+from eval_now.align import landmark_similarity
+from eval_now.errors import UserError
+from eval_now.meshes import read_bytes
+from eval_now.objfile import numbers_of
+
+Landmarks = Float[np.ndarray, "7 3"]
+IBUG_ROWS = (36, 39, 42, 45, 33, 48, 54)
+
+_ATTRIBUTE = re.compile(r'(\w+)\s*=\s*"([^"]*)"')
+
+
+def load_landmarks(path: Path) -> Landmarks:
+    """Landmarks of a prediction, `.npy` or `.txt`."""
+    data = read_bytes(path)
+    return parse_npy(path, data) if path.suffix.lower() == ".npy" else parse_txt(path, data)
+
+
+def parse_pp(path: Path, data: bytes) -> Landmarks:
+    """MeshLab's picked points, in the order of the file, rounded to float32 as the benchmark does."""
+    points: list[list[float]] = []
+    line_of: dict[tuple[float, ...] | str, int] = {}
+    for number, line in enumerate(data.decode("latin-1").splitlines(), start=1):
+        for element in re.findall(r"<point\b[^>]*>", line):
+            values = dict(_ATTRIBUTE.findall(element))
+            words = [values.get(axis, "missing") for axis in "xyz"]
+            point = numbers_of(words, 3, path, number)
+            name = values.get("name", "")
+            for key in (tuple(point), name):
+                if key in line_of and key != "":
+                    raise UserError(f"{path} line {number}: repeats the point of line {line_of[key]}")
+                line_of[key] = number
+            points.append(point)
+    if len(points) != 7:
+        raise UserError(f"{path}: expected 7 <point .../> entries, found {len(points)}")
+    return np.array(points).astype(np.float32).astype(np.float64)
+
+
+def parse_txt(path: Path, data: bytes) -> Landmarks:
+    """Seven lines `x y z`, rounded to float32 as the benchmark does."""
+    points: list[list[float]] = []
+    for number, line in enumerate(data.decode("latin-1").splitlines(), start=1):
+        words = line.split("#")[0].replace(",", " ").split()
+        if words:
+            points.append(numbers_of(words, 3, path, number))
+    if len(points) != 7:
+        raise UserError(f"{path}: expected 7 lines 'x y z', found {len(points)}{_hint(len(points))}")
+    return np.array(points).astype(np.float32).astype(np.float64)
+
+
+def parse_npy(path: Path, data: bytes) -> Landmarks:
+    """An array (7,3) or (1,7,3); nothing else is read from the file, pickles never."""
+    file = io.BytesIO(data)
+    try:
+        version = npy_format.read_magic(file)
+        reader = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        shape, fortran, dtype = reader(file)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: not a .npy file ({str(error).splitlines()[0]})") from None
+    if tuple(shape) not in ((7, 3), (1, 7, 3)):
+        hint = _hint(shape[0]) if len(shape) == 2 else ""
+        raise UserError(f"{path}: expected landmarks of shape (7, 3), found {tuple(shape)}{hint}")
+    if dtype.kind not in "fiu" or len(data) - file.tell() < 21 * dtype.itemsize:
+        raise UserError(f"{path}: expected 21 numbers, found {dtype} and {len(data) - file.tell()} bytes")
+    flat = np.frombuffer(data, dtype, 21, file.tell()).astype(np.float64)
+    points = flat.reshape(tuple(shape), order="F" if fortran else "C").reshape(7, 3)
+    if not np.isfinite(points).all():
+        raise UserError(f"{path}: landmark {int(np.argwhere(~np.isfinite(points))[0, 0])} is not finite")
+    return points
+
+
+def _hint(count: int) -> str:
+    first = {68: 0, 51: 17}.get(count)
+    if first is None:
+        return ""
+    rows = ", ".join(str(row - first) for row in IBUG_ROWS)
+    return f"; of {count} landmarks the benchmark wants the rows {rows}"
+
+
+class OrderCheck(NamedTuple):
+    """How a prediction's landmarks fit the scan's, as given and in the most likely wrong orders.
+
+    rms_mm: of the least-squares similarity, reflection allowed as in the benchmark. reflected: that
+    similarity mirrors. better: name of a wrong order that would fit much better, or None.
+    """
+
+    rms_mm: float
+    reflected: bool
+    better: str | None
+
+
+WRONG_ORDERS = {
+    "left and right swapped": (3, 2, 1, 0, 4, 6, 5),
+    "eyes swapped": (3, 2, 1, 0, 4, 5, 6),
+    "eyes swapped, their corners not": (2, 3, 0, 1, 4, 5, 6),
+    "mouth corners swapped": (0, 1, 2, 3, 4, 6, 5),
+    "inner and outer eye corners swapped": (1, 0, 3, 2, 4, 5, 6),
+    "nose after the mouth": (0, 1, 2, 3, 5, 6, 4),
+    "nose first": (4, 0, 1, 2, 3, 5, 6),
+}
+
+
+def check_order(landmarks: Landmarks, scan_landmarks: Landmarks) -> OrderCheck:
+    """Compare the given order with the orders people mix up; a proper rotation must explain them."""
+    given, reflected = _fit(landmarks, scan_landmarks)
+    proper: dict[str, float] = {}
+    for name, order in WRONG_ORDERS.items():
+        # the file's rows hold the points `order`: put them back before the fit
+        rms, mirrored = _fit(landmarks[np.argsort(order)], scan_landmarks)
+        if not mirrored:
+            proper[name] = rms
+    best = min(proper, key=lambda name: proper[name], default=None)
+    if best is None:
+        return OrderCheck(given, reflected, None)
+    # Faces are nearly symmetric: a mirrored order fits about as well once a reflection undoes it.
+    wrong = proper[best] < (1.5 * given + 1.0 if reflected else 0.5 * given)
+    return OrderCheck(given, reflected, best if wrong else None)
+
+
+def _fit(landmarks: Landmarks, scan_landmarks: Landmarks) -> tuple[float, bool]:
+    move = landmark_similarity(landmarks, scan_landmarks)
+    rest = move.apply(landmarks) - scan_landmarks
+    return float(np.sqrt((rest**2).sum(axis=1).mean())), bool(np.linalg.det(move.rotation) < 0)

@@ -1,0 +1,148 @@
+"""Where heads live on this machine, and `load_head`, the one way to get one.
+
+    <home>/heads/<name>/          converted FLAME models, each a HeadModel folder
+    <home>/cache/anthro-<key>/    Anthro as built by the code with that key
+    <home>/downloads/             archives as they came
+
+<home> is $PACOFR_HOME, by default the user's cache folder for `pacofr`.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import platformdirs
+
+from flame_assets.errors import UserError
+from flame_assets.head import HeadModel
+from flame_assets.head_files import FORMAT_VERSION, MANIFEST, TENSORS, read_manifest, sha256_of
+
+LOGGER = logging.getLogger(__name__)
+PREFERRED = ("flame2020-generic", "flame2023", "flame2023-open")  # by "auto"; MICA's is 2020
+KEPT_ANTHROS = 3
+
+
+class HeadStatus(NamedTuple):
+    """One head on disk, for people to read."""
+
+    name: str
+    folder: Path
+    version: str
+    licence: str
+    bytes: int
+    sha256: str
+    intact: bool  # the tensors' checksum is the manifest's
+
+
+def home() -> Path:
+    """The folder of everything kept on this machine; it need not exist yet."""
+    folder = os.environ.get("PACOFR_HOME")
+    return Path(folder).expanduser() if folder else platformdirs.user_cache_path("pacofr")
+
+
+def heads_folder() -> Path:
+    """Folder of the converted heads."""
+    return home() / "heads"
+
+
+def downloads_folder() -> Path:
+    """Folder of downloaded archives."""
+    return home() / "downloads"
+
+
+def load_head(name_or_path: str | Path = "auto") -> HeadModel:
+    """A head by name or folder.
+
+    "auto" is a converted FLAME if there is one, else Anthro; "anthro" builds Anthro or takes it
+    from the cache; "flame2020" stands for "flame2020-generic"; a path is a HeadModel folder.
+    """
+    name = str(name_or_path)
+    if name == "auto":
+        found = _installed()
+        name = next((best for best in PREFERRED if best in found), next(iter(found), "anthro"))
+    if name == "anthro":
+        return _load_anthro()
+    for folder in (heads_folder() / name, heads_folder() / f"{name}-generic", Path(name_or_path)):
+        if (folder / MANIFEST).is_file():
+            return HeadModel.load(folder)
+    if Path(name_or_path).is_dir():
+        return HeadModel.load(Path(name_or_path))  # says what is missing in it
+    known = ", ".join(["auto", "anthro", *_installed()])
+    raise UserError(
+        f"no head {name!r}: expected {known} or a folder; "
+        "get FLAME with `flame-assets download flame2020` or `flame-assets convert FILE`"
+    )
+
+
+def add_head(head: HeadModel) -> Path:
+    """Keep `head` under its name for `load_head`; an older one of that name is replaced."""
+    if head.name in ("auto", "anthro"):
+        raise UserError(f"a head cannot be called {head.name!r}; choose another with --name")
+    return head.save(heads_folder() / head.name)
+
+
+def status() -> list[HeadStatus]:
+    """All heads on this machine, converted ones first; each file is read to check it."""
+    folders = [*_installed().values(), *_anthro_folders()]
+    return [_status_of(folder) for folder in folders]
+
+
+def _installed() -> dict[str, Path]:
+    folders = sorted(path.parent for path in heads_folder().glob(f"[!.]*/{MANIFEST}"))
+    return {folder.name: folder for folder in folders}
+
+
+def _status_of(folder: Path) -> HeadStatus:
+    try:
+        manifest = read_manifest(folder)
+        stated = str(manifest["tensors"]["sha256"])
+        size, actual = (folder / TENSORS).stat().st_size, sha256_of(folder / TENSORS)
+        return HeadStatus(
+            name=str(manifest["name"]),
+            folder=folder,
+            version=str(manifest["version"]),
+            licence=str(manifest["licence"]),
+            bytes=size,
+            sha256=stated,
+            intact=actual == stated,
+        )
+    except (UserError, OSError, LookupError, TypeError):
+        return HeadStatus(folder.name, folder, "?", "?", 0, "?", intact=False)
+
+
+def _load_anthro() -> HeadModel:
+    """Anthro, built once per version of its source code."""
+    folder = home() / "cache" / f"anthro-{_anthro_key()}"
+    if folder.is_dir():
+        with contextlib.suppress(UserError):  # damaged, or being replaced: build again
+            return HeadModel.load(folder)
+    from flame_assets.anthro import build_anthro
+
+    head = build_anthro()
+    try:
+        head.save(folder)
+    except (UserError, OSError) as error:
+        LOGGER.warning("Anthro is built anew each time: %s", error)
+    for old in _anthro_folders()[KEPT_ANTHROS:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return head
+
+
+def _anthro_key() -> str:
+    """Changes with any source that Anthro or its file format is made from."""
+    package = Path(__file__).parent
+    sources = sorted(p for p in (package / "anthro").rglob("*") if p.suffix in (".py", ".json"))
+    digest = hashlib.sha256(str(FORMAT_VERSION).encode())
+    for path in (package / "head.py", *sources):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _anthro_folders() -> list[Path]:
+    """Built Anthros, newest first."""
+    folders = [path.parent for path in (home() / "cache").glob(f"anthro-*/{MANIFEST}")]
+    return sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)

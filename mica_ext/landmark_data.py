@@ -1,0 +1,189 @@
+"""Labelled photos and the crops drawn from them for the landmark network; no torch here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mica_ext.errors import UserError
+
+INPUT = 128
+INPUT_PER_CONTENT = 175 / 1.5
+CONTENT_START = (24.5 - 16) / 1.5
+FLIP = np.array(
+    [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)]
+    + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
+    + [*range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1)]
+)
+"""Index of each landmark's mirror image (iBUG 68)."""
+
+
+class LabelledPhoto(NamedTuple):
+    """A photo around one face and the face's 68 points in its pixels."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    points: Float[np.ndarray, "68 2"]
+
+
+class Crop(NamedTuple):
+    """What the network sees (128 px view) and where the points lie in the 224 px face crop."""
+
+    view: UInt8[np.ndarray, "128 128 3"]
+    points: Float[np.ndarray, "68 2"]
+
+
+def read_pts(path: Path) -> Float[np.ndarray, "68 2"]:
+    """Read the 68 points of an iBUG `.pts` file."""
+    try:
+        body = path.read_text().split("{")[1].split("}")[0]
+        points = np.array(body.split(), np.float32).reshape(-1, 2)
+    except (OSError, IndexError, ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: expected an iBUG .pts file ({error})") from error
+    if points.shape != (68, 2):
+        raise UserError(f"{path}: expected 68 points, found {len(points)}")
+    return points
+
+
+def read_labelled(folder: Path) -> list[tuple[Path, LabelledPhoto]]:
+    """All photos of a folder that have a .pts file beside them, in name order."""
+    labels = sorted(folder.glob("*.pts"))
+    if not labels:
+        raise UserError(f"{folder}: expected photos NAME.jpg beside NAME.pts, found no .pts file")
+    found = []
+    for label in labels:
+        path = label.with_suffix(".jpg")
+        image = cv2.imread(str(path))
+        if image is None:
+            raise UserError(f"{path}: expected the photo that belongs to {label.name}")
+        found.append((path, LabelledPhoto(image[:, :, ::-1].copy(), read_pts(label))))
+    return found
+
+
+def ffhq_axes(
+    points: Float[np.ndarray, "68 2"],
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+    """Centre and half x-axis [px] of the FFHQ square, from eye centres and mouth corners."""
+    left, right = points[36:42].mean(0), points[42:48].mean(0)
+    eyes, between = (left + right) / 2, right - left
+    down = (points[48] + points[54]) / 2 - eyes
+    x = between + np.array([down[1], -down[0]])
+    x = x / np.linalg.norm(x)
+    x = x * max(2.0 * np.linalg.norm(between), 1.8 * np.linalg.norm(down))
+    return eyes + 0.1 * down, x
+
+
+def view_matrix(
+    centre: Float[np.ndarray, "2"], x: Float[np.ndarray, "2"]
+) -> Float[np.ndarray, "2 3"]:
+    """Photo pixels -> view pixels for the square of that centre and half x-axis."""
+    scale = INPUT_PER_CONTENT / (2 * float(x @ x))
+    linear = scale * np.array([[x[0], x[1]], [-x[1], x[0]]])
+    middle = CONTENT_START + INPUT_PER_CONTENT / 2 - 0.5
+    return np.concatenate([linear, (middle - linear @ centre)[:, None]], 1)
+
+
+def view_to_crop(points: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "68 2"]:
+    """View pixels -> face-crop pixels (both count from the centre of the first pixel)."""
+    return ((points + 0.5) * 1.5 + 16 - 0.5).astype(np.float32)
+
+
+def draw(
+    photos: Sequence[LabelledPhoto], index: int, rng: np.random.Generator, augment: bool = True
+) -> Crop:
+    """One crop of photo `index`: as the detector would place it, and well beyond."""
+    image, points = photos[index]
+    centre, x = ffhq_axes(points)
+    flip = False
+    if augment:
+        side = 2 * float(np.linalg.norm(x))
+        wild = rng.random() < 0.3
+        centre = centre + rng.normal(0, 0.03 if wild else 0.012, 2) * side
+        angle = rng.uniform(-0.45, 0.45) if wild else rng.normal(0, 0.04)
+        grow = np.exp(rng.normal(0.015, 0.10 if wild else 0.05))
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        x = grow * (turn @ x)
+        flip = bool(rng.random() < 0.5)
+    matrix = view_matrix(centre, x)
+    if augment:
+        stretch = np.diag(np.exp(rng.normal(0, 0.03, 2)))
+        middle = np.full(2, INPUT / 2 - 0.5)
+        matrix = stretch @ matrix
+        matrix[:, 2] += middle - stretch @ middle
+    shrink = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if shrink < 0.5:
+        image = cv2.GaussianBlur(image, (0, 0), 0.4 / shrink)
+    view = cv2.warpAffine(
+        image, matrix, (INPUT, INPUT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    moved = points @ matrix[:, :2].T + matrix[:, 2]
+    if flip:
+        view = np.ascontiguousarray(view[:, ::-1])
+        moved = moved[FLIP] * [-1, 1] + [INPUT - 1, 0]
+    if augment:
+        view = weather(view, photos, rng)
+    return Crop(view, view_to_crop(moved))
+
+
+def weather(
+    view: UInt8[np.ndarray, "128 128 3"],
+    photos: Sequence[LabelledPhoto],
+    rng: np.random.Generator,
+) -> UInt8[np.ndarray, "128 128 3"]:
+    """Light, colour, blur, things in front of the face, noise and compression."""
+    if rng.random() < 0.4:
+        view = cover(view, photos, rng)
+    if rng.random() < 0.25:
+        small = int(rng.integers(36, 100))
+        view = cv2.resize(view, (small, small), interpolation=cv2.INTER_AREA)
+        view = cv2.resize(view, (INPUT, INPUT), interpolation=cv2.INTER_LINEAR)
+    if rng.random() < 0.25:
+        view = cv2.GaussianBlur(view, (0, 0), float(rng.uniform(0.4, 1.8)))
+    ramp = np.arange(256) / 255.0
+    ramp = ramp ** np.exp(rng.normal(0, 0.3))
+    light = np.exp(rng.normal(0, 0.15)) * np.exp(rng.normal(0, 0.06, 3))
+    ramp = (ramp[:, None] - 0.5) * np.exp(rng.normal(0, 0.2)) * light + 0.5
+    ramp = ramp + rng.normal(0, 0.08)
+    view = cv2.LUT(view, np.clip(ramp * 255, 0, 255).astype(np.uint8).reshape(1, 256, 3))
+    grey = rng.random() < 0.12
+    if grey or rng.random() < 0.5:
+        amount = 1.0 if grey else float(rng.uniform(-0.4, 0.7))
+        tone = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)[:, :, None].repeat(3, 2)
+        view = cv2.addWeighted(view, 1 - amount, tone, amount, 0)
+    if rng.random() < 0.3:
+        noise = rng.standard_normal(view.shape, np.float32) * rng.uniform(2, 14)
+        view = np.clip(view + noise, 0, 255).astype(np.uint8)
+    if rng.random() < 0.25:
+        quality = int(rng.integers(20, 80))
+        _, packed = cv2.imencode(".jpg", view, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        view = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+    return view
+
+
+def cover(
+    view: UInt8[np.ndarray, "128 128 3"],
+    photos: Sequence[LabelledPhoto],
+    rng: np.random.Generator,
+) -> UInt8[np.ndarray, "128 128 3"]:
+    """Hide part of the view behind a plain shape or a piece of another photo."""
+    height, width = (int(v) for v in rng.integers(12, 56, 2))
+    top, left = int(rng.integers(0, INPUT - height)), int(rng.integers(0, INPUT - width))
+    patch = np.empty((height, width, 3), np.uint8)
+    patch[:] = rng.integers(0, 256, 3)
+    if rng.random() < 0.5:
+        other = photos[int(rng.integers(len(photos)))].image
+        if other.shape[0] > height and other.shape[1] > width:
+            y = int(rng.integers(0, other.shape[0] - height))
+            x = int(rng.integers(0, other.shape[1] - width))
+            patch = other[y : y + height, x : x + width]
+    view = view.copy()
+    target = view[top : top + height, left : left + width]
+    if rng.random() < 0.5:
+        target[:] = patch
+    else:
+        shape = np.zeros((height, width), np.uint8)
+        cv2.ellipse(shape, (width // 2, height // 2), (width // 2, height // 2), 0, 0, 360, 1, -1)
+        target[shape > 0] = patch[shape > 0]
+    return view

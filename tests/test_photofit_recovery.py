@@ -1,0 +1,185 @@
+"""The photo fit against heads whose parameters are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from flame_assets.flame import Flame, HeadParameters
+from flame_assets.head import HeadModel
+from mica_ext.camera import Camera, project
+from mica_ext.photofit import FitOptions, PhotoFitter, fit_photo, rotation_vector
+
+IDENTITIES, EXPRESSIONS = 6, 8
+
+
+def face_points():
+    """Plain 3D places [m] of the 68 iBUG landmarks on a face some 14 cm wide."""
+    outline = np.linspace(-np.pi / 2, np.pi / 2, 17)
+    contour = np.stack([0.068 * np.sin(outline), -0.085 * np.cos(outline), 0 * outline], 1)
+
+    def row(x0, x1, y, n, bow=0.0):
+        x = np.linspace(x0, x1, n)
+        return np.stack([x, y + bow * np.sin(np.linspace(0, np.pi, n)), 0 * x], 1)
+
+    def ring(cx, cy, rx, ry, n, start=np.pi):
+        a = start - np.linspace(0, 2 * np.pi, n, endpoint=False)
+        return np.stack([cx + rx * np.cos(a), cy + ry * np.sin(a), 0 * a], 1)
+
+    bridge = np.stack([np.zeros(4), np.linspace(0.0, -0.03, 4), np.zeros(4)], 1)
+    parts = [contour, row(-0.05, -0.012, 0.02, 5, 0.008), row(0.012, 0.05, 0.02, 5, 0.008), bridge]
+    parts += [row(-0.015, 0.015, -0.04, 5), ring(-0.03, 0, 0.014, 0.005, 6)]
+    parts += [ring(0.03, 0, 0.014, 0.005, 6), ring(0, -0.06, 0.026, 0.01, 12)]
+    parts += [ring(0, -0.06, 0.02, 0.003, 8)]
+    points = np.concatenate(parts)
+    x, y = points[:, 0], points[:, 1]
+    points[:, 2] = 0.10 - 9.0 * x**2 - 3.0 * (y + 0.02) ** 2
+    points[27:31, 2] += np.linspace(0.003, 0.022, 4)
+    points[31:36, 2] += 0.008
+    points[:17, 2] -= 0.02
+    return points
+
+
+@pytest.fixture(scope="module")
+def head():
+    """One triangle per landmark, its first corner on the landmark; smooth made-up modes."""
+    rng = np.random.default_rng(0)
+    spots = face_points()
+    corners = spots[:, None] + [[0, 0, 0], [0.002, 0, 0], [0, 0.002, 0]]
+    template = corners.reshape(-1, 3)
+
+    def modes(count, size, region=slice(None)):
+        """Smooth fields; an expression moves one part of the face."""
+        waves = rng.normal(0, 25, (count, 3, 3))
+        phases = rng.uniform(0, 2 * np.pi, (count, 3))
+        field = np.sin(np.einsum("kxc,vc->vxk", waves, template) + phases.T)
+        keep = np.zeros(68)
+        keep[region] = 1
+        return size * field * keep.repeat(3)[:, None, None]
+
+    expression = np.concatenate(
+        [modes(4, 0.006, slice(48, 68)), modes(2, 0.004, slice(36, 48)), modes(2, 0.005, slice(17, 27))],
+        -1,
+    )
+    jaw = np.zeros(68)
+    jaw[[*range(4, 13), *range(55, 60), *range(65, 68)]] = [*[0.7] * 2, *[1.0] * 5, *[0.7] * 2, *[1] * 8]
+    skinning = np.zeros((204, 5))
+    skinning[:, 2] = jaw.repeat(3)
+    skinning[:, 1] = 1 - skinning[:, 2]
+    regressor = np.zeros((5, 204))
+    regressor[0, [0, 48]] = 0.5  # root and neck between the ears, near the back
+    regressor[1, [0, 48]] = 0.5
+    regressor[2, [3, 39]] = 0.5
+    regressor[3, 126] = regressor[4, 108] = 1
+    inner = np.arange(17, 68, dtype=np.int32)
+    outer = np.arange(17, dtype=np.int32)
+    first = np.array([1, 0, 0], np.float32)
+
+    def f32(a):
+        return np.ascontiguousarray(a, np.float32)
+
+    return HeadModel(
+        name="toy", version="1", licence="test", template=f32(template),
+        triangles=np.arange(204, dtype=np.int32).reshape(68, 3),
+        shape_basis=f32(modes(IDENTITIES, 0.0015)), expression_basis=f32(expression),
+        pose_basis=f32(rng.normal(0, 0.002, (204, 3, 36))),
+        joint_regressor=f32(regressor), skinning_weights=f32(skinning),
+        landmark_triangles=inner, landmark_barycentric=f32(np.tile(first, (51, 1))),
+        contour_triangles=np.tile(outer, (79, 1)),
+        contour_barycentric=f32(np.tile(first, (79, 17, 1))),
+        static_contour_triangles=outer, static_contour_barycentric=f32(np.tile(first, (17, 1))),
+        expression_names=tuple(f"move{i}" for i in range(EXPRESSIONS)), expression_bounds=(0.0, 1.0),
+    )  # fmt: skip
+
+
+def seen(flame, seed, batch=16, spread=0.6):
+    """Random faces with random poses, their camera and their image points."""
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(*size):
+        return torch.randn(size, generator=g)
+
+    weights = (torch.rand(batch, EXPRESSIONS, generator=g) - 0.4).clamp(min=0)
+    zero = torch.zeros(batch, 3)
+    jaw = torch.cat([torch.rand(batch, 1, generator=g) * 0.3, zero[:, :2]], 1)
+    pose = normal(batch, 3) * torch.tensor([0.15, 0.35, 0.15])
+    truth = HeadParameters(spread * normal(batch, IDENTITIES), weights, pose, zero, jaw, zero, zero)
+    place = torch.cat([0.05 * normal(batch, 2), torch.full((batch, 1), -0.9)], 1)
+    camera = Camera(
+        torch.full((batch,), 1500.0), torch.tensor([[320.0, 240.0]]).repeat(batch, 1), place
+    )
+    return truth, project(camera, flame(truth).landmarks)
+
+
+def test_exact_points_of_known_camera_give_the_head_back(head):
+    flame = Flame(head)
+    truth, points = seen(flame, 0)
+    loose = FitOptions(noise=0.001, contour_noise=0.001, outlier=1e3, sparsity=0.0, steps=25)
+    fit = PhotoFitter(flame, loose)(
+        points, torch.tensor([[320.0, 240.0]]).repeat(16, 1), torch.full((16,), 1500.0)
+    )
+    assert fit.residual.max() < 2e-3
+    assert (fit.parameters.head.global_pose - truth.global_pose).abs().max() < 0.02
+    assert (fit.parameters.head.jaw_pose - truth.jaw_pose)[:, 0].abs().max() < 0.03
+
+
+def test_the_default_fit_follows_the_points_within_its_bounds(head):
+    flame = Flame(head)
+    _, points = seen(flame, 1)
+    fit = fit_photo(flame, points, (480, 640))
+    assert fit.residual.mean() < 0.02
+    expression = fit.parameters.head.expression
+    assert expression.min() >= 0 and expression.max() <= 1
+    assert fit.parameters.head.jaw_pose[:, 0].min() >= 0
+
+
+def test_reported_landmarks_are_those_of_the_exact_head_under_the_reported_camera(head):
+    flame = Flame(head)
+    _, points = seen(flame, 2, batch=3)
+    fit = fit_photo(flame, points, (480, 640))
+    again = project(fit.parameters.camera, flame(fit.parameters.head).landmarks)
+    torch.testing.assert_close(again, fit.landmarks_px, atol=1e-2, rtol=0)
+
+
+def test_a_batch_gives_what_its_items_give_alone(head):
+    flame = Flame(head)
+    _, points = seen(flame, 3, batch=4)
+    together = fit_photo(flame, points, (480, 640)).landmarks_px
+    alone = torch.cat([fit_photo(flame, points[i : i + 1], (480, 640)).landmarks_px for i in range(4)])
+    torch.testing.assert_close(together, alone, atol=1e-2, rtol=0)
+
+
+def test_wild_points_move_the_others_little(head):
+    flame = Flame(head)
+    _, points = seen(flame, 4, spread=0.3)
+    spoiled = points.clone()
+    spoiled[:, [20, 44, 57]] += 60.0
+    fit = fit_photo(flame, spoiled, (480, 640))
+    clean = [i for i in range(68) if i not in (20, 44, 57)]
+    unit = (points[:, 36] - points[:, 45]).norm(dim=-1)
+    off = (fit.landmarks_px - points)[:, clean].norm(dim=-1).mean(1) / unit
+    assert off.mean() < 0.03
+
+
+def test_an_unbounded_head_may_go_below_zero(head):
+    import dataclasses
+
+    flame = Flame(dataclasses.replace(head, expression_bounds=None))
+    g = torch.Generator().manual_seed(5)
+    zero = torch.zeros(4, 3)
+    truth = HeadParameters(
+        torch.zeros(4, IDENTITIES), torch.randn(4, EXPRESSIONS, generator=g), zero, zero, zero, zero, zero
+    )
+    camera = Camera(
+        torch.full((4,), 1500.0), torch.full((4, 2), 200.0), torch.tensor([[0, 0, -0.9]]).repeat(4, 1)
+    )
+    points = project(camera, flame(truth).landmarks)
+    fit = fit_photo(flame, points, (401, 401))
+    assert fit.parameters.head.expression.min() < -0.2
+    assert fit.residual.mean() < 0.02
+
+
+def test_rotation_vector_inverts_the_rotation():
+    from flame_assets.lbs import rotation_matrices
+
+    vectors = torch.tensor([[0.0, 0, 0], [0.3, -1.2, 0.4], [0, 2.9, 0]], dtype=torch.float64)
+    torch.testing.assert_close(rotation_vector(rotation_matrices(vectors)), vectors)

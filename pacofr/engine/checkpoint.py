@@ -17,7 +17,7 @@ any `step_*` folder is complete, whatever killed the run.
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -54,7 +54,7 @@ def save_checkpoint(
     run: Path,
     *,
     model: nn.Module,
-    write_model: Callable[[Path], None],
+    model_config: Json,
     run_config: Json,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
@@ -63,8 +63,8 @@ def save_checkpoint(
 ) -> Path:
     """Write `RUN/checkpoints/step_N`, point `last` at it and delete all but the newest `keep`.
 
-    `write_model` fills the folder `model/`. Call on rank 0 only. A disk that is full or may not be
-    written ends in a `UserError` that names the last good checkpoint, which is still there.
+    Call on rank 0 only. A disk that is full or may not be written ends in a `UserError` that names
+    the last good checkpoint, which is still there.
     """
     place = run / "checkpoints" / f"step_{progress.step:08d}"
     writing = place.with_name(f".writing_{place.name}")
@@ -73,7 +73,7 @@ def save_checkpoint(
     with _write_failures_named(run, writing):
         shutil.rmtree(writing, ignore_errors=True)
         training.mkdir(parents=True)
-        write_model(writing / "model")
+        write_model(writing / "model", model, model_config)
         _save_tensors(_optimizer_tensors(model, optimizer), training / "optimizer.safetensors")
         _save_tensors({"generators": generators}, training / "rng.safetensors")
         _write_json(training / "state.json", state)
@@ -84,6 +84,13 @@ def save_checkpoint(
     for old in checkpoints(run)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
     return place
+
+
+def write_model(folder: Path, model: nn.Module, config: Json) -> None:
+    """Write the publishable unit: `config.json` and `model.safetensors`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _save_tensors(model.state_dict(), folder / "model.safetensors")
+    _write_json(folder / "config.json", config)
 
 
 def publish(run: Path, checkpoint: Path) -> Path:

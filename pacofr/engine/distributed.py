@@ -105,10 +105,14 @@ def gather_bytes(row: UInt8[Tensor, " n"], world: World) -> UInt8[Tensor, "ranks
     return torch.stack(rows)
 
 
-def wait_for_all(world: World) -> None:
-    """Hold every rank until all are here."""
-    if world.size > 1:
-        dist.all_reduce(torch.zeros(1))
+def refuse_disagreement(value: int, world: World, what: str) -> None:
+    """Stop all ranks if they do not have the same value (a folder that only some nodes see)."""
+    values = sum_over_ranks(torch.tensor([value, value**2], dtype=torch.float64), world)
+    if values[1] * world.size != values[0] ** 2:
+        raise UserError(
+            f"expected all processes to agree on {what}, process {world.rank} has {value}; give an"
+            " --out on a disk that all nodes share"
+        )
 
 
 def wrap(module: nn.Module, world: World) -> nn.Module:

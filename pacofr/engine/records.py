@@ -38,8 +38,7 @@ class Records:
         if not writes:
             return
         self._total = total_steps
-        cut_metrics(run / "metrics.jsonl", first_step)
-        self._file: IO[str] = (run / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
+        self._file = _open_metrics(run, first_step)
         self._board = _open_board(run / "tensorboard") if tensorboard else None
         console = Console(stderr=True)
         self._progress = Progress(
@@ -166,6 +165,17 @@ def clock(seconds: float) -> str:
         return "unknown"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _open_metrics(run: Path, first_step: int) -> IO[str]:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        cut_metrics(run / "metrics.jsonl", first_step)
+        return (run / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise UserError(
+            f"expected a folder to write the run to, got {run} ({error}); give another --out"
+        ) from error
 
 
 def _plain(fields: dict) -> dict:

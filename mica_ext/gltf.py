@@ -54,9 +54,8 @@ def glb_bytes(surface: Surface, targets: Sequence[MorphTarget], copyright_note: 
         ]
         mesh["weights"] = [0.0] * len(targets)
         mesh["extras"] = {"targetNames": [target.name for target in targets]}
-    skin = {"metallicFactor": 0.0, "roughnessFactor": 0.6}
-    if surface.colours is None:
-        skin["baseColorFactor"] = [0.57, 0.34, 0.25, 1.0]  # type: ignore[assignment]
+    tint = [0.57, 0.34, 0.25, 1.0] if surface.colours is None else [1.0, 1.0, 1.0, 1.0]
+    skin = {"baseColorFactor": tint, "metallicFactor": 0.0, "roughnessFactor": 0.6}
     document = {
         "asset": {"version": "2.0", "generator": "pacofr", "copyright": copyright_note},
         "scene": 0,
@@ -125,8 +124,9 @@ class _Buffer:
             },
             "values": {"bufferView": self.view(values)},
         }
-        accessor = {"componentType": _FLOAT, "count": len(offsets), "type": "VEC3"}
-        self.accessors.append(accessor | {"sparse": sparse} | _extent(shown))
+        accessor: dict[str, object] = {"componentType": _FLOAT, "count": len(offsets)}
+        accessor |= {"type": "VEC3", "sparse": sparse, **_extent(shown)}
+        self.accessors.append(accessor)
         return len(self.accessors) - 1
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, UInt8
 from numba import njit
 
-from mica_ext.raster import rasterize, vertex_normals
+from mica_ext.raster import Raster, rasterize, vertex_normals
 
 INNER_BRIGHTNESS = np.float32(0.35)  # the inner side of a surface, seen through an opening
 PLAIN_COLOUR = (0.78, 0.62, 0.54)  # sRGB, for a head without colours of its own
@@ -63,6 +63,13 @@ def screen_points(view: View, vertices: Float[np.ndarray, "V 3"]) -> Float[np.nd
     return np.stack([x, y, depth], axis=1)
 
 
+class Drawing(NamedTuple):
+    """A picture and the samples it was shaded from."""
+
+    picture: UInt8[np.ndarray, "height width 3"]
+    raster: Raster  # `samples` times as wide and high
+
+
 def render(
     vertices: Float[np.ndarray, "V 3"],
     triangles: Int32[np.ndarray, "F 3"],
@@ -78,6 +85,30 @@ def render(
 
     `vertices` [m]; `colours` are sRGB in [0, 1] per vertex. `opacity` mixes mesh and background.
     """
+    return draw(
+        vertices,
+        triangles,
+        view,
+        background,
+        colours=colours,
+        lighting=lighting,
+        opacity=opacity,
+        samples=samples,
+    ).picture
+
+
+def draw(
+    vertices: Float[np.ndarray, "V 3"],
+    triangles: Int32[np.ndarray, "F 3"],
+    view: View,
+    background: UInt8[np.ndarray, "height width 3"],
+    *,
+    colours: Float[np.ndarray, "V 3"] | None = None,
+    lighting: Lighting = STUDIO,
+    opacity: float = 1.0,
+    samples: int = 2,
+) -> Drawing:
+    """`render`, with what each sample saw."""
     height, width = background.shape[:2]
     screen = screen_points(view, vertices)
     screen[:, :2] = (screen[:, :2] + 0.5) * samples - 0.5
@@ -108,7 +139,7 @@ def render(
         np.ascontiguousarray(background),
         picture,
     )
-    return picture
+    return Drawing(picture, raster)
 
 
 def to_linear(colours: Float[np.ndarray, "*shape 3"]) -> Float32[np.ndarray, "*shape 3"]:

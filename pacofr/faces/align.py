@@ -52,9 +52,7 @@ def similarity(
     return np.column_stack([scale * rotation, target_mean - scale * (rotation @ source_mean)])
 
 
-def arcface_matrix(
-    points: Shaped[np.ndarray, "5 2"], size: int = 112
-) -> Float[np.ndarray, "2 3"]:
+def arcface_matrix(points: Shaped[np.ndarray, "5 2"], size: int = 112) -> Float[np.ndarray, "2 3"]:
     """Photo -> ArcFace crop of `size` pixels (a multiple of 112), as insightface's norm_crop."""
     return similarity(points, ARCFACE_POINTS_112 * (size / 112))
 
@@ -87,7 +85,7 @@ def ffhq_quad(points: Shaped[np.ndarray, "n 2"]) -> Float[np.ndarray, "4 2"]:
 def ffhq_matrix(
     points: Shaped[np.ndarray, "n 2"], size: int = 200, canvas: int = 256, output: int = 224
 ) -> Float[np.ndarray, "2 3"]:
-    """Photo -> pixels of the canvas resized to `output`; the face fills its middle `size` of `canvas`.
+    """Photo -> pixels of the canvas resized to `output`, whose middle `size` of `canvas` is face.
 
     Pixel centres are whole numbers on both sides, while the quad's corners are pixel corners.
     """
@@ -149,9 +147,7 @@ def _shrunk(
     x1, y1 = np.clip(np.ceil(reach.max(axis=0)) + margin, 1, [width, height]).astype(int)
     x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
     new_width, new_height = max((x1 - x0) // factor, 1), max((y1 - y0) // factor, 1)
-    small = cv2.resize(
-        image[y0:y1, x0:x1], (new_width, new_height), interpolation=cv2.INTER_AREA
-    )
+    small = cv2.resize(image[y0:y1, x0:x1], (new_width, new_height), interpolation=cv2.INTER_AREA)
     step = np.array([(x1 - x0) / new_width, (y1 - y0) / new_height])
     linear = matrix[:, :2] * step
     # small pixel p lies at x0 + (p + .5) * step - .5 in the photo

@@ -48,7 +48,11 @@ class LidContact:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeadModel:
-    """One head model. Arrays are read-only float32 (metres) and int32; see the module docstring."""
+    """One head model; see the module docstring.
+
+    Arrays are float32 (metres) and int32, and read-only: `torch.tensor(array)` copies them,
+    `torch.from_numpy` warns.
+    """
 
     name: str  # "anthro", "flame2020-generic", ...
     version: str

@@ -1,0 +1,47 @@
+"""A head of 24 vertices with everything a real one has: random, asymmetric, the same every time."""
+
+import numpy as np
+
+from flame_assets.head import HeadModel, LidContact
+
+V, F, S, E = 24, 40, 4, 3
+
+
+def tiny_head(**changes) -> HeadModel:
+    rng = np.random.default_rng(7)
+
+    def floats(*shape, scale=1.0):
+        return (rng.standard_normal(shape) * scale).astype(np.float32)
+
+    def weights(*shape):
+        raw = rng.random(shape) + 0.05
+        return (raw / raw.sum(-1, keepdims=True)).astype(np.float32)
+
+    def ids(high, *shape):
+        return rng.integers(0, high, shape).astype(np.int32)
+
+    fields = {
+        "name": "tiny",
+        "version": "1",
+        "licence": "none needed",
+        "template": floats(V, 3, scale=0.05),
+        "triangles": np.stack([rng.permutation(V)[:3] for _ in range(F)]).astype(np.int32),
+        "shape_basis": floats(V, 3, S, scale=0.004),
+        "expression_basis": floats(V, 3, E, scale=0.003),
+        "pose_basis": floats(V, 3, 36, scale=0.002),
+        "joint_regressor": weights(5, V),
+        "skinning_weights": weights(V, 5),
+        "landmark_triangles": ids(F, 51),
+        "landmark_barycentric": weights(51, 3),
+        "contour_triangles": ids(F, 79, 17),
+        "contour_barycentric": weights(79, 17, 3),
+        "static_contour_triangles": ids(F, 17),
+        "static_contour_barycentric": weights(17, 3),
+        "expression_names": ("smile", "frown", "blink"),
+        "regions": {"face": np.arange(10, dtype=np.int32)},
+        "lid_contacts": (
+            LidContact(joint=3, vertices=ids(V, 1), radius=np.array([0.2], np.float32)),
+            LidContact(joint=4, vertices=ids(V, 1), radius=np.array([0.001], np.float32)),
+        ),
+    }
+    return HeadModel(**(fields | changes))

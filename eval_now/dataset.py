@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -11,14 +11,10 @@ from eval_now.align import crop_scan
 from eval_now.boxes import Box, load_box
 from eval_now.closest import spatial_order
 from eval_now.errors import UserError
+from eval_now.howto import BOXES, ENVIRONMENT_VARIABLE, LISTS, PICTURES, SCAN_LANDMARKS, SCANS, Split
 from eval_now.landmarks import parse_pp
 from eval_now.meshes import MESH_SUFFIXES, load_vertices, read_bytes
 
-Split = Literal["val", "test"]
-ENVIRONMENT_VARIABLE = "NOW_DATASET"
-LISTS: dict[Split, str] = {"val": "imagepathsvalidation.txt", "test": "imagepathstest.txt"}
-PICTURES, BOXES = "iphone_pictures", "detected_face"
-SCANS, SCAN_LANDMARKS = "scans", "scans_lmks_onlypp"
 INNER_FOLDERS = (
     ".",
     "final_release_version",
@@ -28,27 +24,6 @@ INNER_FOLDERS = (
     "NoW_Evaluation/dataset",
     "dataset",
 )
-
-HOW_TO_GET = f"""\
-How to get the NoW benchmark data
-
-1. Register at https://now.is.tue.mpg.de and accept its licence (non-commercial research).
-2. From its download page take
-     the images:            NoW_Dataset.zip, with {PICTURES}/ and {BOXES}/
-     the image lists:       {LISTS["val"]} and {LISTS["test"]}
-     the validation scans:  {SCANS}/ and {SCAN_LANDMARKS}/ (the 80 test subjects' scans are not public)
-3. Unpack everything into one folder:
-     DIR/NoW_Dataset/final_release_version/{PICTURES}/SUBJECT/CHALLENGE/IMG_0001.jpg
-     DIR/NoW_Dataset/final_release_version/{BOXES}/SUBJECT/CHALLENGE/IMG_0001.npy
-     DIR/{SCANS}/SUBJECT/natural_head_rotation.000001.obj
-     DIR/{SCAN_LANDMARKS}/SUBJECT/natural_head_rotation.000001_picked_points.pp
-     DIR/{LISTS["val"]}
-   (the parts may also lie directly in DIR, or all below NoW_Dataset)
-4. eval-now --dataset DIR ...   or   export {ENVIRONMENT_VARIABLE}=DIR
-
-Without the data: `mica-ext synth-now DIR` writes a small artificial set in the same layout.
-"""
-
 
 class ImageEntry(NamedTuple):
     """One line of the image list, e.g. FaMoS_180424_03335_TA/multiview_neutral/IMG_0041.jpg."""

@@ -1,0 +1,71 @@
+"""Settings of `eval-now`; the same object is the flags and the help. Imports nothing heavy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """Score 3D faces on the NoW benchmark.
+
+    Score meshes (.obj/.ply with 7 landmarks .npy/.txt):
+    eval-now --dataset DIR --predictions DIR
+
+    Run a registered method first; stopped runs continue:
+    eval-now --dataset DIR --predictor mica_ext
+
+    Write the folder and archive to submit:
+    eval-now --split test --predictor mica_ext
+
+    Error curves and one table of several runs:
+    eval-now compare RUN_A RUN_B
+
+    How to get the data:
+    eval-now data
+
+    One core scores about 5 images a second; the first run compiles for some ten seconds.
+    """
+
+    split: Literal["val", "test"] = "val"
+    """val: 20 subjects, scored here. test: 80 subjects without public scans, packed for submission."""
+    dataset: Path | None = None
+    """Folder of the NoW data; without it the environment variable NOW_DATASET."""
+    predictions: Path | None = None
+    """Folder SUBJECT/CHALLENGE/IMG.obj|.ply with IMG.npy|.txt; with --predictor: where to keep them."""
+    predictor: str | None = None
+    """A registered method, NAME or NAME:ARGUMENT (for mica_ext the argument is a model folder)."""
+    protocol: Literal["non-metrical", "metrical", "both"] = "non-metrical"
+    """Whether the scale is fitted (non-metrical) or must be right (metrical)."""
+    unit: Literal["m", "cm", "mm"] | None = None
+    """Unit of the prediction files; the metrical protocol needs it (predictors state it themselves)."""
+    challenge: tuple[str, ...] = ()
+    """Only these challenges, e.g. multiview_neutral selfie."""
+    image_list: Path | None = None
+    """Another image list than the split's own."""
+    allow_missing: bool = False
+    """Go on without the missing or unreadable predictions; the result is marked as incomplete."""
+    jobs: int = 0
+    """Processes; 0 for one per core."""
+    heatmaps: int = 0
+    """Draw this many of the worst, the median and the best scans, coloured by error."""
+    name: str | None = None
+    """Name of the run in tables and curves; by default the name of the --out folder."""
+    out: Path = Path("now_result")
+    """Folder for result.json, distances, tables and pictures."""
+
+    def __post_init__(self) -> None:
+        if (self.predictions is None) and (self.predictor is None):
+            raise ValueError("expected --predictions DIR or --predictor NAME")
+        if self.jobs < 0 or self.heatmaps < 0:
+            raise ValueError("expected --jobs and --heatmaps of 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """Cumulative error curves (PNG, PDF) and one table of several runs."""
+
+    out: Path = Path("now_comparison")
+    """Folder for curves.png, curves.pdf, table.md and table.tex."""
+    largest_mm: float = 5.0
+    """Right end of the curves."""

@@ -1,0 +1,138 @@
+"""Pictures of single results: the photo, the aligned prediction, and the scan coloured by error."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from rich.console import Console
+from rich.progress import Progress
+
+from eval_now.align import Similarity, crop_scan
+from eval_now.dataset import ImageEntry, NowDataset
+from eval_now.draw import face_view, render
+from eval_now.errors import UserError
+from eval_now.meshes import load_mesh, write_atomically
+from eval_now.predictions import PredictionFiles
+from eval_now.score import ScoredImage
+
+PANEL = 420
+TOP_MM = 4.0
+COLOUR_MAP = "YlOrRd"
+GREY = (0.78, 0.78, 0.80)
+
+
+def draw_heatmaps(
+    out: Path,
+    dataset: NowDataset,
+    found: dict[ImageEntry, PredictionFiles],
+    scored: list[ScoredImage],
+    count: int,
+    console: Console,
+) -> list[Path]:
+    """Write out/heatmaps/PROTOCOL/{worst,median,best}_K_IMAGE.png of every protocol."""
+    written: list[Path] = []
+    chosen = [
+        pair
+        for protocol in dict.fromkeys(one.score.protocol for one in scored)
+        for pair in choose([one for one in scored if one.score.protocol == protocol], count)
+    ]
+    entries = {image.name: image for image in found}
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("drawing", total=len(chosen))
+        for title, one in chosen:
+            entry = entries[one.score.image]
+            stem = f"{title.replace(' ', '_')}_{entry.subject}_{entry.challenge}_{entry.stem}"
+            path = out / "heatmaps" / one.score.protocol / f"{stem}.png"
+            write_atomically(path, heatmap_png(dataset, entry, found[entry], one, title))
+            written.append(path)
+            progress.advance(task)
+    return written
+
+
+def choose(scored: list[ScoredImage], count: int) -> list[tuple[str, ScoredImage]]:
+    """The worst, the middle and the best images by median, each at most once."""
+    ranked = sorted(scored, key=lambda one: -one.score.median)
+    count = min(count, len(ranked))
+    middle = (len(ranked) - count) // 2
+    groups = {
+        "worst": ranked[:count],
+        "median": ranked[middle : middle + count],
+        "best": ranked[::-1][:count],
+    }
+    seen: set[str] = set()
+    chosen = []
+    for name in ("worst", "best", "median"):
+        for place, one in enumerate(groups[name], start=1):
+            if one.score.image not in seen:
+                seen.add(one.score.image)
+                chosen.append((f"{name} {place}", one))
+    return chosen
+
+
+def heatmap_png(
+    dataset: NowDataset,
+    entry: ImageEntry,
+    files: PredictionFiles,
+    one: ScoredImage,
+    title: str,
+) -> bytes:
+    """One picture: photo (where there is one), prediction, scan from the front and both sides."""
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    landmarks = dataset.landmarks(entry.subject)
+    scan = load_mesh(dataset.scan_file(entry.subject))
+    kept = crop_scan(scan.vertices, landmarks)
+    triangles = scan.triangles[kept[scan.triangles].all(axis=1)]
+    error = np.zeros(len(scan.vertices))
+    error[kept] = one.distances
+    colours = colormaps[COLOUR_MAP](np.clip(error / TOP_MM, 0, 1))[:, :3]
+    half_width = 1.05 * float(np.linalg.norm(scan.vertices[kept] - landmarks[4], axis=1).max()) * 0.9
+    score = one.score
+    move = Similarity(score.scale, np.array(score.rotation), np.array(score.shift))
+    mesh = load_mesh(files.mesh)
+    grey = np.tile(GREY, (len(mesh.vertices), 1))
+    front = face_view(landmarks, half_width, 0)
+    panels: list[tuple[str, UInt8[np.ndarray, "H W 3"]]] = []
+    photo = _photo(dataset, entry)
+    if photo is not None:
+        panels.append(("photo", photo))
+    panels.append(
+        ("prediction", render(move.apply(mesh.vertices), mesh.triangles, grey, front, PANEL))
+    )
+    for name, turn in (("scan, its right side", -45), ("scan", 0), ("scan, its left side", 45)):
+        view = face_view(landmarks, half_width, turn)
+        panels.append((name, render(scan.vertices, triangles, colours, view, PANEL)))
+    figure = Figure(figsize=(2.9 * len(panels) + 0.7, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(panels))
+    for axis, (name, picture) in zip(axes, panels, strict=True):
+        axis.imshow(picture)
+        axis.set_title(name, fontsize=9)
+        axis.axis("off")
+    scale = ScalarMappable(Normalize(0, TOP_MM), COLOUR_MAP)
+    figure.colorbar(scale, ax=axes, label="error [mm]", extend="max", shrink=0.85, pad=0.01)
+    figure.suptitle(
+        f"{title}: {entry.name}, {score.protocol}, median {score.median:.2f} mm, mean {score.mean:.2f} mm",
+        fontsize=10,
+    )
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def _photo(dataset: NowDataset, entry: ImageEntry) -> UInt8[np.ndarray, "H W 3"] | None:
+    from PIL import Image, ImageOps
+
+    try:
+        path = dataset.picture(entry)
+    except UserError:
+        return None  # the cases of a scan-only set
+    with Image.open(path) as image:
+        small = ImageOps.exif_transpose(image).convert("RGB")
+        small.thumbnail((PANEL, PANEL))
+        return np.asarray(small)

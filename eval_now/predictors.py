@@ -1,0 +1,129 @@
+"""Methods that make predictions: found by name through the entry-point group `eval_now.predictors`.
+
+An entry point names a factory `factory(argument: str | None) -> Predict`. A predictor gets one photo
+and its face box and returns the neutral face: identity only, no expression, no pose needed.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from rich.console import Console
+from rich.progress import Progress
+
+from eval_now.boxes import Box
+from eval_now.dataset import ImageEntry, NowDataset
+from eval_now.errors import UserError
+from eval_now.meshes import Mesh, save_ply, write_atomically
+from eval_now.predictions import (
+    UNIT_MM,
+    Manifest,
+    Unit,
+    find_prediction,
+    load_manifest,
+    save_manifest,
+)
+
+GROUP = "eval_now.predictors"
+
+
+class Photo(NamedTuple):
+    """One picture of the benchmark; box: the distributed face box, where there is one."""
+
+    name: str
+    path: Path
+    box: Box | None
+
+
+class Prediction(NamedTuple):
+    """A predicted face. landmarks: the seven NoW points; unit of all lengths; neutral: None unknown."""
+
+    vertices: Float[np.ndarray, "V 3"]
+    triangles: Int[np.ndarray, "F 3"]
+    landmarks: Float[np.ndarray, "7 3"]
+    unit: Unit
+    neutral: bool | None
+
+
+Predict = Callable[[Photo], Prediction]
+
+
+class NoFace(Exception):
+    """A predictor found no face in a photo; the image counts as missing, the run goes on."""
+
+
+def find_predictor(name: str) -> Predict:
+    """Predictor `NAME` or `NAME:ARGUMENT`, e.g. `mica_ext:runs/x/model`."""
+    short, _, argument = name.partition(":")
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if short not in found:
+        known = ", ".join(sorted(found)) or "none"
+        raise UserError(f"--predictor {short}: not registered (entry-point group {GROUP}); known: {known}")
+    return found[short].load()(argument or None)
+
+
+def predict_images(
+    name: str, dataset: NowDataset, images: list[ImageEntry], folder: Path, console: Console
+) -> Manifest:
+    """Predict what is not there yet; stopping and starting again continues."""
+    before = load_manifest(folder)
+    if before is not None and before.predictor != name:
+        raise UserError(
+            f"{folder}: holds predictions of '{before.predictor}', not of '{name}'; choose another --out"
+        )
+    todo = [image for image in images if isinstance(find_prediction(folder, image), str)]
+    if not todo and before is not None:
+        return before
+    if len(todo) < len(images) and before is None:
+        raise UserError(
+            f"{folder}: holds predictions of unknown origin (no predictions.json); choose another --out"
+        )
+    predict = find_predictor(name)
+    manifest = before or Manifest(predictor=name, unit="mm")
+    save_manifest(folder, manifest)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f"predicting with {name}", total=len(todo))
+        for image in todo:
+            photo = Photo(image.name, dataset.picture(image), dataset.box(image))
+            changed = _predict_one(predict, photo, folder / image.name, manifest)
+            if changed != manifest:
+                save_manifest(folder, changed)
+            manifest = changed
+            progress.advance(task)
+    return manifest
+
+
+def _predict_one(predict: Predict, photo: Photo, base: Path, manifest: Manifest) -> Manifest:
+    """Predict one image and write it in mm.
+
+    The landmarks are written last, so that half a prediction is no prediction.
+    """
+    failed = dict(manifest.failed)
+    not_neutral = set(manifest.not_neutral) - {photo.name}
+    try:
+        prediction = predict(photo)
+    except NoFace as error:
+        failed[photo.name] = str(error) or "no face found"
+    else:
+        failed.pop(photo.name, None)
+        if prediction.neutral is False:
+            not_neutral.add(photo.name)
+        to_mm = UNIT_MM[prediction.unit]
+        mesh = Mesh(prediction.vertices * to_mm, prediction.triangles)
+        save_ply(base.with_suffix(".ply"), mesh)
+        save_npy(base.with_suffix(".npy"), prediction.landmarks * to_mm)
+    return replace(
+        manifest, not_neutral=tuple(sorted(not_neutral)), failed=tuple(sorted(failed.items()))
+    )
+
+
+def save_npy(path: Path, landmarks: Float[np.ndarray, "7 3"]) -> None:
+    """Write landmarks as (7,3) float64."""
+    file = io.BytesIO()
+    np.save(file, np.asarray(landmarks, np.float64))
+    write_atomically(path, file.getvalue())

@@ -1,0 +1,125 @@
+"""Tables of a run or of several: terminal, Markdown, LaTeX."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from eval_now.meshes import write_atomically
+from eval_now.result import RunResult
+from eval_now.statistics import Interval, Pooled
+
+
+class Row(NamedTuple):
+    """One line of a table; `incomplete` runs are marked."""
+
+    protocol: str
+    method: str
+    challenge: str
+    pooled: Pooled
+    incomplete: bool
+
+
+HEADINGS = ("protocol", "method", "challenge", "median", "mean", "std", "95 % of median", "images")
+NOTE = (
+    "Scan-to-mesh distance in mm, all distances of all images pooled; std is the population deviation; "
+    "the interval resamples subjects."
+)
+INCOMPLETE = "* incomplete: images are missing, do not compare"
+
+
+def rows_of(results: list[RunResult], by_challenge: bool) -> list[Row]:
+    """Rows protocol by protocol, best median first; with `by_challenge` each challenge as well."""
+    rows: list[Row] = []
+    protocols = dict.fromkeys(entry.protocol for run in results for entry in run.protocols)
+    for protocol in protocols:
+        found = [(run, one) for run in results for one in run.protocols if one.protocol == protocol]
+        found.sort(key=lambda pair: pair[1].pooled.median)
+        for run, entry in found:
+            rows.append(Row(protocol, run.name, "all", entry.pooled, not run.complete))
+            if by_challenge:
+                rows.extend(
+                    Row(protocol, run.name, one.challenge, one.pooled, not run.complete)
+                    for one in entry.challenges
+                )
+    return rows
+
+
+def _interval(interval: Interval | None) -> str:
+    return "-" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    pooled = row.pooled
+    return (
+        row.protocol,
+        row.method + (" *" if row.incomplete else ""),
+        row.challenge.removeprefix("multiview_"),
+        f"{pooled.median:.3f}",
+        f"{pooled.mean:.3f}",
+        f"{pooled.std:.3f}",
+        _interval(pooled.median_ci),
+        str(pooled.images),
+    )
+
+
+def print_table(console: Console, rows: list[Row]) -> None:
+    """The table on the terminal, one per protocol."""
+    for protocol in dict.fromkeys(row.protocol for row in rows):
+        own = [row for row in rows if row.protocol == protocol]
+        caption = INCOMPLETE if any(row.incomplete for row in own) else None
+        table = Table(title=f"NoW, {protocol}, mm", caption=caption)
+        for index, heading in enumerate(HEADINGS[1:]):
+            table.add_column(heading, justify="left" if index < 2 else "right", no_wrap=index > 1)
+        for before, row in zip([None, *own[:-1]], own, strict=True):
+            if before is not None and row.challenge == "all":
+                table.add_section()
+            table.add_row(*_cells(row)[1:], style="bold" if row.challenge == "all" else None)
+        console.print(table)
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table as Markdown."""
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|---|---|---|" + "---:|" * (len(HEADINGS) - 3)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row)) + " |" for row in rows]
+    notes = [NOTE, INCOMPLETE] if any(row.incomplete for row in rows) else [NOTE]
+    return "\n".join([*lines, "", *notes, ""])
+
+
+_TEX = str.maketrans(
+    {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+)  # fmt: skip
+
+
+def latex(rows: list[Row]) -> str:
+    """The table as LaTeX (package booktabs)."""
+    lines = [rf"% {NOTE.replace('%', 'percent')}", r"\begin{tabular}{lllrrrrr}", r"\toprule"]
+    lines.append(" & ".join(heading.translate(_TEX) for heading in HEADINGS) + r" \\")
+    lines.append(r"\midrule")
+    lines += [" & ".join(cell.translate(_TEX) for cell in _cells(row)) + r" \\" for row in rows]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    if any(row.incomplete for row in rows):
+        lines.append(f"% {INCOMPLETE}")
+    return "\n".join([*lines, ""])
+
+
+def save_tables(folder: Path, rows: list[Row]) -> None:
+    """Write table.md and table.tex."""
+    write_atomically(folder / "table.md", markdown(rows).encode())
+    write_atomically(folder / "table.tex", latex(rows).encode())
+
+
+def print_warnings(console: Console, result: RunResult) -> None:
+    """Warnings by name, with one example each; all of them stand in result.json."""
+    names = dict.fromkeys(warning.name for warning in result.warnings)
+    for name in names:
+        same = [warning for warning in result.warnings if warning.name == name]
+        where = same[0].image + (f", {same[0].protocol}" if same[0].protocol else "")
+        more = f" and {len(same) - 1} more" if len(same) > 1 else ""
+        console.print(f"[yellow]warning {name}[/yellow] ({where}{more}): {same[0].text}", highlight=False)
+    for entry in result.missing[:10]:
+        console.print(f"[yellow]missing[/yellow] {entry.image}: {entry.reason}", highlight=False)
+    if len(result.missing) > 10:
+        console.print(f"[yellow]missing[/yellow] and {len(result.missing) - 10} more", highlight=False)

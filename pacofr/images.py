@@ -1,4 +1,4 @@
-"""The one safe image loader: any file a person may call a photo becomes RGB uint8, or one clear line.
+"""The one safe image loader: what a person calls a photo becomes RGB uint8, or one clear line.
 
 Order of work: open (headers only) -> size check -> decode the first frame -> turn as EXIF says ->
 16-bit and float to 8 bits -> colour profile to sRGB -> transparency onto white -> RGB.
@@ -16,9 +16,9 @@ from pacofr.errors import UserError
 
 PIXELS_MAX = 100_000_000
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000")
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .webp .avif .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm "
-    ".jp2 .j2k .heic .heif".split()
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".gif", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".heic", ".heif"),
 )
 """Suffixes that `list_images` takes for images; `load_image` looks at the content alone."""
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -128,7 +128,7 @@ def _too_large(name: str, size: str) -> UserError:
 
 def _register_heif(name: str) -> None:
     try:
-        import pillow_heif  # optional: pyright: ignore[reportMissingImports]
+        import pillow_heif  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(
             f"{name} is a HEIC image, which needs one more package; run: pip install pillow-heif"

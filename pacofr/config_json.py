@@ -4,15 +4,10 @@ import dataclasses
 import json
 import typing
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any
 
 from pacofr.config import MODEL_FORMAT, MODEL_VERSION, PaCoFRConfig
 from pacofr.errors import UserError
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
 
 
 def model_from_json(folder: Path) -> PaCoFRConfig:
@@ -33,8 +28,8 @@ def model_from_json(folder: Path) -> PaCoFRConfig:
     return from_json(PaCoFRConfig, content["model"], str(file))
 
 
-def from_json(kind: type[ConfigT], content: object, where: str) -> ConfigT:
-    """Rebuild a config of this module from `dataclasses.asdict` gone through JSON."""
+def from_json(kind: type[Any], content: object, where: str) -> Any:
+    """Rebuild a config class `kind` from `dataclasses.asdict` gone through JSON."""
     if not isinstance(content, dict):
         raise UserError(f"{where}: expected the fields of {kind.__name__}, got {content!r}")
     fields = {field.name for field in dataclasses.fields(kind)}

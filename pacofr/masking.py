@@ -43,10 +43,10 @@ def uniforms(
     seed: int, epoch: int, indices: Int64[np.ndarray, " B"], stream: int, count: int
 ) -> Float64[np.ndarray, "B count"]:
     """`count` numbers in [0, 1) for each sample of dataset position `indices`, in this epoch."""
-    key = np.uint64(0)
+    key = np.zeros(1, np.uint64)
     with np.errstate(over="ignore"):
         for part in (seed, epoch, stream):
-            key = _mix(np.array((int(key) + part + 1) & 0xFFFFFFFFFFFFFFFF, np.uint64) * _GOLDEN)
+            key = _mix((key + np.uint64(part + 1)) * _GOLDEN)
         rows = _mix(key + (indices.astype(np.uint64)[:, None] + np.uint64(1)) * _GOLDEN)
         words = _mix(rows + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53

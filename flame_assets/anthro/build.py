@@ -1,0 +1,75 @@
+"""build_anthro: from named control points to a finished HeadModel, in about two seconds."""
+
+import numpy as np
+
+from flame_assets.anthro import jaw, rig
+from flame_assets.anthro.controlset import control_set
+from flame_assets.anthro.expressions import EXPRESSIONS, expression_modes
+from flame_assets.anthro.identity import identity_modes
+from flame_assets.anthro.landmarks import landmarks
+from flame_assets.anthro.regions import colours, regions
+from flame_assets.anthro.surface import Surface, build_surface
+from flame_assets.anthro.template import half_template
+from flame_assets.anthro.texture import texture
+from flame_assets.head import HeadModel, LidContact
+
+VERSION = "1.0"
+LICENCE = "Apache-2.0; procedural, made from published measures, no scan and no licensed data"
+_METRES = 1e-3
+
+
+def _lid_contacts(surface: Surface) -> tuple[LidContact, ...]:
+    contacts = []
+    for joint, sign in ((3, 1.0), (4, -1.0)):
+        ids = np.flatnonzero((surface.contact > 0) & (sign * surface.vertices[:, 0] > 0))
+        radius = (surface.contact[ids] * _METRES).astype(np.float32)
+        contacts.append(LidContact(joint=joint, vertices=ids.astype(np.int32), radius=radius))
+    return tuple(contacts)
+
+
+def build_anthro() -> HeadModel:
+    """The Anthro head: deterministic, numpy and scipy only; see the package's docstring."""
+    controls = control_set()
+    template = half_template(controls)
+    weights = jaw.jaw_weights(controls)
+    surface = build_surface(controls, template, weights)
+    identity = identity_modes(controls, surface)
+    shape_basis = np.einsum("vc,cik->vik", surface.identity_basis, identity.controls, optimize=True)
+    shape_basis += surface.ear_modes @ identity.ears
+    marks = landmarks(surface, template)
+    atlas = texture(surface, template)
+
+    def metres(array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(array * _METRES, dtype=np.float32)
+
+    def single(array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+    def ids(array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(array, dtype=np.int32)
+
+    return HeadModel(
+        name="anthro",
+        version=VERSION,
+        licence=LICENCE,
+        template=metres(surface.vertices),
+        triangles=ids(surface.triangles),
+        shape_basis=metres(shape_basis),
+        expression_basis=metres(expression_modes(controls, surface, weights)),
+        pose_basis=np.zeros((len(surface.vertices), 3, 36), np.float32),
+        joint_regressor=single(rig.joint_regressor(surface)),
+        skinning_weights=single(rig.skinning_weights(surface)),
+        landmark_triangles=ids(marks.inner_triangles),
+        landmark_barycentric=single(marks.inner_barycentric),
+        contour_triangles=ids(marks.contour_triangles),
+        contour_barycentric=single(marks.contour_barycentric),
+        static_contour_triangles=ids(marks.contour_triangles[0]),
+        static_contour_barycentric=single(marks.contour_barycentric[0]),
+        expression_names=EXPRESSIONS,
+        expression_bounds=(0.0, 1.0),
+        regions=regions(surface, template),
+        colours=single(colours(surface, template)),
+        uv=single(atlas.uv),
+        uv_triangles=ids(atlas.triangles),
+        lid_contacts=_lid_contacts(surface),
+    )

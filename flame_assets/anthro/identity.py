@@ -1,0 +1,172 @@
+"""Identity: 100 modes with unit-normal coefficients, ordered by the variance they explain.
+
+The prior is a sum of named fields (one per anthropometric trait), overall size and stretches, and a
+smooth Gaussian process over the controls. It is conditioned on the published standard deviations of
+`measures.MEASURES`, then diagonalised in vertex space with the face weighted most. A second, smaller
+Gaussian process without mirror symmetry gives a few antisymmetric modes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from scipy.linalg import cholesky, eigh
+from scipy.spatial.distance import cdist
+
+from flame_assets.anthro import eyes
+from flame_assets.anthro.controlset import ControlSet
+from flame_assets.anthro.field import field_basis
+from flame_assets.anthro.fields import bump
+from flame_assets.anthro.measures import MEASURES, ends
+from flame_assets.anthro.surface import Surface
+from flame_assets.anthro.traits import TRAITS
+
+COUNT = 100
+ANTISYMMETRIC = 6
+_SIZE, _STRETCH = 0.035, 0.03
+_CENTRE = np.array([0.0, -10.0, 20.0])
+_SYMMETRIC_PROCESS = ((2.6, 55.0), (1.3, 24.0), (0.6, 11.0))
+_ANTISYMMETRIC_PROCESS = ((1.1, 60.0), (0.6, 26.0))
+"""(standard deviation, correlation length) of each kernel [mm]."""
+EAR_SDS = (3.6, 2.6, 2.6)
+"""Spread of ear length, width and protrusion [mm]; adults: 62 +- 4 long, 36 +- 3 wide."""
+
+
+class IdentityModes(NamedTuple):
+    """Modes over the controls [c, 3, k] and over the ears' three traits [3, k], mm per SD."""
+
+    controls: Float[ndarray, "c 3 k"]
+    ears: Float[ndarray, "3 k"]
+
+
+def _process(
+    controls: ControlSet, kernels: tuple[tuple[float, float], ...]
+) -> Float[ndarray, "c c"]:
+    distance = cdist(controls.positions, controls.positions)
+    return sum(sd * sd * np.exp(-0.5 * (distance / length) ** 2) for sd, length in kernels)
+
+
+def _parity(controls: ControlSet, sign: float) -> Float[ndarray, "m n"]:
+    """Orthonormal basis [3c, n] of the mirror-symmetric (+1) or antisymmetric (-1) fields."""
+    count = len(controls.positions)
+    columns = []
+    flip = np.array([-1.0, 1.0, 1.0])
+    for row in range(count):
+        twin = controls.mirror[row]
+        if twin < row:
+            continue
+        for axis in range(3):
+            column = np.zeros((count, 3))
+            column[row, axis] += 1
+            column[twin, axis] += sign * flip[axis]
+            norm = np.linalg.norm(column)
+            if norm > 0:
+                columns.append((column / norm).ravel())
+    return np.stack(columns, 1)
+
+
+def _measure_rows(controls: ControlSet) -> Float[ndarray, "m d"]:
+    """Linearised measures [mm] over the controls' coordinates, taken on the (soft) surface."""
+    surface = field_basis(controls, controls.domain)
+    points = surface @ controls.positions
+    rows = []
+    for measure in MEASURES:
+        a, b = ends(measure, lambda name: points[controls.index[name]])
+        direction = (a - b) / np.linalg.norm(a - b)
+        first = controls.index[measure.first]
+        if measure.second is None:
+            second = controls.mirror[first]
+        else:
+            second = controls.index[measure.second]
+        rows.append(np.outer(surface[first] - surface[second], direction).ravel())
+    return np.array(rows)
+
+
+def _calibrate(
+    covariance: Float[ndarray, "d d"], rows: Float[ndarray, "m d"]
+) -> Float[ndarray, "d d"]:
+    """The prior conditioned so that the measures have their published spreads.
+
+    Correlations between the measures stay the prior's; what they leave free stays as it was.
+    """
+    across = covariance @ rows.T
+    spread = rows @ across + 1e-6 * np.eye(len(rows))
+    sd = np.sqrt(np.diag(spread))
+    target = np.array([measure.sd for measure in MEASURES])
+    wanted = spread * np.outer(target / sd, target / sd)
+    gain = np.linalg.solve(spread, across.T).T
+    return covariance + gain @ (wanted - spread) @ gain.T
+
+
+def _symmetric_prior(controls: ControlSet) -> Float[ndarray, "d d"]:
+    fields = [_SIZE * (controls.positions - _CENTRE)]
+    for axis in range(3):
+        stretch = np.zeros_like(controls.positions)
+        stretch[:, axis] = _STRETCH * (controls.positions - _CENTRE)[:, axis]
+        fields.append(stretch)
+    fields += [trait.sd * bump(controls, trait.at, trait.along, trait.width) for trait in TRAITS]
+    factor = np.stack([field.ravel() for field in fields], 1)
+    return factor @ factor.T + np.kron(_process(controls, _SYMMETRIC_PROCESS), np.eye(3))
+
+
+def _principal(
+    prior: Float[ndarray, "n n"],
+    metric: Float[ndarray, "c c"],
+    parity: Float[ndarray, "d n"],
+    count: int,
+) -> tuple[Float[ndarray, "d k"], Float[ndarray, " k"]]:
+    """Modes of largest variance in the metric, among the fields of one parity; and variances.
+
+    `prior` is the covariance in the coordinates of `parity`.
+    """
+    weight = parity.T @ np.kron(metric, np.eye(3)) @ parity
+    lower = cholesky(weight + 1e-9 * np.trace(weight) / len(weight) * np.eye(len(weight)), lower=True)
+    whitened = lower.T @ prior @ lower
+    n = len(whitened)
+    values, vectors = eigh(whitened, subset_by_index=(n - count, n - 1))
+    modes = parity @ (prior @ lower @ vectors) / np.sqrt(values)
+    return modes[:, ::-1], values[::-1]
+
+
+def _keep_lids_on_globe(controls: ControlSet, modes: Float[ndarray, "c 3 k"]) -> None:
+    """Let the lid margin move with the globe and along it, never off it radially."""
+    for right in (False, True):
+        rows = controls.lid(right)
+        centre = eyes.CENTRE * np.array([-1.0 if right else 1.0, 1.0, 1.0])
+        ray = controls.positions[rows] - centre
+        ray /= np.linalg.norm(ray, axis=1, keepdims=True)
+        common = modes[rows].mean(axis=0)
+        own = modes[rows] - common
+        modes[rows] = common + own - ray[:, :, None] * np.einsum("ia,iak->ik", ray, own)[:, None]
+
+
+def identity_modes(controls: ControlSet, surface: Surface) -> IdentityModes:
+    """The calibrated modes, symmetric and antisymmetric together, by falling variance."""
+    z, y = surface.vertices[:, 2], surface.vertices[:, 1]
+    face = np.where((z > 15) & (y > -125) & (y < 75), 1.0, 0.25)
+    basis = surface.identity_basis
+    metric = basis.T @ (face[:, None] * basis)
+    parity = _parity(controls, 1.0)
+    prior = parity.T @ _symmetric_prior(controls) @ parity
+    prior = _calibrate(prior, _measure_rows(controls) @ parity)
+    even, even_variance = _principal(prior, metric, parity, COUNT - ANTISYMMETRIC)
+    parity = _parity(controls, -1.0)
+    process = np.kron(_process(controls, _ANTISYMMETRIC_PROCESS), np.eye(3))
+    odd, odd_variance = _principal(parity.T @ process @ parity, metric, parity, ANTISYMMETRIC)
+
+    ear_variance = [
+        sd * sd * np.einsum("v,vi,vi->", face, surface.ear_modes[:, :, k], surface.ear_modes[:, :, k])
+        for k, sd in enumerate(EAR_SDS)
+    ]
+    shape = (len(controls.positions), 3, -1)
+    keep = COUNT - ANTISYMMETRIC - len(EAR_SDS)
+    field = np.concatenate([even[:, :keep], odd, np.zeros((len(even), len(EAR_SDS)))], axis=1)
+    ears = np.zeros((len(EAR_SDS), COUNT))
+    ears[:, -len(EAR_SDS) :] = np.diag(EAR_SDS)
+    order = np.argsort(-np.r_[even_variance[:keep], odd_variance, ear_variance], kind="stable")
+    modes = field[:, order].reshape(shape)
+    modes *= np.sign(modes.sum(axis=(0, 1)) + 1e-12)
+    _keep_lids_on_globe(controls, modes)
+    modes = np.stack([controls.with_seam(modes[:, :, k]) for k in range(COUNT)], 2)
+    return IdentityModes(modes, ears[:, order])

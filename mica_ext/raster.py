@@ -60,6 +60,8 @@ def _rasterize(points, triangles, perspective, seen, barycentric, depth):  # noq
             continue
         first_row = max(0, int(np.ceil(min(ay, by, cy))))
         last_row = min(height - 1, int(np.floor(max(ay, by, cy))))
+        if first_row > last_row or np.ceil(min(ax, bx, cx)) > np.floor(max(ax, bx, cx)):
+            continue  # between pixel centres
         # corner weights w = w0 + wx * x + wy * y on the screen
         wax, way = (by - cy) / area, (cx - bx) / area
         wbx, wby = (cy - ay) / area, (ax - cx) / area

@@ -1,0 +1,113 @@
+"""What stands around and in front of a rendered head: backgrounds, hair, brows, glasses, hands.
+
+Everything is drawn with OpenCV on uint8 RGB pictures; all randomness comes from the generator.
+"""
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+Picture = UInt8[np.ndarray, "height width 3"]
+SHIFT = 4  # OpenCV draws with 1/16 pixel precision
+
+
+def background(generator: np.random.Generator, height: int, width: int) -> Picture:
+    """A wall, a sky, a blurred room or clutter; mostly of subdued colours."""
+    kind = generator.random()
+    cells = 2 if kind < 0.25 else int(generator.integers(3, 14))
+    tone = generator.uniform(15, 245) + generator.normal(0, 18, 3)
+    spread = generator.uniform(5, 60)
+    grid = generator.normal(0, spread, (cells, cells, 1))
+    grid = tone + grid + generator.normal(0, 0.4 * spread, (cells, cells, 3))
+    sharp = generator.random() < 0.35
+    small = (width, height) if sharp else ((width + 1) // 2, (height + 1) // 2)
+    grid = np.clip(grid, 0, 255).astype(np.float32)
+    wall = cv2.resize(grid, small, interpolation=cv2.INTER_CUBIC)
+    wall = np.clip(wall, 0, 255).astype(np.uint8)
+    for _ in range(int(generator.integers(0, 9)) if kind > 0.4 else 0):
+        colour = (generator.uniform(0, 255) + generator.normal(0, 40, 3)).clip(0, 255).tolist()
+        corner = generator.uniform(-0.2, 1.0, 2) * small
+        size = generator.exponential(0.25, 2) * small
+        cv2.rectangle(wall, corner.astype(int), (corner + size).astype(int), colour, -1)
+    if not sharp:
+        wall = cv2.GaussianBlur(wall, (0, 0), generator.uniform(0.6, 4.5))
+        wall = cv2.resize(wall, (width, height), interpolation=cv2.INTER_LINEAR)
+    return wall
+
+
+def hair_texture(
+    generator: np.random.Generator, height: int, width: int, colour: Float[np.ndarray, "3"]
+) -> Picture:
+    """Strands that run down the picture; `colour` sRGB in [0, 1]."""
+    fine = generator.normal(1.0, 0.30, (6, max(width // 2, 2))).astype(np.float32)
+    wide = generator.normal(1.0, 0.20, (3, 8)).astype(np.float32)
+    strands = cv2.resize(fine, (width, height), interpolation=cv2.INTER_LINEAR)
+    strands *= cv2.resize(wide, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(strands[:, :, None] * colour * 255, 0, 255).astype(np.uint8)
+
+
+def fill(picture: Picture, outline: Float[np.ndarray, "n 2"], paint: Picture) -> Picture:
+    """Fill a polygon [px] with another picture of the same size, its edge antialiased."""
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [_fixed(outline)], 255, cv2.LINE_AA, SHIFT)
+    return blend(picture, paint, mask)
+
+
+def blend(picture: Picture, paint: Picture, mask: UInt8[np.ndarray, "height width"]) -> Picture:
+    """`paint` over `picture` where `mask` is 255."""
+    low, high = _extent(mask)
+    if high[0] <= low[0]:
+        return picture
+    part = (slice(low[0], high[0]), slice(low[1], high[1]))
+    weight = (mask[part].astype(np.uint16) + (mask[part] > 127))[:, :, None]
+    mixed = picture[part] * (256 - weight) + paint[part] * weight
+    picture = picture.copy()
+    picture[part] = mixed >> 8
+    return picture
+
+
+def strokes(
+    picture: Picture,
+    starts: Float[np.ndarray, "n 2"],
+    ends: Float[np.ndarray, "n 2"],
+    colour: Float[np.ndarray, "3"],
+    width_px: float,
+    strength: float,
+) -> Picture:
+    """Thin hairs from `starts` to `ends` [px]; thinner than a pixel means fainter."""
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    lines = np.stack([_fixed(starts), _fixed(ends)], axis=1)
+    thick = max(1, round(width_px))
+    cv2.polylines(mask, list(lines), False, 255, thick, cv2.LINE_AA, SHIFT)
+    mask = (mask * (strength * min(1.0, width_px / thick))).astype(np.uint8)
+    paint = np.empty_like(picture)
+    paint[:] = np.clip(colour * 255, 0, 255)
+    return blend(picture, paint, mask)
+
+
+def occluder(
+    generator: np.random.Generator, picture: Picture, middle: Float[np.ndarray, "2"], size: float
+) -> Picture:
+    """Something in front of the face: a hand-like, boxy or round thing about `size` [px] big."""
+    corners = int(generator.integers(4, 12))
+    angles = np.sort(generator.uniform(0, 2 * np.pi, corners))
+    radius = size * generator.uniform(0.5, 1.0, corners) * generator.uniform(0.4, 1.0)
+    stretch = np.exp(generator.normal(0, 0.3))
+    outline = np.stack([np.cos(angles) * stretch, np.sin(angles) / stretch], axis=1)
+    height, width = picture.shape[:2]
+    paint = background(generator, height, width)
+    if generator.random() < 0.4:  # skin-like
+        tone = np.array([0.85, 0.65, 0.55]) * generator.uniform(0.35, 1.1)
+        paint = cv2.addWeighted(
+            paint, 0.15, hair_texture(generator, height, width, tone), 0.85, 0.0
+        )
+    return fill(picture, middle + outline * radius[:, None], paint)
+
+
+def _fixed(points: Float[np.ndarray, "n 2"]) -> np.ndarray:
+    return np.clip(np.round(points * (1 << SHIFT)), -(2**24), 2**24).astype(np.int32)
+
+
+def _extent(mask: UInt8[np.ndarray, "height width"]) -> tuple[tuple[int, int], tuple[int, int]]:
+    x, y, width, height = cv2.boundingRect(mask)
+    return (y, x), (y + height, x + width)

@@ -15,7 +15,7 @@ import gc
 import logging
 import time
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -51,6 +51,7 @@ SAME_RUN = frozenset(
 """Fields that may change between the lives of a run: they alter its pace, not its numbers."""
 
 
+@runtime_checkable
 class Crops(Protocol):
     """Face crops by position; a crop's flip and window are functions of (seed, epoch, position)."""
 
@@ -194,6 +195,7 @@ def _pretrain(config: PretrainConfig, crops: Crops, place: Place, world: World) 
     mixed = config.precision == "bf16"
     peak = optim.peak_learning_rate(config.optim.base_lr, config.batch_size)
     forward, learns = None, False
+    saved_step = progress.step if before else -1
     began = saved_at = time.monotonic()
     with contextlib.closing(records), StopRequest() as stop:
         for step, batch in enumerate(batches, start=progress.step):
@@ -210,7 +212,7 @@ def _pretrain(config: PretrainConfig, crops: Crops, place: Place, world: World) 
                 step / per_epoch,
                 peak=peak,
                 warm_up=config.optim.warmup_epochs,
-                total=config.epochs,
+                total=float(config.epochs),
                 floor=config.optim.min_lr,
             )
             optim.set_learning_rate(optimizer, rate)
@@ -241,21 +243,20 @@ def _pretrain(config: PretrainConfig, crops: Crops, place: Place, world: World) 
             images = progress.images + config.batch_size
             seconds = progress.seconds + time.monotonic() - began
             progress = Progress(step + 1, images, seconds, world.size)
-            row = _row(progress, schedule, rate, numbers)
-            records.step(row, step=row.step, images=row.images, loss=row.loss)
+            records.step(_row(progress, schedule, rate, numbers))
             if config.pictures_every and progress.step % config.pictures_every == 0:
                 records.picture(f"step_{progress.step:08d}", picture(model, output, part.mask))
                 records.pause()
             if numbers.save or numbers.stop:
                 save()
-                saved_at = time.monotonic()
+                saved_step, saved_at = progress.step, time.monotonic()
             if numbers.stop:
                 LOGGER.info("stopped after step %d; the same command goes on", progress.step)
                 return stop.exit_code or 143
             began = time.monotonic()
 
     # ---- publish ------------------------------------------------------------------------------
-    if not before or checkpoint.read_progress(before[0]).step < total_steps:
+    if saved_step != progress.step:
         save()
     if world.is_main:
         checkpoint.publish(place.out, checkpoint.checkpoints(place.out)[0])

@@ -78,7 +78,6 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--checkpoint-seconds", type=float, default=3600.0)
     parser.add_argument("--slow", type=float, default=0.0)
-    parser.add_argument("--file-limit", type=int, help="largest file this process may write [bytes]")
     given = parser.parse_args()
 
     import torch
@@ -87,12 +86,6 @@ def main() -> int:
     from pacofr.pretrain import Place, pretrain
 
     torch.set_num_threads(1)
-    if given.file_limit is not None:
-        import resource
-        import signal
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (given.file_limit, given.file_limit))
     config = tiny_config(
         epochs=given.epochs,
         batch_size=given.batch,

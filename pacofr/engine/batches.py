@@ -6,7 +6,7 @@ A rank loads its contiguous share. Nothing has state, so resuming is starting at
 """
 
 from collections.abc import Callable, Iterator
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -16,7 +16,7 @@ from pacofr.engine.distributed import World, share
 from pacofr.engine.stopping import ignore_stop_signals
 from pacofr.errors import UserError
 
-Batch = TypeVar("Batch", covariant=True)
+Batch = TypeVar("Batch")
 
 
 class Share(NamedTuple):
@@ -87,13 +87,6 @@ class ShareSampler(Sampler[Share]):
             yield Share(epoch, share(order[begin : begin + schedule.batch], self.world))
 
 
-class ReadShare(Protocol, Generic[Batch]):
-    """Turns a share into the tensors of a step; called in the loader's workers."""
-
-    def __call__(self, share: Share, /) -> Batch:  # noqa: D102
-        ...
-
-
 class _Failure(NamedTuple):
     message: str
 
@@ -112,7 +105,7 @@ class _Reader(Dataset):
 
 
 def iterate(
-    read: ReadShare[Batch], sampler: ShareSampler, *, workers: int, pin: bool
+    read: Callable[[Share], Batch], sampler: ShareSampler, *, workers: int, pin: bool
 ) -> Iterator[Batch]:
     """Batches of the remaining steps, read ahead by `workers` processes (0: in this one)."""
     loader = DataLoader(

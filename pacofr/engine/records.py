@@ -14,7 +14,7 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -27,6 +27,28 @@ LOGGER = logging.getLogger(__name__)
 LOG_SECONDS = 60.0
 
 
+@runtime_checkable
+class Row(Protocol):
+    """A named tuple with what one step has to tell; every field goes into metrics.jsonl."""
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        ...
+
+    @property
+    def images(self) -> int:
+        """Images seen."""
+        ...
+
+    @property
+    def loss(self) -> float:
+        """What was minimised."""
+        ...
+
+    def _asdict(self) -> dict: ...
+
+
 class Records:
     """Writes what rank 0 is told; on other ranks (`writes` false) every call does nothing."""
 
@@ -34,7 +56,7 @@ class Records:
         self, run: Path, *, writes: bool, first_step: int, total_steps: int, tensorboard: bool
     ) -> None:
         self.run, self.writes = run, writes
-        self._throughput = Throughput(first_step)
+        self._throughput = Throughput()
         if not writes:
             return
         self._total = total_steps
@@ -54,11 +76,11 @@ class Records:
         self._progress.start()
         self._logged = time.monotonic()
 
-    def step(self, row: NamedTuple, *, step: int, images: int, loss: float) -> None:
+    def step(self, row: Row) -> None:
         """Record a step: `row`'s fields as JSON, plus the images per second of late."""
         if not self.writes:
             return
-        self._throughput.add(step, images)
+        self._throughput.add(row.step, row.images)
         rate = self._throughput.rate
         fields = {**_plain(row._asdict()), "images_per_second": round(rate, 2)}
         try:
@@ -71,13 +93,13 @@ class Records:
         if self._board is not None:
             for name, value in fields.items():
                 if isinstance(value, (int, float)):
-                    self._board.add_scalar(name, value, step)
-        line = f"loss {loss:.4f}  {rate:.0f} images/s"
-        self._progress.update(self._task, completed=step, line=line)
+                    self._board.add_scalar(name, value, row.step)
+        line = f"loss {row.loss:.4f}  {rate:.0f} images/s"
+        self._progress.update(self._task, completed=row.step, line=line)
         if self._progress.disable and time.monotonic() - self._logged > LOG_SECONDS:
             self._logged = time.monotonic()
-            left = self._throughput.seconds_for(self._total - step)
-            LOGGER.info("step %d of %d  %s  %s left", step, self._total, line, clock(left))
+            left = self._throughput.seconds_for(self._total - row.step)
+            LOGGER.info("step %d of %d  %s  %s left", row.step, self._total, line, clock(left))
 
     def picture(self, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
         """Save an RGB picture under `pictures/`."""
@@ -93,7 +115,7 @@ class Records:
 
     def pause(self) -> None:
         """Leave the time until the next step out of the throughput (saving, pictures)."""
-        self._throughput.pause()
+        self._throughput.restart()
 
     def close(self) -> None:
         """Close the files and the progress line."""
@@ -108,23 +130,20 @@ class Records:
 class Throughput:
     """Images per second of the last few seconds of stepping."""
 
-    def __init__(self, first_step: int, window_seconds: float = 30.0) -> None:
+    def __init__(self, window_seconds: float = 30.0) -> None:
         self._window = window_seconds
         self._marks: list[tuple[float, int, int]] = []  # (time, step, images)
-        self._pause_from: float | None = None
 
     def add(self, step: int, images: int) -> None:
         """Note that `step` is done and `images` have been seen in all."""
         now = time.monotonic()
-        if self._pause_from is not None:
-            self._marks, self._pause_from = [], None
         self._marks.append((now, step, images))
         while len(self._marks) > 2 and now - self._marks[1][0] > self._window:
             self._marks.pop(0)
 
-    def pause(self) -> None:
+    def restart(self) -> None:
         """Begin again at the next step."""
-        self._pause_from = time.monotonic()
+        self._marks = []
 
     @property
     def rate(self) -> float:

@@ -1,0 +1,146 @@
+"""The pre-training loop on a tiny model: what it trains, publishes and refuses."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from pacofr_tiny import TinyCrops, tiny_config
+from PIL import Image
+from safetensors.torch import load_file
+
+import pacofr.pretrain
+from pacofr.config import DataConfig
+from pacofr.errors import UserError
+from pacofr.model import load_pretrained
+from pacofr.pretrain import Place, pretrain
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(out, crops=None, **changes):
+    return pretrain(tiny_config(**changes), crops or TinyCrops(), Place(out=out, device="cpu"))
+
+
+def metrics(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_learns_publishes_and_is_done(tmp_path):
+    assert run(tmp_path, epochs=12, pictures_every=30) == 0
+    rows = metrics(tmp_path)
+    assert [row["step"] for row in rows] == list(range(1, 61))
+    assert rows[-1]["images"] == 600
+    assert rows[-1]["mse"] < 0.8 * rows[0]["mse"]
+    assert rows[0]["lr"] == 0.0
+    assert max(row["lr"] for row in rows) == pytest.approx(2e-2 * 10 / 256, rel=1e-3)
+    assert all(math.isfinite(row["grad_norm"]) for row in rows)
+    model = load_pretrained(tmp_path)  # the published unit, strictly
+    last = load_file(tmp_path / "last/model/model.safetensors")
+    assert all(torch.equal(value, last[name]) for name, value in model.state_dict().items())
+    picture = np.asarray(Image.open(tmp_path / "pictures/step_00000030.png"))
+    assert picture.shape == (3 * 32, 8 * 32, 3)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    assert run(tmp_path, epochs=12, pictures_every=30) == 0  # nothing left to do
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_the_predictor_learns_in_incubation_and_only_then(tmp_path):
+    config = dataclasses.replace(tiny_config(), checkpoint_minutes=0.0)
+    pretrain(config, TinyCrops(), Place(out=tmp_path, device="cpu", keep=100))
+    rows = metrics(tmp_path)
+    learning = [row["step"] for row in rows if row["cross_entropy"] > 0]
+    assert learning == list(range(1, 9))  # incubation_steps is 8
+    assert [row["step"] for row in rows if "predictor" in row["grad_norms"]] == learning
+
+    weights = {
+        step: load_file(tmp_path / f"checkpoints/step_{step:08d}/model/model.safetensors")
+        for step in (5, 8, 15)
+    }
+    names = [name for name in weights[5] if name.startswith("predictor.")]
+    assert names
+    assert any(not torch.equal(weights[5][name], weights[8][name]) for name in names)
+    for name in names:
+        assert torch.equal(weights[8][name], weights[15][name]), name  # not even weight decay
+    assert not torch.equal(weights[8]["codebook.tokens"], weights[15]["codebook.tokens"])
+
+
+def test_micro_batches_change_nothing_but_rounding(tmp_path):
+    run(tmp_path / "whole")
+    run(tmp_path / "cut", accumulate=5)
+    for whole, cut in zip(metrics(tmp_path / "whole"), metrics(tmp_path / "cut"), strict=True):
+        assert cut["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+        assert cut["grad_norm"] == pytest.approx(whole["grad_norm"], rel=1e-4)
+        assert cut["dead_share"] == whole["dead_share"]
+
+
+def test_a_loss_that_is_not_finite_stops_before_it_is_applied(tmp_path, monkeypatch):
+    true_loss = pacofr.pretrain.pretraining_loss
+    calls = []
+
+    def poisoned(output, perceptual, weights):
+        calls.append(1)
+        terms = true_loss(output, perceptual, weights)
+        return terms._replace(total=terms.total * math.nan) if len(calls) == 7 else terms
+
+    monkeypatch.setattr(pacofr.pretrain, "pretraining_loss", poisoned)
+    with pytest.raises(UserError, match=r"step 7 is not finite.*step_00000006") as caught:
+        run(tmp_path, checkpoint_minutes=0.0)
+    assert "\n" not in str(caught.value)
+    good = load_file(tmp_path / "last/model/model.safetensors")
+    assert all(bool(value.isfinite().all()) for value in good.values())
+    assert len(metrics(tmp_path)) == 6
+
+    monkeypatch.undo()  # the run goes on as if nothing had been
+    assert run(tmp_path, checkpoint_minutes=0.0) == 0
+    run(tmp_path / "clean")
+    assert [r["loss"] for r in metrics(tmp_path)] == [
+        r["loss"] for r in metrics(tmp_path / "clean")
+    ]
+
+
+def test_gradients_that_are_not_finite_stop_too(tmp_path, monkeypatch):
+    true_norms = pacofr.pretrain.optim.gradient_norms
+    monkeypatch.setattr(
+        pacofr.pretrain.optim,
+        "gradient_norms",
+        lambda model: true_norms(model)._replace(total=torch.tensor(math.inf)),
+    )
+    with pytest.raises(UserError, match="step 1 is not finite.*gradient norm inf"):
+        run(tmp_path)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
+    run(tmp_path, epochs=1)
+    with pytest.raises(UserError, match="run.seed: 0 there, 3 here"):
+        run(tmp_path, epochs=1, seed=3)
+    with pytest.raises(UserError, match="data.images: 50 there, 40 here"):
+        run(tmp_path, TinyCrops(images=40), epochs=1)
+    assert run(tmp_path, epochs=1, data=DataConfig(workers=1)) == 0  # pace only
+
+
+class Broken(TinyCrops):
+    def read(self, epoch, positions):
+        if epoch == 1:
+            raise UserError("shard 7 is cut short; curate it again")
+        return super().read(epoch, positions)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_shard_is_one_line_also_from_a_worker(tmp_path, workers):
+    with pytest.raises(UserError, match="^shard 7 is cut short; curate it again$"):
+        run(tmp_path, Broken(), data=DataConfig(workers=workers))
+
+
+def test_an_out_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "taken").write_text("x")
+    with pytest.raises(UserError, match="expected a folder to write the run to"):
+        run(tmp_path / "taken")

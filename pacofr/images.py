@@ -14,6 +14,8 @@ from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from pacofr.errors import UserError
 
+ByteStream = io.BytesIO | io.BufferedReader
+
 PIXELS_MAX = 100_000_000
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000")
 SUFFIXES = (
@@ -61,7 +63,7 @@ def list_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     return images
 
 
-def _load(stream: io.BufferedIOBase, name: str) -> UInt8[np.ndarray, "H W 3"]:
+def _load(stream: ByteStream, name: str) -> UInt8[np.ndarray, "H W 3"]:
     head = stream.read(32)
     stream.seek(0)
     if not head:
@@ -89,7 +91,7 @@ def _load(stream: io.BufferedIOBase, name: str) -> UInt8[np.ndarray, "H W 3"]:
         ) from error
 
 
-def _decode(stream: io.BufferedIOBase, head: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
+def _decode(stream: ByteStream, head: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
     try:
         image = Image.open(stream, formats=_formats())
     except UnidentifiedImageError:
@@ -149,7 +151,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if (source.profile.profile_description or "").startswith("sRGB"):
+            if (ImageCms.getProfileDescription(source) or "").startswith("sRGB"):
                 return image.convert("RGB")
             target = ImageCms.createProfile("sRGB")
             converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
@@ -178,7 +180,7 @@ def _eight_bits(values: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
     return np.rint(values * np.float32(255 / full)).astype(np.uint8)
 
 
-def _float_colour_tiff(stream: io.BufferedIOBase, name: str) -> UInt8[np.ndarray, "H W 3"]:
+def _float_colour_tiff(stream: ByteStream, name: str) -> UInt8[np.ndarray, "H W 3"]:
     """TIFF with several float channels, which Pillow does not know; OpenCV does."""
     import cv2
 

@@ -182,7 +182,8 @@ def load_mtcnn() -> Mtcnn:
     nets = (PNet(), RNet(), ONet())
     for name, net in zip(("pnet", "rnet", "onet"), nets, strict=True):
         net.load_state_dict(read_weights(name))
-        net.requires_grad_(False).to(memory_format=torch.channels_last)  # as photos lie in memory
+        net.requires_grad_(False)
+        net.to(memory_format=torch.channels_last)  # as photos lie  # pyright: ignore
     return Mtcnn(*nets)
 
 
@@ -279,5 +280,11 @@ def _suppress(
     if not len(boxes):
         return np.zeros(0, np.int64)
     shapes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1).astype(np.float64)
-    kept = cv2.dnn.NMSBoxesBatched(shapes, scores, group.astype(np.int32), 0.0, overlap)
+    kept = cv2.dnn.NMSBoxesBatched(  # arrays do for its sequences
+        shapes,  # pyright: ignore[reportArgumentType]
+        scores,  # pyright: ignore[reportArgumentType]
+        group.astype(np.int32),  # pyright: ignore[reportArgumentType]
+        0.0,
+        overlap,
+    )
     return np.asarray(kept, np.int64).reshape(-1)

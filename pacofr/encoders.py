@@ -113,10 +113,11 @@ def at_resolution(vit: VisionTransformer, resolution: int) -> VisionTransformer:
             f"resolution {resolution} must be a multiple of the patch size {vit.config.patch_size}"
         )
     config = dataclasses.replace(vit.config, image_size=resolution)
-    resized = VisionTransformer(config)
+    with torch.device("meta"):
+        resized = VisionTransformer(config)
     state = vit.state_dict()
     state["pos_embed"] = resize_positions(state["pos_embed"], config.grid)
-    resized.load_state_dict(state)
+    resized.load_state_dict(state, assign=True)
     return resized
 
 
@@ -232,7 +233,8 @@ def _filled(
     config: VitConfig, tensors: Mapping[str, Tensor], file: Path, name: str
 ) -> VisionTransformer:
     """A transformer with these tensors; left-over ones are skipped, missing ones named."""
-    vit = VisionTransformer(config)
+    with torch.device("meta"):  # every tensor comes from the file: none is drawn at random first
+        vit = VisionTransformer(config)
     expected = vit.state_dict()
     missing = [key for key in expected if key not in tensors]
     if missing:
@@ -248,7 +250,7 @@ def _filled(
                 f"{file}: {name} needs {key} of shape {tuple(tensor.shape)}, got "
                 f"{tuple(tensors[key].shape)}: another model size"
             )
-    vit.load_state_dict({key: tensors[key].float() for key in expected})
+    vit.load_state_dict({key: tensors[key].float() for key in expected}, assign=True)
     return vit
 
 

@@ -46,8 +46,8 @@ class Similarity(NamedTuple):
 class Alignment(NamedTuple):
     """Where a prediction came to rest on a scan.
 
-    landmark_fit: similarity of the landmarks, prediction file -> scan; start: where the search began
-    (the same but for the scale in the metrical protocol); refinement: on top of the start.
+    landmark_fit: similarity of the landmarks, prediction file -> scan; start: where the search
+    began (the same but for the scale in the metrical protocol); refinement: on top of the start.
     distances: mm, one per cropped scan vertex, in their order. landmark_gaps: mm, how far each
     predicted landmark lies from the predicted surface. stopped: the stop rule ended the search, not
     the step limit.
@@ -134,7 +134,7 @@ def _gauss_newton_step(
 def _dogleg_step(
     matrix: Float[np.ndarray, "N N"], gradient: Float[np.ndarray, " N"], radius: float
 ) -> Float[np.ndarray, " N"]:
-    """Powell's step: steepest descent to its minimum, then towards Gauss-Newton, within `radius`."""
+    """Powell's step: along the gradient to its minimum, then to Gauss-Newton, within `radius`."""
     cauchy = float(gradient @ gradient) / float(gradient @ matrix @ gradient) * gradient
     if np.linalg.norm(cauchy) >= radius:
         return radius / np.linalg.norm(cauchy) * cauchy

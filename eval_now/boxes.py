@@ -1,7 +1,7 @@
 """Face boxes as the benchmark distributes them: pickled dictionaries inside `.npy` files.
 
-Only what NumPy itself writes for a dictionary of numbers is unpickled; any other name in the file is
-refused, so that a box file cannot run code.
+Only what NumPy itself writes for a dictionary of numbers is unpickled; any other name in the file
+is refused, so that a box file cannot run code.
 """
 
 import io
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib import format as npy_format
 
 from eval_now.errors import UserError
 from eval_now.meshes import read_bytes, write_atomically
+from eval_now.npyfile import read_npy_header
 
 _ALLOWED = {
     (module, name)
@@ -49,24 +49,21 @@ def load_box(path: Path) -> Box:
     expected = f"{path}: expected a box with left, right, top and bottom"
     if len(data) > _LARGEST_FILE:
         raise UserError(f"{expected}, found {len(data)} bytes")
-    file = io.BytesIO(data)
+    header = read_npy_header(path, data)
+    if not header.dtype.hasobject or math.prod(header.shape) != 1:
+        raise UserError(f"{expected}, found an array {header.shape} of {header.dtype}")
     try:
-        version = npy_format.read_magic(file)
-        reader = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        shape, _, dtype = reader(file)
-        if dtype.hasobject and math.prod(shape) == 1:
-            content = _Unpickler(file, encoding="latin1").load()
-            content = content.item() if isinstance(content, np.ndarray) else content
-            if isinstance(content, dict):
-                named = {str(key): float(value) for key, value in content.items()}
-                box = Box(named["left"], named["top"], named["right"], named["bottom"])
-                if all(map(math.isfinite, box)) and box.right > box.left and box.bottom > box.top:
-                    return box
+        content = _Unpickler(io.BytesIO(data[header.body :]), encoding="latin1").load()
+        content = content.item() if isinstance(content, np.ndarray) else content
+        named = {str(key): float(value) for key, value in content.items()}
+        box = Box(named["left"], named["top"], named["right"], named["bottom"])
     except UserError as error:
         raise UserError(f"{expected}; {error}") from None
     except Exception as error:  # noqa: BLE001 - a broken pickle can raise anything
         raise UserError(f"{expected}, found a damaged file ({type(error).__name__})") from None
-    raise UserError(f"{expected} in this order of size")
+    if not all(map(math.isfinite, box)) or box.right <= box.left or box.bottom <= box.top:
+        raise UserError(f"{expected}, left of right and top above bottom; found {tuple(box)}")
+    return box
 
 
 def save_box(path: Path, box: Box) -> None:

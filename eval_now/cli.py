@@ -28,7 +28,10 @@ def _score(words: list[str]) -> None:
 
 
 def _compare(words: list[str]) -> None:
-    def compare(runs: tyro.conf.Positional[tuple[Path, ...]], config: tyro.conf.OmitArgPrefixes[CompareConfig]) -> None:
+    def compare(
+        runs: tyro.conf.Positional[tuple[Path, ...]],
+        config: tyro.conf.OmitArgPrefixes[CompareConfig],
+    ) -> None:
         """Cumulative error curves (PNG, PDF) and one table of several runs.
 
         Args:

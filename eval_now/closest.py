@@ -1,9 +1,9 @@
 """Exact closest points on a triangle mesh: a bounding-volume tree with warm-started queries.
 
-Every query starts from the triangle found for the same point last time (or for its neighbour), whose
-distance bounds the search; during an alignment that bound is nearly tight, so that few nodes are
-visited. The kernel also adds up the normal equations of the alignment, so that one pass over the
-points gives distances, gradient and Gauss-Newton matrix.
+Every query starts from the triangle found for the same point last time (or for its neighbour),
+whose distance bounds the search; during an alignment that bound is nearly tight, so that few nodes
+are visited. The kernel also adds up the normal equations of the alignment, so that one pass over
+the points gives distances, gradient and Gauss-Newton matrix.
 """
 
 from typing import NamedTuple, no_type_check
@@ -19,8 +19,9 @@ STACK_SIZE = 64
 class TriangleTree(NamedTuple):
     """Balanced tree of axis-aligned boxes; node i has the children 2i+1 and 2i+2.
 
-    boxes: low and high corner of every node. corners: per triangle, in tree order, its first corner,
-    the two edges leaving it and their three dot products. order: input index of those triangles.
+    boxes: low and high corner of every node. corners: per triangle, in tree order, its first
+    corner, the two edges leaving it and their three dot products. order: input index of those
+    triangles.
     """
 
     boxes: Float[np.ndarray, "N 6"]
@@ -31,7 +32,7 @@ class TriangleTree(NamedTuple):
 def build_tree(
     vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"]
 ) -> TriangleTree:
-    """Build the tree of a mesh with at least one triangle; flat triangles count as their longest edge."""
+    """Tree of a mesh with at least one triangle; a flat one counts as its longest edge."""
     corners = _without_flat(np.asarray(vertices, np.float64)[triangles])
     leaves = 1
     while leaves * TRIANGLES_PER_LEAF < len(triangles):
@@ -49,7 +50,7 @@ def build_tree(
 
 
 def _without_flat(corners: Float[np.ndarray, "F 3 3"]) -> Float[np.ndarray, "F 3 3"]:
-    """Triangles without area become (p, q, q), which the query takes for the segment from p to q."""
+    """Triangles without area become (p, q, q), which a query takes for the segment p q."""
     edges = corners[:, [1, 2, 0]] - corners
     squared = (edges**2).sum(axis=2)
     area = (np.cross(edges[:, 0], edges[:, 1]) ** 2).sum(axis=1)
@@ -63,7 +64,7 @@ def _without_flat(corners: Float[np.ndarray, "F 3 3"]) -> Float[np.ndarray, "F 3
 
 @njit(cache=True)
 @no_type_check
-def _split(centres, order, leaves):
+def _split(centres, order, leaves):  # noqa: ANN001, ANN202
     """Reorder triangles so that every node's range halves at the median of its longest side."""
     count = len(order)
     parts = 1
@@ -105,7 +106,7 @@ def _split(centres, order, leaves):
 
 @njit(cache=True)
 @no_type_check
-def _fill_boxes(low, high, boxes, leaves):
+def _fill_boxes(low, high, boxes, leaves):  # noqa: ANN001, ANN202
     """Boxes of the leaves from their triangles, then of the parents from their children."""
     count = len(low)
     for leaf in range(leaves):
@@ -124,7 +125,7 @@ def _fill_boxes(low, high, boxes, leaves):
 
 @njit(cache=True, inline="always")
 @no_type_check
-def _box_distance(boxes, node, x, y, z):
+def _box_distance(boxes, node, x, y, z):  # noqa: ANN001, ANN202
     """Squared distance of a point to a box, 0 inside."""
     dx = max(max(boxes[node, 0] - x, x - boxes[node, 3]), 0.0)
     dy = max(max(boxes[node, 1] - y, y - boxes[node, 4]), 0.0)
@@ -134,7 +135,7 @@ def _box_distance(boxes, node, x, y, z):
 
 @njit(cache=True, inline="always")
 @no_type_check
-def _closest_on_triangle(corners, i, x, y, z):
+def _closest_on_triangle(corners, i, x, y, z):  # noqa: ANN001, ANN202
     """Closest point of triangle i as (weight of edge b, weight of edge c, squared distance).
 
     The regions of Ericson, Real-Time Collision Detection, section 5.1.5.
@@ -172,7 +173,7 @@ def _closest_on_triangle(corners, i, x, y, z):
 
 @njit(cache=True)
 @no_type_check
-def _query(boxes, corners, x, y, z, start, stack, bounds):
+def _query(boxes, corners, x, y, z, start, stack, bounds):  # noqa: ANN001, ANN202
     """Closest triangle (tree order) to one point, beginning with the triangle `start`."""
     count, first_leaf = len(corners), (len(boxes) - 1) // 2
     leaves = first_leaf + 1
@@ -213,9 +214,9 @@ def _query(boxes, corners, x, y, z, start, stack, bounds):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _distances_and_normal_equations(
-    boxes, corners, points, scale, rotation, turns, shift, found, distances
-):
+def _distances_and_normal_equations(  # noqa: ANN202
+    boxes, corners, points, scale, rotation, turns, shift, found, distances  # noqa: ANN001
+):  # fmt: skip
     """Distances of points to the mesh moved as `scale rotation y + shift`, and J'J, -J'd of them.
 
     turns: derivative of the rotation along the three rotation variables, [3,3,3]. The variables are

@@ -18,8 +18,8 @@ def compare_runs(folders: list[Path], config: CompareConfig, console: Console) -
     """Draw the curves, print and write the table."""
     runs = [load_result(folder) for folder in folders]
     _must_be_comparable(folders, runs)
-    protocols = list(dict.fromkeys(entry.protocol for run in runs for entry in run.protocols))
-    for protocol in protocols:
+    protocols: list[Protocol] = [entry.protocol for run in runs for entry in run.protocols]
+    for protocol in dict.fromkeys(protocols):
         own = [
             (run, folder)
             for run, folder in zip(runs, folders, strict=True)
@@ -42,12 +42,14 @@ def _must_be_comparable(folders: list[Path], runs: list[RunResult]) -> None:
     for folder, images in zip(folders[1:], listed[1:], strict=True):
         if images != listed[0]:
             raise UserError(
-                f"{folder}: measured other images ({len(images)}) than {folders[0]} ({len(listed[0])}); "
-                "run both with the same --split, --challenge and --image-list"
+                f"{folder}: measured other images ({len(images)}) than {folders[0]} "
+                f"({len(listed[0])}); run both with the same --split, --challenge and --image-list"
             )
 
 
-def _draw_curves(config: CompareConfig, protocol: Protocol, runs: list[tuple[RunResult, Path]]) -> None:
+def _draw_curves(
+    config: CompareConfig, protocol: Protocol, runs: list[tuple[RunResult, Path]]
+) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

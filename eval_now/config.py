@@ -28,17 +28,17 @@ class EvalConfig:
     """
 
     split: Literal["val", "test"] = "val"
-    """val: 20 subjects, scored here. test: 80 subjects without public scans, packed for submission."""
+    """val: 20 subjects, scored here. test: 80 subjects, packed for the organisers to score."""
     dataset: Path | None = None
     """Folder of the NoW data; without it the environment variable NOW_DATASET."""
     predictions: Path | None = None
-    """Folder SUBJECT/CHALLENGE/IMG.obj|.ply with IMG.npy|.txt; with --predictor: where to keep them."""
+    """Folder SUBJECT/CHALLENGE/IMG.obj|.ply with IMG.npy|.txt; with --predictor its output."""
     predictor: str | None = None
     """A registered method, NAME or NAME:ARGUMENT (for mica_ext the argument is a model folder)."""
     protocol: Literal["non-metrical", "metrical", "both"] = "non-metrical"
     """Whether the scale is fitted (non-metrical) or must be right (metrical)."""
     unit: Literal["m", "cm", "mm"] | None = None
-    """Unit of the prediction files; the metrical protocol needs it (predictors state it themselves)."""
+    """Unit of the prediction files, for the metrical protocol; predictors state it themselves."""
     challenge: tuple[str, ...] = ()
     """Only these challenges, e.g. multiview_neutral selfie."""
     image_list: Path | None = None

@@ -11,7 +11,15 @@ from eval_now.align import crop_scan
 from eval_now.boxes import Box, load_box
 from eval_now.closest import spatial_order
 from eval_now.errors import UserError
-from eval_now.howto import BOXES, ENVIRONMENT_VARIABLE, LISTS, PICTURES, SCAN_LANDMARKS, SCANS, Split
+from eval_now.howto import (
+    BOXES,
+    ENVIRONMENT_VARIABLE,
+    LISTS,
+    PICTURES,
+    SCAN_LANDMARKS,
+    SCANS,
+    Split,
+)
 from eval_now.landmarks import parse_pp
 from eval_now.meshes import MESH_SUFFIXES, load_vertices, read_bytes
 
@@ -24,6 +32,7 @@ INNER_FOLDERS = (
     "NoW_Evaluation/dataset",
     "dataset",
 )
+
 
 class ImageEntry(NamedTuple):
     """One line of the image list, e.g. FaMoS_180424_03335_TA/multiview_neutral/IMG_0041.jpg."""
@@ -105,8 +114,8 @@ class NowDataset:
         points = vertices[crop_scan(vertices, landmarks)]
         if len(points) < 100:
             raise UserError(
-                f"{path}: only {len(points)} of {len(vertices)} vertices lie around the landmarks of "
-                f"{self.landmark_file(subject)}; expected scan and landmarks in the same frame, in mm"
+                f"{path}: only {len(points)} of {len(vertices)} vertices lie around the landmarks "
+                f"of {self.landmark_file(subject)}; expected both in the same frame, in mm"
             )
         return Scan(points, landmarks, spatial_order(points))
 
@@ -130,14 +139,18 @@ def read_image_list(path: Path) -> list[ImageEntry]:
     """Entries of an image list, each once; blank lines and Windows line ends are fine."""
     entries: list[ImageEntry] = []
     line_of: dict[str, int] = {}
-    for number, line in enumerate(read_bytes(path).decode("utf-8", "replace").splitlines(), start=1):
+    for number, line in enumerate(
+        read_bytes(path).decode("utf-8", "replace").splitlines(), start=1
+    ):
         name = line.strip().lstrip("\ufeff")
         if not name:
             continue
         parts = name.split("/")
         plain = len(parts) == 3 and all(part.strip(". ") and "\\" not in part for part in parts)
         if not plain or "\0" in name or "." not in parts[2]:
-            raise UserError(f"{path} line {number}: expected SUBJECT/CHALLENGE/IMAGE.jpg, found {name!r}")
+            raise UserError(
+                f"{path} line {number}: expected SUBJECT/CHALLENGE/IMAGE.jpg, found {name!r}"
+            )
         entry = ImageEntry(name, parts[0], parts[1], parts[2].rsplit(".", 1)[0])
         key = f"{entry.subject}/{entry.challenge}/{entry.stem}"
         if key in line_of:
@@ -168,5 +181,7 @@ def _only_file(folder: Path, suffixes: tuple[str, ...], what: str) -> Path:
         )
     if len(found) != 1:
         names = ": " + ", ".join(path.name for path in found) if found else ""
-        raise UserError(f"{folder}: expected one {what} ({'/'.join(suffixes)}), found {len(found)}{names}")
+        raise UserError(
+            f"{folder}: expected one {what} ({'/'.join(suffixes)}), found {len(found)}{names}"
+        )
     return found[0]

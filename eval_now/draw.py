@@ -11,7 +11,7 @@ SUPERSAMPLING = 3
 
 
 class View(NamedTuple):
-    """Rotation into the picture's frame (x right, y up, z to the viewer), its centre and half width."""
+    """Rotation into the picture's frame (x right, y up, z to the viewer), centre, half width."""
 
     rotation: Float[np.ndarray, "3 3"]
     centre: Float[np.ndarray, " 3"]
@@ -78,7 +78,7 @@ def _vertex_normals(
 
 @njit(cache=True)
 @no_type_check
-def _fill(points, triangles, colours, picture):
+def _fill(points, triangles, colours, picture):  # noqa: ANN001, ANN202
     """Draw every triangle into the picture, nearest (largest z) in front."""
     height, width = picture.shape[0], picture.shape[1]
     depth = np.full((height, width), -np.inf)

@@ -46,10 +46,14 @@ def inspect_landmarks(
     check = check_order(landmarks, scan_landmarks)
     found: list[Warned] = []
     if check.better is not None:
-        text = f"the landmarks look like '{check.better}'; as given they fit to {check.rms_mm:.1f} mm"
+        text = (
+            f"the landmarks look like '{check.better}'; as given they fit to {check.rms_mm:.1f} mm"
+        )
         found.append(Warned("landmark_order", image, "", text))
     if check.reflected:
-        text = "the landmark fit mirrors the prediction (the benchmark allows it; is x the left side?)"
+        text = (
+            "the landmark fit mirrors the prediction (the benchmark allows it; is x the left side?)"
+        )
         found.append(Warned("reflection", image, "", text))
     return found
 
@@ -69,15 +73,18 @@ def inspect_alignment(
             found.append(Warned("unit", image, protocol, text))
     turn = turn_degrees(alignment.refinement.rotation)
     if turn > LARGEST_TURN_DEGREES:
-        text = f"the refinement turned the prediction by {turn:.0f} degrees: the landmarks are wrong"
+        text = (
+            f"the refinement turned the prediction by {turn:.0f} degrees: the landmarks are wrong"
+        )
         found.append(Warned("large_turn", image, protocol, text))
     if not alignment.stopped:
         text = f"the refinement was cut off after {alignment.steps} steps"
         found.append(Warned("step_limit", image, protocol, text))
     if unit_mm is None and alignment.landmark_gaps.max() > FARTHEST_LANDMARK_MM:
         text = (
-            f"landmark {int(alignment.landmark_gaps.argmax())} lies {alignment.landmark_gaps.max():.0f} "
-            "mm off the predicted surface: landmarks and mesh in different units or frames?"
+            f"landmark {int(alignment.landmark_gaps.argmax())} lies "
+            f"{alignment.landmark_gaps.max():.0f} mm off the predicted surface: "
+            "landmarks and mesh in different units or frames?"
         )
         found.append(Warned("landmarks_off_surface", image, protocol, text))
     return found

@@ -91,7 +91,9 @@ def heatmap_png(
     error = np.zeros(len(scan.vertices))
     error[kept] = one.distances
     colours = colormaps[COLOUR_MAP](np.clip(error / TOP_MM, 0, 1))[:, :3]
-    half_width = 1.05 * float(np.linalg.norm(scan.vertices[kept] - landmarks[4], axis=1).max()) * 0.9
+    half_width = (
+        1.05 * float(np.linalg.norm(scan.vertices[kept] - landmarks[4], axis=1).max()) * 0.9
+    )
     score = one.score
     move = Similarity(score.scale, np.array(score.rotation), np.array(score.shift))
     mesh = load_mesh(files.mesh)
@@ -117,7 +119,8 @@ def heatmap_png(
     scale = ScalarMappable(Normalize(0, TOP_MM), COLOUR_MAP)
     figure.colorbar(scale, ax=axes, label="error [mm]", extend="max", shrink=0.85, pad=0.01)
     figure.suptitle(
-        f"{title}: {entry.name}, {score.protocol}, median {score.median:.2f} mm, mean {score.mean:.2f} mm",
+        f"{title}: {entry.name}, {score.protocol}, "
+        f"median {score.median:.2f} mm, mean {score.mean:.2f} mm",
         fontsize=10,
     )
     buffer = io.BytesIO()

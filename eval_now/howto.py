@@ -15,7 +15,8 @@ How to get the NoW benchmark data
 2. From its download page take
      the images:            NoW_Dataset.zip, with {PICTURES}/ and {BOXES}/
      the image lists:       {LISTS["val"]} and {LISTS["test"]}
-     the validation scans:  {SCANS}/ and {SCAN_LANDMARKS}/ (the 80 test subjects' scans are not public)
+     the validation scans:  {SCANS}/ and {SCAN_LANDMARKS}/ (the 80 test subjects' scans are not
+     public)
 3. Unpack everything into one folder:
      DIR/NoW_Dataset/final_release_version/{PICTURES}/SUBJECT/CHALLENGE/IMG_0001.jpg
      DIR/NoW_Dataset/final_release_version/{BOXES}/SUBJECT/CHALLENGE/IMG_0001.npy

@@ -1,21 +1,20 @@
 """The seven NoW landmarks: read from .pp, .npy and .txt, and their order checked.
 
-Order: outer and inner corner of the subject's right eye, inner and outer corner of the left eye, nose
-bottom, right and left corner of the mouth (iBUG 36, 39, 42, 45, 33, 48, 54).
+Order: outer and inner corner of the subject's right eye, inner and outer corner of the left eye,
+nose bottom, right and left corner of the mouth (iBUG 36, 39, 42, 45, 33, 48, 54).
 """
 
-import io
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numpy.lib import format as npy_format
 
 from eval_now.align import landmark_similarity
 from eval_now.errors import UserError
 from eval_now.meshes import read_bytes
+from eval_now.npyfile import read_npy_header
 from eval_now.objfile import numbers_of
 
 Landmarks = Float[np.ndarray, "7 3"]
@@ -31,7 +30,7 @@ def load_landmarks(path: Path) -> Landmarks:
 
 
 def parse_pp(path: Path, data: bytes) -> Landmarks:
-    """MeshLab's picked points, in the order of the file, rounded to float32 as the benchmark does."""
+    """MeshLab's picked points in the file's order, rounded to float32 as the benchmark does."""
     points: list[list[float]] = []
     line_of: dict[tuple[float, ...] | str, int] = {}
     for number, line in enumerate(data.decode("latin-1").splitlines(), start=1):
@@ -42,7 +41,9 @@ def parse_pp(path: Path, data: bytes) -> Landmarks:
             name = values.get("name", "")
             for key in (tuple(point), name):
                 if key in line_of and key != "":
-                    raise UserError(f"{path} line {number}: repeats the point of line {line_of[key]}")
+                    raise UserError(
+                        f"{path} line {number}: repeats the point of line {line_of[key]}"
+                    )
                 line_of[key] = number
             points.append(point)
     if len(points) != 7:
@@ -58,28 +59,26 @@ def parse_txt(path: Path, data: bytes) -> Landmarks:
         if words:
             points.append(numbers_of(words, 3, path, number))
     if len(points) != 7:
-        raise UserError(f"{path}: expected 7 lines 'x y z', found {len(points)}{_hint(len(points))}")
+        raise UserError(
+            f"{path}: expected 7 lines 'x y z', found {len(points)}{_hint(len(points))}"
+        )
     return np.array(points).astype(np.float32).astype(np.float64)
 
 
 def parse_npy(path: Path, data: bytes) -> Landmarks:
     """An array (7,3) or (1,7,3); nothing else is read from the file, pickles never."""
-    file = io.BytesIO(data)
-    try:
-        version = npy_format.read_magic(file)
-        reader = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        shape, fortran, dtype = reader(file)
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{path}: not a .npy file ({str(error).splitlines()[0]})") from None
-    if tuple(shape) not in ((7, 3), (1, 7, 3)):
+    shape, fortran, dtype, body = read_npy_header(path, data)
+    if shape not in ((7, 3), (1, 7, 3)):
         hint = _hint(shape[0]) if len(shape) == 2 else ""
-        raise UserError(f"{path}: expected landmarks of shape (7, 3), found {tuple(shape)}{hint}")
-    if dtype.kind not in "fiu" or len(data) - file.tell() < 21 * dtype.itemsize:
-        raise UserError(f"{path}: expected 21 numbers, found {dtype} and {len(data) - file.tell()} bytes")
-    flat = np.frombuffer(data, dtype, 21, file.tell()).astype(np.float64)
-    points = flat.reshape(tuple(shape), order="F" if fortran else "C").reshape(7, 3)
+        raise UserError(f"{path}: expected landmarks of shape (7, 3), found {shape}{hint}")
+    if dtype.kind not in "fiu" or len(data) - body < 21 * dtype.itemsize:
+        raise UserError(f"{path}: expected 21 numbers, found {dtype} and {len(data) - body} bytes")
+    flat = np.frombuffer(data, dtype, 21, body).astype(np.float64)
+    points = flat.reshape(shape, order="F" if fortran else "C").reshape(7, 3)
     if not np.isfinite(points).all():
-        raise UserError(f"{path}: landmark {int(np.argwhere(~np.isfinite(points))[0, 0])} is not finite")
+        raise UserError(
+            f"{path}: landmark {int(np.argwhere(~np.isfinite(points))[0, 0])} is not finite"
+        )
     return points
 
 
@@ -115,7 +114,7 @@ WRONG_ORDERS = {
 
 
 def check_order(landmarks: Landmarks, scan_landmarks: Landmarks) -> OrderCheck:
-    """Compare the given order with the orders people mix up; a proper rotation must explain them."""
+    """Compare the given order with those people mix up; a rotation must explain them."""
     given, reflected = _fit(landmarks, scan_landmarks)
     proper: dict[str, float] = {}
     for name, order in WRONG_ORDERS.items():

@@ -44,7 +44,7 @@ def load_mesh(path: Path) -> Mesh:
 
 
 def load_vertices(path: Path) -> Float[np.ndarray, "V 3"]:
-    """Vertices of a scan; its faces play no part in the benchmark and are not read where possible."""
+    """Vertices of a scan; its faces play no part in the benchmark."""
     data = read_bytes(path)
     if path.suffix.lower() == ".obj":
         vertices, _ = read_obj(path, data, with_faces=False)
@@ -95,7 +95,8 @@ def save_ply(path: Path, mesh: Mesh) -> None:
 def save_obj(path: Path, mesh: Mesh, decimals: int = 4) -> None:
     """Plain OBJ: vertices, then triangles."""
     vertices = "".join(
-        f"v {x:.{decimals}f} {y:.{decimals}f} {z:.{decimals}f}\n" for x, y, z in mesh.vertices.tolist()
+        f"v {x:.{decimals}f} {y:.{decimals}f} {z:.{decimals}f}\n"
+        for x, y, z in mesh.vertices.tolist()
     )
     faces = "".join(f"f {a} {b} {c}\n" for a, b, c in (mesh.triangles + 1).tolist())
     write_atomically(path, (vertices + faces).encode())

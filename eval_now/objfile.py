@@ -19,7 +19,7 @@ Triangles = Int[np.ndarray, "F 3"]
 
 
 def read_obj(path: Path, data: bytes, with_faces: bool = True) -> tuple[Vertices, Triangles]:
-    """Vertices and triangles of an OBJ file; polygons become fans, colours and the rest are skipped."""
+    """Vertices and triangles of an OBJ file; polygons become fans, the rest is skipped."""
     text = np.frombuffer(data, np.uint8)
     vertex_count, triangle_count = _count(text)
     vertices = np.empty((vertex_count, 3))
@@ -34,7 +34,7 @@ def read_obj(path: Path, data: bytes, with_faces: bool = True) -> tuple[Vertices
 
 @njit(cache=True)
 @no_type_check
-def _count(text):
+def _count(text):  # noqa: ANN001, ANN202
     """Upper bounds for vertices and triangles, from the beginnings of the lines."""
     vertices, triangles = 0, 0
     fresh, face, in_word = True, False, False
@@ -61,7 +61,7 @@ def _count(text):
 
 @njit(cache=True)
 @no_type_check
-def _blank(text, i):
+def _blank(text, i):  # noqa: ANN001, ANN202
     """First place from i on that is neither space nor tab."""
     while i < len(text) and (text[i] == 32 or text[i] == 9):
         i += 1
@@ -70,8 +70,8 @@ def _blank(text, i):
 
 @njit(cache=True)
 @no_type_check
-def _number(text, i, powers):
-    """Decimal number at place i: (value, place behind it, understood); right to one unit in 2^-52."""
+def _number(text, i, powers):  # noqa: ANN001, ANN202
+    """Decimal number at place i: (value, place behind it, understood); right to 2^-52."""
     count = len(text)
     negative = False
     if i < count and (text[i] == 45 or text[i] == 43):
@@ -118,7 +118,7 @@ def _number(text, i, powers):
 
 @njit(cache=True)
 @no_type_check
-def _read(text, vertices, triangles, with_faces):
+def _read(text, vertices, triangles, with_faces):  # noqa: ANN001, ANN202
     """Fill vertices and triangles; (vertices read, triangles read, everything understood)."""
     powers = np.array([10.0**k for k in range(23)])
     count, i, v, t = len(text), 0, 0, 0
@@ -185,7 +185,9 @@ def _read_carefully(path: Path, data: bytes, with_faces: bool) -> tuple[Vertices
         elif words[0] == "f" and with_faces:
             corners = [_corner(word, len(vertices), path, number) for word in words[1:]]
             if len(corners) < 3:
-                raise UserError(f"{path} line {number}: expected a face of 3 or more corners: {line!r}")
+                raise UserError(
+                    f"{path} line {number}: expected a face of 3 or more corners: {line!r}"
+                )
             for second, third in zip(corners[1:], corners[2:], strict=False):
                 triangles.append((corners[0], second, third))
                 lines_of_triangles.append(number)

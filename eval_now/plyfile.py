@@ -20,7 +20,16 @@ SCALARS = {
     **dict.fromkeys(("float", "float32"), "f4"),
     **dict.fromkeys(("double", "float64"), "f8"),
 }
-STRUCT_CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f4": "f", "f8": "d"}
+STRUCT_CODES = {
+    "i1": "b",
+    "u1": "B",
+    "i2": "h",
+    "u2": "H",
+    "i4": "i",
+    "u4": "I",
+    "f4": "f",
+    "f8": "d",
+}
 BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 
 
@@ -94,7 +103,9 @@ def _read_header(path: Path, data: bytes) -> _Header:
             elif words[:1] == ["property"]:
                 elements[-1].properties.append(_Property(words[2], SCALARS[words[1]], None))
         except (KeyError, IndexError, ValueError):
-            raise UserError(f"{path} line {number}: not understood in a PLY header: {line!r}") from None
+            raise UserError(
+                f"{path} line {number}: not understood in a PLY header: {line!r}"
+            ) from None
     if order is None:
         raise UserError(f"{path}: the PLY header has no 'format' line")
     for element in elements:
@@ -139,7 +150,9 @@ def _read_ascii(
         for _ in range(element.count):
             number = header.lines + at + 1
             if at >= len(lines):
-                raise UserError(f"{path} line {number}: the file ends before its last {element.name}")
+                raise UserError(
+                    f"{path} line {number}: the file ends before its last {element.name}"
+                )
             words, at = lines[at].split(), at + 1
             row: dict[str, list[str]] = {}
             for entry in element.properties:
@@ -168,7 +181,7 @@ def _read_binary(
     for element in header.elements:
         if not element.properties:
             continue
-        # Most files hold triangles only: then every row is equally long and one view reads them all.
+        # Most files hold triangles only: every row is equally long, one view reads them all.
         fields: list[tuple[str, str] | tuple[str, str, tuple[int]]] = []
         for entry in element.properties:
             if entry.length is None:

@@ -50,7 +50,9 @@ def load_manifest(folder: Path) -> Manifest | None:
             failed=tuple((str(name), str(reason)) for name, reason in content["failed"]),
         )
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: not a predictions.json of version 1; remove it or predict again") from None
+        raise UserError(
+            f"{path}: not a predictions.json of version 1; remove it or predict again"
+        ) from None
 
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:
@@ -69,8 +71,16 @@ class PredictionFiles(NamedTuple):
 def find_prediction(folder: Path, image: ImageEntry) -> PredictionFiles | str:
     """Files of one prediction, or what is missing."""
     base = folder / image.subject / image.challenge / image.stem
-    meshes = [path for path in (base.with_name(base.name + end) for end in (".obj", ".ply")) if path.is_file()]
-    points = [path for path in (base.with_name(base.name + end) for end in (".npy", ".txt")) if path.is_file()]
+    meshes = [
+        path
+        for path in (base.with_name(base.name + end) for end in (".obj", ".ply"))
+        if path.is_file()
+    ]
+    points = [
+        path
+        for path in (base.with_name(base.name + end) for end in (".npy", ".txt"))
+        if path.is_file()
+    ]
     if not meshes and not points:
         return "no prediction"
     if not meshes:

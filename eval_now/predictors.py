@@ -1,7 +1,7 @@
 """Methods that make predictions: found by name through the entry-point group `eval_now.predictors`.
 
-An entry point names a factory `factory(argument: str | None) -> Predict`. A predictor gets one photo
-and its face box and returns the neutral face: identity only, no expression, no pose needed.
+An entry point names a factory `factory(argument: str | None) -> Predict`. A predictor gets one
+photo and its face box and returns the neutral face: identity only, no expression, no pose needed.
 """
 
 import io
@@ -41,7 +41,7 @@ class Photo(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """A predicted face. landmarks: the seven NoW points; unit of all lengths; neutral: None unknown."""
+    """A predicted face; landmarks: the seven NoW points; neutral: None where unknown."""
 
     vertices: Float[np.ndarray, "V 3"]
     triangles: Int[np.ndarray, "F 3"]
@@ -53,7 +53,7 @@ class Prediction(NamedTuple):
 Predict = Callable[[Photo], Prediction]
 
 
-class NoFace(Exception):
+class NoFaceError(Exception):
     """A predictor found no face in a photo; the image counts as missing, the run goes on."""
 
 
@@ -63,7 +63,9 @@ def find_predictor(name: str) -> Predict:
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if short not in found:
         known = ", ".join(sorted(found)) or "none"
-        raise UserError(f"--predictor {short}: not registered (entry-point group {GROUP}); known: {known}")
+        raise UserError(
+            f"--predictor {short}: not registered (entry-point group {GROUP}); known: {known}"
+        )
     return found[short].load()(argument or None)
 
 
@@ -74,14 +76,16 @@ def predict_images(
     before = load_manifest(folder)
     if before is not None and before.predictor != name:
         raise UserError(
-            f"{folder}: holds predictions of '{before.predictor}', not of '{name}'; choose another --out"
+            f"{folder}: holds predictions of '{before.predictor}', not '{name}'; "
+            "choose another --out"
         )
     todo = [image for image in images if isinstance(find_prediction(folder, image), str)]
     if not todo and before is not None:
         return before
     if len(todo) < len(images) and before is None:
         raise UserError(
-            f"{folder}: holds predictions of unknown origin (no predictions.json); choose another --out"
+            f"{folder}: holds predictions of unknown origin (no predictions.json); "
+            "choose another --out"
         )
     predict = find_predictor(name)
     manifest = before or Manifest(predictor=name, unit="mm")
@@ -107,7 +111,7 @@ def _predict_one(predict: Predict, photo: Photo, base: Path, manifest: Manifest)
     not_neutral = set(manifest.not_neutral) - {photo.name}
     try:
         prediction = predict(photo)
-    except NoFace as error:
+    except NoFaceError as error:
         failed[photo.name] = str(error) or "no face found"
     else:
         failed.pop(photo.name, None)

@@ -23,8 +23,8 @@ class Row(NamedTuple):
 
 HEADINGS = ("protocol", "method", "challenge", "median", "mean", "std", "95 % of median", "images")
 NOTE = (
-    "Scan-to-mesh distance in mm, all distances of all images pooled; std is the population deviation; "
-    "the interval resamples subjects."
+    "Scan-to-mesh distance in mm, all distances of all images pooled; std is the population "
+    "deviation; the interval resamples subjects."
 )
 INCOMPLETE = "* incomplete: images are missing, do not compare"
 
@@ -82,7 +82,9 @@ def print_table(console: Console, rows: list[Row]) -> None:
 def markdown(rows: list[Row]) -> str:
     """The table as Markdown."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---|---|---|" + "---:|" * (len(HEADINGS) - 3)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row)) + " |" for row in rows]
+    lines += [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row)) + " |" for row in rows
+    ]
     notes = [NOTE, INCOMPLETE] if any(row.incomplete for row in rows) else [NOTE]
     return "\n".join([*lines, "", *notes, ""])
 
@@ -118,8 +120,12 @@ def print_warnings(console: Console, result: RunResult) -> None:
         same = [warning for warning in result.warnings if warning.name == name]
         where = same[0].image + (f", {same[0].protocol}" if same[0].protocol else "")
         more = f" and {len(same) - 1} more" if len(same) > 1 else ""
-        console.print(f"[yellow]warning {name}[/yellow] ({where}{more}): {same[0].text}", highlight=False)
+        console.print(
+            f"[yellow]warning {name}[/yellow] ({where}{more}): {same[0].text}", highlight=False
+        )
     for entry in result.missing[:10]:
         console.print(f"[yellow]missing[/yellow] {entry.image}: {entry.reason}", highlight=False)
     if len(result.missing) > 10:
-        console.print(f"[yellow]missing[/yellow] and {len(result.missing) - 10} more", highlight=False)
+        console.print(
+            f"[yellow]missing[/yellow] and {len(result.missing) - 10} more", highlight=False
+        )

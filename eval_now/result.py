@@ -110,7 +110,9 @@ def load_distances(folder: Path, protocol: Protocol) -> dict[str, Float32[np.nda
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable ({error}); run `eval-now` for this folder again") from None
+        raise UserError(
+            f"{path}: not readable ({error}); run `eval-now` for this folder again"
+        ) from None
 
 
 def save_result(folder: Path, result: RunResult) -> None:
@@ -132,16 +134,22 @@ def load_result(folder: Path) -> RunResult:
             created=content["created"],
             complete=content["complete"],
             images_listed=content["images_listed"],
-            settings=Settings(**{**content["settings"], "challenges": tuple(content["settings"]["challenges"])}),
+            settings=Settings(
+                **{**content["settings"], "challenges": tuple(content["settings"]["challenges"])}
+            ),
             software=tuple(content["software"]),
             protocols=tuple(_load_protocol(entry) for entry in content["protocols"]),
             missing=tuple(Missing(**entry) for entry in content["missing"]),
             warnings=tuple(Warned(**entry) for entry in content["warnings"]),
         )
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a folder of `eval-now`") from None
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); expected a folder of `eval-now`"
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a result of eval-now ({type(error).__name__}: {error})") from None
+        raise UserError(
+            f"{path}: not a result of eval-now ({type(error).__name__}: {error})"
+        ) from None
 
 
 def _load_protocol(entry: dict[str, Any]) -> ProtocolResult:

@@ -9,7 +9,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from eval_now.config import EvalConfig
-from eval_now.dataset import ImageEntry, NowDataset, choose_challenges, find_dataset, read_image_list
+from eval_now.dataset import (
+    ImageEntry,
+    NowDataset,
+    choose_challenges,
+    find_dataset,
+    read_image_list,
+)
 from eval_now.errors import UserError
 from eval_now.guards import Warned
 from eval_now.predictions import UNIT_MM, Manifest, PredictionFiles, find_prediction, load_manifest
@@ -30,11 +36,16 @@ from eval_now.submission import write_submission
 def run(config: EvalConfig, console: Console) -> RunResult | None:
     """Score the validation split, or pack the test split (returns None)."""
     dataset = find_dataset(config.dataset)
-    images = dataset.images(config.split) if config.image_list is None else read_image_list(config.image_list)
+    images = (
+        dataset.images(config.split)
+        if config.image_list is None
+        else read_image_list(config.image_list)
+    )
     images = choose_challenges(images, config.challenge)
     if config.split == "val":
         for subject in dict.fromkeys(image.subject for image in images):
-            dataset.scan_file(subject), dataset.landmarks(subject)  # every fault before any work
+            dataset.scan_file(subject)  # every fault before any work
+            dataset.landmarks(subject)
     folder = config.predictions or config.out / "predictions"
     if config.predictor is not None:
         manifest = predict_images(config.predictor, dataset, images, folder, console)
@@ -96,7 +107,8 @@ def protocols_of(config: EvalConfig, unit: str | None) -> tuple[Protocol, ...]:
         return ("non-metrical",)
     if unit is None:
         raise UserError(
-            f"--protocol {config.protocol}: expected the unit of the prediction files; add --unit m|cm|mm"
+            f"--protocol {config.protocol}: expected the unit of the prediction files; "
+            "add --unit m|cm|mm"
         )
     return ("metrical",) if config.protocol == "metrical" else ("non-metrical", "metrical")
 
@@ -114,7 +126,8 @@ def _score(
     unit = config.unit or (manifest.unit if manifest else None)
     if config.unit and manifest and manifest.unit != config.unit:
         raise UserError(
-            f"--unit {config.unit}: {folder}/predictions.json says {manifest.unit}; leave --unit out"
+            f"--unit {config.unit}: {folder}/predictions.json says {manifest.unit}; "
+            "leave --unit out"
         )
     protocols = protocols_of(config, unit)
     jobs = config.jobs or os.cpu_count() or 1
@@ -137,7 +150,9 @@ def _score(
     if failures and not config.allow_missing:
         raise UserError(_missing_text(folder, failures, len(images)))
     if not scored:
-        raise UserError(f"{folder}: not one prediction could be read; the first: {failures[0].reason}")
+        raise UserError(
+            f"{folder}: not one prediction could be read; the first: {failures[0].reason}"
+        )
     place = {image.name: index for index, image in enumerate(images)}
     scored.sort(key=lambda one: place[one.score.image])
     warnings.sort(key=lambda one: place[one.image])

@@ -94,15 +94,18 @@ def _score_image(
     for protocol in task.protocols:
         unit_mm = task.unit_mm if protocol == "metrical" else None
         alignment = align(
-            scan.points[scan.walk], scan.landmarks, mesh.vertices, mesh.triangles, landmarks, unit_mm
+            scan.points[scan.walk],
+            scan.landmarks,
+            mesh.vertices,
+            mesh.triangles,
+            landmarks,
+            unit_mm,
         )
         result.scored.append(_scored(scan, image, protocol, alignment))
         result.warnings.extend(inspect_alignment(image.name, protocol, alignment, unit_mm))
 
 
-def _scored(
-    scan: Scan, image: ImageEntry, protocol: Protocol, alignment: Alignment
-) -> ScoredImage:
+def _scored(scan: Scan, image: ImageEntry, protocol: Protocol, alignment: Alignment) -> ScoredImage:
     distances = alignment.distances
     total = alignment.refinement.after(alignment.start)
     score = ImageScore(
@@ -159,5 +162,3 @@ def run_tasks(tasks: list[SubjectTask], jobs: int) -> Iterator[SubjectResult]:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-

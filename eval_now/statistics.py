@@ -88,7 +88,9 @@ def _bootstrap(scored: list[ScoredImage], subjects: list[str]) -> tuple[Interval
     total = draws @ sums
     mean = total[:, 1] / total[:, 0]
     std = np.sqrt(np.maximum(total[:, 2] / total[:, 0] - mean**2, 0))
-    median = np.concatenate([_medians(draws[i : i + 50], histograms) for i in range(0, RESAMPLES, 50)])
+    median = np.concatenate(
+        [_medians(draws[i : i + 50], histograms) for i in range(0, RESAMPLES, 50)]
+    )
     return tuple(
         Interval(low=float(np.percentile(values, 2.5)), high=float(np.percentile(values, 97.5)))
         for values in (median, mean, std)

@@ -37,8 +37,8 @@ def write_submission(
             progress.advance(task)
     os.replace(temporary, archive)
     console.print(
-        f"{len(found)} predictions packed in {archive}; the test scans are not public: send a link to the "
-        f"archive and the name of the method to {ADDRESS}",
+        f"{len(found)} predictions packed in {archive}; the test scans are not public: send "
+        f"a link to the archive and the name of the method to {ADDRESS}",
         highlight=False,
         soft_wrap=True,
     )

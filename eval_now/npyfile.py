@@ -1,0 +1,39 @@
+"""The header of a NumPy file, read without trusting it."""
+
+import ast
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from eval_now.errors import UserError
+
+_LONGEST_HEADER = 4096
+
+
+class NpyHeader(NamedTuple):
+    """What follows in the file; `body` is the offset of the first byte behind the header."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+    body: int
+
+
+def read_npy_header(path: Path, data: bytes) -> NpyHeader:
+    """Header of an `.npy` file of format 1, 2 or 3."""
+    wide = data[6:7] in (b"\x02", b"\x03")
+    start = 12 if wide else 10
+    length = int.from_bytes(data[8:start], "little")
+    body = start + length
+    if data[:6] != b"\x93NUMPY" or data[6:7] not in (b"\x01", b"\x02", b"\x03") or len(data) < body:
+        raise UserError(f"{path}: not a .npy file (its header is damaged)")
+    try:
+        if length > _LONGEST_HEADER:
+            raise ValueError(length)
+        entries = ast.literal_eval(data[start:body].decode("latin-1").strip())
+        shape = tuple(int(size) for size in entries["shape"])
+        dtype = np.dtype(entries["descr"])
+        return NpyHeader(shape, bool(entries["fortran_order"]), dtype, body)
+    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError):
+        raise UserError(f"{path}: not a .npy file (its header is not understood)") from None

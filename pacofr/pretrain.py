@@ -40,12 +40,12 @@ LOGGER = logging.getLogger(__name__)
 
 SAME_RUN = frozenset(
     {
-        "run.data.workers",
-        "run.checkpoint_minutes",
-        "run.pictures_every",
-        "run.compile",
-        "run.accumulate",
-        "run.loss.perceptual_weights",
+        "data.workers",
+        "checkpoint_minutes",
+        "pictures_every",
+        "compile",
+        "accumulate",
+        "loss.perceptual_weights",
     }
 )
 """Fields that may change between the lives of a run: they alter its pace, not its numbers."""
@@ -152,8 +152,8 @@ def _pretrain(config: PretrainConfig, crops: Crops, place: Place, world: World) 
 
     # ---- resume -------------------------------------------------------------------------------
     run_config = {
-        "run": dataclasses.asdict(config),
-        "data": {"images": len(crops), "fingerprint": crops.fingerprint},
+        **dataclasses.asdict(config),
+        "shards": {"images": len(crops), "fingerprint": crops.fingerprint},
     }
     progress = Progress(step=0, images=0, seconds=0.0, world_size=world.size)
     if before:
@@ -328,5 +328,5 @@ def _not_finite(step: int, numbers: StepNumbers, run: Path) -> str:
     kept = f"the last good checkpoint is {good[0]}" if good else "no checkpoint was written yet"
     return (
         f"step {step} is not finite ({terms}, gradient norm {numbers.grad_norm:.4g}) and was not"
-        f" applied; {kept}; lower --config.optim.base-lr and start with another --out"
+        f" applied; {kept}; lower --optim.base-lr and start with another --out"
     )

@@ -105,7 +105,7 @@ def test_a_lost_worker_is_named_and_the_run_goes_on(tmp_path, alone):
 @pytest.mark.slow
 def test_torchrun_starts_it(tmp_path, alone):
     out = tmp_path / "run"
-    command = [
+    torchrun = [
         sys.executable,
         "-m",
         "torch.distributed.run",

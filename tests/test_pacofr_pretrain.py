@@ -120,9 +120,9 @@ def test_gradients_that_are_not_finite_stop_too(tmp_path, monkeypatch):
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
     run(tmp_path, epochs=1)
-    with pytest.raises(UserError, match="run.seed: 0 there, 3 here"):
+    with pytest.raises(UserError, match="seed: 0 there, 3 here"):
         run(tmp_path, epochs=1, seed=3)
-    with pytest.raises(UserError, match="data.images: 50 there, 40 here"):
+    with pytest.raises(UserError, match="shards.images: 50 there, 40 here"):
         run(tmp_path, TinyCrops(images=40), epochs=1)
     assert run(tmp_path, epochs=1, data=DataConfig(workers=1)) == 0  # pace only
 

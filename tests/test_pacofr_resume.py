@@ -1,4 +1,4 @@
-"""Killed, stopped or out of disk: the next run goes on and ends exactly as the uninterrupted one."""
+"""Killed, stopped, out of disk: the next run goes on and ends exactly as the uninterrupted one."""
 
 import json
 import os

@@ -170,6 +170,8 @@ def _assemble(
     if basis.ndim != 3 or basis.shape[2] <= SHAPE_COUNT:
         raise PickleError(f"has shapedirs of {basis.shape}, expected 300 + 100 modes")
     weights = _float32(arrays["weights"])
+    if weights.shape[1:] != (len(JOINT_PARENTS),):
+        raise PickleError(f"has skinning weights of {weights.shape}, expected 5 joints")
     for joint, side in ((3, "left"), (4, "right")):
         regions.setdefault(f"{side}_eyeball", _int32(np.flatnonzero(weights[:, joint] > 0.5)))
     triangles = _int32(arrays["f"])

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-MAX_OPCODES = 1_000_000  # a FLAME model takes some hundreds
+MAX_OPCODES = 200_000  # a FLAME model takes some hundreds
 
 ALLOWED = frozenset(
     {
@@ -31,6 +31,7 @@ ALLOWED = frozenset(
         *(f"torch.{kind}Storage" for kind in ("Long", "Int", "Float", "Double")),
         "collections.OrderedDict",
         "copyreg._reconstructor",
+        "builtins.bytes",
         "builtins.object",
         "builtins.set",
         "_codecs.encode",
@@ -79,12 +80,19 @@ def read_pickle_from(stream: io.BytesIO) -> Any:
     try:
         for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
             if count > MAX_OPCODES:
-                raise PickleError("is no model: it has more than a million steps")
+                raise PickleError(f"is no model: it has more than {MAX_OPCODES} steps")
             reader.step(opcode.name, arg)
         (content,) = reader.stack
     except PickleError:
         raise
-    except (ValueError, LookupError, TypeError, MemoryError, OverflowError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise PickleError("is no readable pickle") from error
     return content
 
@@ -139,9 +147,18 @@ def _call(stack: list[Any]) -> None:
         raise PickleError("is no readable pickle")
     if function.dotted == "copyreg._reconstructor":  # (class, base, state) of protocols 0 and 1
         function, args = args[0], ()
-    stack.append(
-        {} if function.dotted == "collections.OrderedDict" else Call(function.dotted, args)
-    )
+    stack.append(_plain(function.dotted, args))
+
+
+def _plain(function: str, args: tuple[Any, ...]) -> Any:
+    """The few calls that stand for plain values; all others are only written down."""
+    if function == "collections.OrderedDict":
+        return {}
+    if function == "builtins.bytes" and not args:
+        return b""
+    if function == "_codecs.encode" and args[1:] in (("latin1",), ("latin-1",)):
+        return args[0].encode("latin-1")  # bytes, as older protocols write them
+    return Call(function, args)
 
 
 def _build(stack: list[Any]) -> None:

@@ -41,12 +41,12 @@ def as_array(value: Any, depth: int = 0) -> Shaped[np.ndarray, "..."]:
     except PickleError:
         raise
     except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
         TypeError,
         ValueError,
-        LookupError,
-        AttributeError,
-        OverflowError,
-        MemoryError,
     ) as error:
         raise PickleError("holds a malformed array") from error
     raise PickleError(f"holds a {value.function} where an array should be")
@@ -112,11 +112,6 @@ def _dtype(value: Any) -> np.dtype:
 
 
 def _ndarray(shape: Any, dtype: np.dtype, fortran: bool, raw: Any) -> np.ndarray:
-    if isinstance(raw, Call) and raw.function == "_codecs.encode":
-        text, encoding = raw.args
-        if encoding not in ("latin1", "latin-1"):
-            raise PickleError("holds a malformed array")
-        raw = text
     if isinstance(raw, str):
         raw = raw.encode("latin-1")
     if not isinstance(raw, bytes | bytearray) or dtype.hasobject:
@@ -167,8 +162,10 @@ def _torch_tensor(storage: Any, offset: int, size: Any, stride: Any) -> np.ndarr
     dtype = np.dtype(_STORAGES[kind.dotted.removeprefix("torch.").removesuffix("Storage")])
     raw = stream.read()[8:]  # behind the count of elements
     count = math.prod(size)
-    contiguous = tuple(math.prod(size[axis + 1 :]) for axis in range(len(size)))
-    if tuple(stride) != contiguous or offset < 0 or min(size, default=0) < 0:
-        raise PickleError("holds a tensor that is not contiguous")
+    if offset < 0 or min(size, default=0) < 0:
+        raise PickleError("holds a malformed tensor")
+    for axis, step in enumerate(stride):
+        if count and size[axis] > 1 and step != math.prod(size[axis + 1 :]):
+            raise PickleError("holds a tensor that is not contiguous")
     part = raw[offset * dtype.itemsize : (offset + count) * dtype.itemsize]
     return _ndarray(tuple(size), dtype, False, part)

@@ -1,0 +1,139 @@
+"""Command line of the head store: `flame-assets status | convert | download | export-smplx | show`.
+
+Imports nothing heavy: `--help` answers at once, each command imports what it needs.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from flame_assets.errors import UserError, exit_with_one_line
+
+app = tyro.extras.SubcommandApp()
+Names = Literal["flame2020", "flame2023", "flame2023-open", "flame2019", "flame-masks"]
+
+
+def main() -> None:
+    """Entry point; exit code 2 for anything the user can mend."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    sys.exit(
+        exit_with_one_line(
+            lambda: app.cli(prog="flame-assets", description="Head models for 3D faces.")
+        )
+    )
+
+
+@app.command
+def status() -> None:
+    """List the heads on this machine, where they are and whether they are intact."""
+    from flame_assets import store
+
+    print(f"home: {store.home()} (set PACOFR_HOME to move it)")
+    heads = store.status()
+    for head in heads:
+        state = "intact" if head.intact else "DAMAGED: convert it again or delete the folder"
+        print(f"{head.name} {head.version}  {head.bytes / 1e6:.1f} MB  {state}")
+        print(f"  folder:  {head.folder}\n  sha256:  {head.sha256}\n  licence: {head.licence}")
+    if not heads:
+        print("no heads yet; `anthro` needs no licence and is built when first used")
+
+
+@app.command
+def convert(
+    files: tyro.conf.Positional[tuple[Path, ...]],
+    landmarks: Path | None = None,
+    masks: Path | None = None,
+    name: str | None = None,
+) -> None:
+    """Convert FLAME's licensed files (.pkl, .npz, .zip) to heads and keep them in the store.
+
+    Args:
+        files: model files: generic_model.pkl, FLAME2020.zip, flame2023_Open.pkl, ...
+        landmarks: landmark_embedding.npy (in the data folder of MICA, DECA and SMIRK);
+            by default the one beside each model file, or in the store's downloads.
+        masks: FLAME_masks.pkl or .zip, for regions; by default the store's download.
+        name: the head's name in the store; by default from the file, e.g. flame2020-generic.
+    """
+    if not files:
+        raise UserError("expected a FLAME file: flame-assets convert generic_model.pkl")
+    if name is not None and len(files) > 1:
+        raise UserError(f"expected one file with --name, got {len(files)}")
+    from flame_assets import store
+    from flame_assets.convert import LANDMARK_FILE, convert_flame
+
+    kept_landmarks = store.downloads_folder() / LANDMARK_FILE
+    kept_masks = store.downloads_folder() / "FLAME_masks.zip"
+    for file in files:
+        if landmarks is None and not (file.parent / LANDMARK_FILE).is_file():
+            landmarks = kept_landmarks if kept_landmarks.is_file() else None
+        if masks is None and kept_masks.is_file():
+            masks = kept_masks
+        head = convert_flame(file, landmarks=landmarks, masks=masks, name=name)
+        print(f"{head.name}: {store.add_head(head)}\nlicence: {head.licence}")
+
+
+@app.command
+def download(archive: tyro.conf.Positional[Names]) -> None:
+    """Download a FLAME release with your account at flame.is.tue.mpg.de, then convert it.
+
+    The account is asked for, or taken from FLAME_USERNAME and FLAME_PASSWORD. An interrupted
+    download goes on when the command is run again.
+
+    Args:
+        archive: which release; flame-masks (vertex regions) needs no account.
+    """
+    from flame_assets import store
+    from flame_assets.download import ARCHIVES, ask_account
+    from flame_assets.download import download as fetch
+
+    wanted = ARCHIVES[archive]
+    account = None if wanted.url else ask_account()
+    path = fetch(wanted, store.downloads_folder(), account)
+    print(path)
+    if archive != "flame-masks":
+        convert((path,))
+
+
+@app.command
+def export_smplx(head: tyro.conf.Positional[str], folder: tyro.conf.Positional[Path]) -> None:
+    """Write a head, Anthro too, as a folder for smplx.create(folder, model_type="flame").
+
+    Args:
+        head: auto, anthro, flame2020, ... or a head folder.
+        folder: where `flame/FLAME_NEUTRAL.pkl` and the landmark files go.
+    """
+    from flame_assets import store
+    from flame_assets.export_smplx import export_smplx
+
+    model = store.load_head(head)
+    print(
+        f'smplx.create("{export_smplx(model, folder)}", model_type="flame", '
+        f"num_betas={model.shape_count}, num_expression_coeffs={model.expression_count}, "
+        "use_face_contour=True)"
+    )
+
+
+@app.command
+def show(head: tyro.conf.Positional[str] = "auto") -> None:
+    """Print a head's sizes, expressions, regions and licence.
+
+    Args:
+        head: auto, anthro, flame2020, ... or a head folder.
+    """
+    from flame_assets import store
+
+    model = store.load_head(head)
+    size_mm = 1000 * (model.template.max(0) - model.template.min(0))
+    print(f"{model.name} {model.version}\nlicence: {model.licence}")
+    print(f"vertices: {model.vertices_count}, triangles: {len(model.triangles)}")
+    print("template: {:.0f} x {:.0f} x {:.0f} mm (wide, high, deep)".format(*size_mm))
+    print(f"modes: {model.shape_count} shape, {model.expression_count} expression")
+    bounds = model.expression_bounds
+    print(
+        f"expression weights: {'unit normal' if bounds is None else f'{bounds[0]} to {bounds[1]}'}"
+    )
+    print(f"expressions: {', '.join(model.expression_names)}")
+    print(f"regions: {', '.join(f'{k} {len(v)}' for k, v in sorted(model.regions.items())) or '-'}")

@@ -1,0 +1,248 @@
+"""The commands `reconstruct` and `mica-ext`; whatever is heavy is imported when it is needed."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from mica_ext.config import RebuildConfig, ReconstructConfig
+from mica_ext.errors import UserError
+from mica_ext.landmark_config import LandmarkEvaluationConfig, LandmarkTrainingConfig
+
+if TYPE_CHECKING:
+    from mica_ext.outputs import Job
+    from mica_ext.parameters import Pose
+    from mica_ext.reconstruct import Reconstruction, Reconstructor
+
+LOGGER = logging.getLogger(__name__)
+SOME_FAILED = 3
+
+Command = (
+    Annotated[ReconstructConfig, tyro.conf.subcommand("reconstruct")]
+    | Annotated[RebuildConfig, tyro.conf.subcommand("rebuild")]
+    | Annotated[LandmarkTrainingConfig, tyro.conf.subcommand("train-landmarks")]
+    | Annotated[LandmarkEvaluationConfig, tyro.conf.subcommand("evaluate-landmarks")]
+)
+
+
+def reconstruct(arguments: list[str] | None = None) -> int:
+    """`reconstruct PATH... --out PATH`."""
+    config = tyro.cli(ReconstructConfig, prog="reconstruct", args=arguments)
+    return _guarded(lambda: run_reconstruct(config))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`mica-ext COMMAND ...`."""
+    command = tyro.cli(
+        Command,  # type: ignore[arg-type]
+        prog="mica-ext",
+        description="One photo in, an expressive metrical 3D face out.",
+        args=arguments,
+    )
+    return _guarded(lambda: _run(command))
+
+
+def _run(command: object) -> int:
+    match command:
+        case ReconstructConfig():
+            return run_reconstruct(command)
+        case RebuildConfig():
+            return run_rebuild(command)
+        case LandmarkTrainingConfig():
+            from mica_ext.landmark_training import train
+
+            logging.getLogger().setLevel(logging.INFO)
+            train(command)
+        case LandmarkEvaluationConfig():
+            from mica_ext.landmark_evaluation import evaluate
+
+            evaluate(command)
+    return 0
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """Run a command; what a user can mend becomes one line and its exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        return work()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        line = _line(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return UserError.exit_code
+
+
+def _line(error: Exception) -> str | None:
+    """The one line of a user error of any of our packages; None for a bug."""
+    from flame_assets.errors import UserError as HeadError
+    from pacofr.errors import UserError as FaceError
+
+    return str(error) if isinstance(error, UserError | HeadError | FaceError) else None
+
+
+def run_reconstruct(config: ReconstructConfig) -> int:
+    """Do what `reconstruct` was asked to do; the exit code."""
+    from mica_ext.outputs import make_plan
+
+    plan = make_plan(config)
+    for job in plan.jobs[: None if plan.many else 1]:
+        if not plan.many and not job.photo.exists():
+            raise UserError(f"{job.photo} does not exist: expected an image file; check the path")
+    from mica_ext.reconstruct import Reconstructor
+
+    reconstructor = Reconstructor.load(config.model, head=config.head, device=config.device)
+    records, failures = [], []
+    with _Progress(len(plan.jobs), shown=plan.many) as progress:
+        for job in plan.jobs:
+            try:
+                records += _one_photo(reconstructor, job, config)
+            except Exception as error:
+                line = _line(error)
+                if line is None or not plan.many:
+                    raise
+                failures.append({"photo": str(job.photo), "error": line})
+                progress.say(f"error: {line}", error=True)
+            else:
+                if not config.json:
+                    progress.say(_told(records, job.photo))
+            progress.step()
+    made_with = reconstructor.provenance
+    if config.json:
+        parts = {part: source._asdict() for part, source in made_with._asdict().items()}
+        print(json.dumps({"faces": records, "failures": failures, **parts}, indent=1))
+    else:
+        for part, source in made_with._asdict().items():
+            print(f"{part}: {source.name} {source.version} ({source.licence})")
+    if failures:
+        done = len(plan.jobs) - len(failures)
+        print(
+            f"{done} of {len(plan.jobs)} photos reconstructed, {len(failures)} failed:",
+            file=sys.stderr,
+        )
+        for failure in failures:
+            print(f"  {failure['photo']}", file=sys.stderr)
+        return SOME_FAILED
+    return 0
+
+
+def _one_photo(
+    reconstructor: "Reconstructor", job: "Job", config: ReconstructConfig
+) -> list[dict[str, Any]]:
+    """Reconstruct one photo and write its files; a record for each face."""
+    from mica_ext.outputs import check_writable
+    from mica_ext.parameters import save_face, save_landmarks
+    from pacofr.images import load_image
+
+    image = load_image(job.photo)
+    which = int(config.face) if config.face.isdecimal() else config.face
+    pose: Pose = "neutral" if config.neutral else "posed" if config.posed else "expressive"
+    results = reconstructor.faces(image, which, pose)  # type: ignore[arg-type]
+    records = []
+    for number, result in enumerate(results):
+        files = job.outputs.of_face(number)
+        for path in files.paths():
+            check_writable(path, overwrite=config.overwrite, make_folder=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if files.mesh is not None:
+            result.save(files.mesh, config.unit)
+        if files.params is not None:
+            save_face(files.params, result.saved(job.photo.name))
+        if files.landmarks is not None:
+            save_landmarks(files.landmarks, result.mesh, result.landmarks_px, config.unit or "mm")
+        if files.overlay is not None:
+            from mica_ext.figure import overlay_picture, save_picture
+
+            save_picture(files.overlay, overlay_picture(image, result))
+        records.append(_record(job.photo, result, files.paths(), config))
+    return records
+
+
+def _record(
+    photo: Path, result: "Reconstruction", files: list[Path], config: ReconstructConfig
+) -> dict[str, Any]:
+    box = [round(float(value), 1) for value in result.face.box]
+    return {
+        "photo": str(photo),
+        "box": box,
+        "score": round(result.face.score, 4),
+        "faces_found": result.faces_found,
+        "chosen": config.face,
+        "pose": result.pose,
+        "unit": config.unit or "mm",
+        "files": [str(path) for path in files],
+    }
+
+
+def _told(records: list[dict[str, Any]], photo: Path) -> str:
+    """What happened to one photo, for people."""
+    own = [record for record in records if record["photo"] == str(photo)]
+    lines = []
+    found, chosen = own[0]["faces_found"], own[0]["chosen"]
+    if found > 1 and chosen != "all":
+        which = {"largest": "the largest", "center": "the one nearest to the middle"}
+        took = which.get(chosen, f"number {chosen}")
+        lines.append(f"{photo}: {found} faces found, took {took}; --face all|center|N for others")
+    for record in own:
+        x0, y0, x1, y1 = record["box"]
+        where = f"face of {x1 - x0:.0f} x {y1 - y0:.0f} px at ({x0:.0f}, {y0:.0f})"
+        lines.append(f"{photo}: {where} -> {', '.join(record['files'])}")
+        if max(x1 - x0, y1 - y0) < 64:
+            lines.append(f"{photo}: the face is small; expect a coarse result")
+    return "\n".join(lines)
+
+
+class _Progress:
+    """A bar for runs over many photos, on standard error; lines print above it."""
+
+    def __init__(self, total: int, *, shown: bool) -> None:
+        self._bar = None
+        if shown:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("photos", total=total)
+
+    def __enter__(self) -> "_Progress":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self) -> None:
+        if self._bar is not None:
+            self._bar.advance(self._task)
+
+    def say(self, text: str, *, error: bool = False) -> None:
+        print(text, file=sys.stderr if error else sys.stdout)
+
+
+def run_rebuild(config: RebuildConfig) -> int:
+    """Write the mesh of a parameter file again."""
+    from mica_ext.outputs import MESHES, check_writable
+
+    if config.out.suffix.lower() not in MESHES:
+        raise UserError(f"--out {config.out}: expected a name ending in {' '.join(MESHES)}")
+    check_writable(config.out, overwrite=config.overwrite)
+    from flame_assets.store import load_head
+    from mica_ext.parameters import load_face, rebuild
+    from mica_ext.reconstruct import save_mesh
+
+    face = load_face(config.params)
+    head = load_head(config.head or face.provenance.head.name)
+    mesh = rebuild(face, head, config.pose)
+    pose = config.pose or face.pose
+    save_mesh(config.out, head, face.parameters, pose, mesh, config.unit)
+    print(f"{config.params} -> {config.out}")
+    return 0

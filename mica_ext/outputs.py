@@ -1,0 +1,183 @@
+"""Which files a run of `reconstruct` will write; all that can be wrong is found before it starts.
+
+Imports nothing heavy: a wrong name is answered at once.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mica_ext.config import ReconstructConfig
+from mica_ext.errors import UserError
+
+MESHES = (".obj", ".ply", ".stl", ".glb")
+PICTURES = (".png", ".jpg", ".jpeg")
+EXAMPLE = Path(__file__).parent / "examples" / "astronaut.jpg"
+
+
+class Outputs(NamedTuple):
+    """Files for the first face of a photo; further faces get _2, _3, ... after the stem."""
+
+    mesh: Path | None
+    params: Path | None
+    landmarks: Path | None
+    overlay: Path | None
+
+    def of_face(self, number: int) -> "Outputs":
+        """The files of face `number`, counted from 0."""
+        return Outputs(*(path and _numbered(path, number) for path in self))
+
+    def paths(self) -> list[Path]:
+        """Those that will be written."""
+        return [path for path in self if path is not None]
+
+
+class Job(NamedTuple):
+    """One photo and what is made from it."""
+
+    photo: Path
+    outputs: Outputs
+
+
+class Plan(NamedTuple):
+    """A whole run."""
+
+    jobs: tuple[Job, ...]
+    many: bool  # a failed photo then does not end the run
+
+
+def make_plan(config: ReconstructConfig) -> Plan:
+    """Pair photos with files; `UserError` on anything that cannot work."""
+    if config.example:
+        if config.photos:
+            raise UserError("--example brings its own photo: leave the other photos out")
+        if not any((config.out, config.params, config.landmarks, config.overlay)):
+            outputs = Outputs(Path("astronaut.obj"), None, None, Path("astronaut.png"))
+            return _checked(Plan((Job(EXAMPLE, outputs),), many=False), config)
+    asked = (EXAMPLE,) if config.example else config.photos
+    if not asked:
+        raise UserError("no photo given: expected `reconstruct photo.jpg --out mesh.obj`")
+    if not any((config.out, config.params, config.landmarks, config.overlay)):
+        raise UserError(
+            "nothing to write: give --out mesh.obj (or --params, --landmarks, --overlay)"
+        )
+    photos, many = _photos(asked)
+    if many or (config.out is not None and config.out.is_dir()):
+        _check_folders(config)
+        stems = _distinct(photo.stem for photo in photos)
+        jobs = [Job(p, _in_folders(config, s)) for p, s in zip(photos, stems, strict=True)]
+    else:
+        files = Outputs(config.out, config.params, config.landmarks, config.overlay)
+        jobs = [Job(photos[0], files)]
+    return _checked(Plan(tuple(jobs), many), config)
+
+
+def _photos(asked: Sequence[Path]) -> tuple[list[Path], bool]:
+    """All photos, and whether they are to be treated as many."""
+    photos, many = [], len(asked) > 1
+    for path in asked:
+        if path.is_dir():
+            from pacofr.images import list_images
+
+            photos += list_images(path)
+            many = True
+        else:
+            photos.append(path)
+    return photos, many
+
+
+def _check_folders(config: ReconstructConfig) -> None:
+    for flag in ("out", "params", "landmarks", "overlay"):
+        path: Path | None = getattr(config, flag)
+        if path is None:
+            continue
+        if path.suffix and not path.is_dir():
+            raise UserError(
+                f"--{flag} {path}: several photos need a folder here, such as --{flag} "
+                f"{path.with_suffix('')}"
+            )
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--{flag} {path}: expected a folder, this is a file")
+
+
+def _in_folders(config: ReconstructConfig, stem: str) -> Outputs:
+    def inside(folder: Path | None, ending: str) -> Path | None:
+        return None if folder is None else folder / f"{stem}{ending}"
+
+    return Outputs(
+        inside(config.out, f".{config.format}"),
+        inside(config.params, ".params.json"),
+        inside(config.landmarks, ".landmarks.json"),
+        inside(config.overlay, ".overlay.png"),
+    )
+
+
+def _checked(plan: Plan, config: ReconstructConfig) -> Plan:
+    inputs = {job.photo.resolve() for job in plan.jobs}
+    seen: set[Path] = set()
+    for job in plan.jobs:
+        _check_suffix("--out", job.outputs.mesh, MESHES)
+        _check_suffix("--overlay", job.outputs.overlay, PICTURES)
+        _check_suffix("--params", job.outputs.params, (".json",))
+        _check_suffix("--landmarks", job.outputs.landmarks, (".json",))
+        mesh = job.outputs.mesh
+        if mesh is not None and mesh.suffix.lower() == ".glb" and config.unit not in (None, "m"):
+            raise UserError(f"{mesh}: GLB files are in metres by definition; leave --unit out")
+        for path in job.outputs.paths():
+            place = path.resolve()
+            if place in inputs:
+                raise UserError(
+                    f"{path}: would replace a photo given as input; choose another name"
+                )
+            if place in seen:
+                raise UserError(f"{path}: two results would go into this file; choose two names")
+            seen.add(place)
+            check_writable(path, overwrite=config.overwrite, make_folder=plan.many)
+    return plan
+
+
+def check_writable(path: Path, *, overwrite: bool, make_folder: bool = False) -> None:
+    """Refuse a file that exists, or a folder that is missing or not to be written into."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; expected the name of a file")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists; give --overwrite to replace it, or another name")
+    folder = path.parent
+    while make_folder and not folder.exists():
+        folder = folder.parent
+    if not folder.exists():
+        raise UserError(f"{path}: its folder does not exist; make it with: mkdir -p {path.parent}")
+    if not folder.is_dir():
+        raise UserError(f"{path}: {folder} is a file, not a folder; choose another place")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{path}: no right to write into {folder}; choose another place")
+
+
+def _check_suffix(flag: str, path: Path | None, allowed: tuple[str, ...]) -> None:
+    if path is not None and path.suffix.lower() not in allowed:
+        raise UserError(f"{flag} {path}: expected a name ending in {' '.join(allowed)}")
+
+
+def _distinct(stems: Iterable[str]) -> list[str]:
+    """Stems made different by _2, _3, ... where they are not, whatever the case of letters."""
+    given: list[str] = []
+    taken: set[str] = set()
+    for stem in stems:
+        name, number = stem, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name.lower())
+        given.append(name)
+    return given
+
+
+def _numbered(path: Path, number: int) -> Path:
+    if number == 0:
+        return path
+    ending = "".join(path.suffixes[-2:]) if path.stem.endswith(_MIDDLE) else path.suffix
+    return path.with_name(f"{path.name.removesuffix(ending)}_{number + 1}{ending}")
+
+
+_MIDDLE = (".params", ".landmarks", ".overlay")

@@ -1,0 +1,174 @@
+"""Photo in, expressive 3D face out:
+
+from mica_ext.reconstruct import Reconstructor
+
+face = Reconstructor.load("auto")("photo.jpg")
+face.save("mesh.obj")
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from flame_assets.flame import Flame, HeadMesh
+from flame_assets.head import HeadModel
+from flame_assets.store import load_head
+from mica_ext.crop import crop_face
+from mica_ext.errors import UserError
+from mica_ext.estimate import MicaExt
+from mica_ext.export import Surface, Unit, write_surface, write_whole
+from mica_ext.landmarks import read_landmark_config
+from mica_ext.model import FaceParameters
+from mica_ext.packs import Pack, load_pack
+from mica_ext.parameters import Pose, Provenance, SavedFace, Source, in_pose, surface_of
+from pacofr.faces.detect import DETECTOR, Face, Which, choose_face, detect
+from pacofr.images import load_image
+
+Photo = UInt8[np.ndarray, "H W 3"]
+
+
+class Reconstruction(NamedTuple):
+    """One face of one photo."""
+
+    parameters: FaceParameters  # a batch of one
+    mesh: HeadMesh  # a batch of one, in the pose asked for [m]
+    pose: Pose
+    head: HeadModel
+    landmarks_px: Float[Tensor, "68 2"]  # seen by the network, in the photo
+    face: Face  # detected box, score and five points
+    faces_found: int  # in the photo
+    photo_size: tuple[int, int]  # width, height [px]
+    provenance: Provenance
+
+    @property
+    def surface(self) -> Surface:
+        """The mesh as arrays [m]."""
+        return surface_of(self.head, self.mesh.vertices[0])
+
+    def save(self, path: str | Path, unit: Unit | None = None) -> None:
+        """Write the mesh; mm unless `unit` says else, GLB always in metres."""
+        save_mesh(Path(path), self.head, self.parameters, self.pose, self.mesh, unit)
+
+    def saved(self, photo_name: str) -> SavedFace:
+        """What goes into the parameter file."""
+        x0, y0, x1, y1 = (float(value) for value in self.face.box)
+        return SavedFace(
+            self.parameters,
+            self.pose,
+            self.provenance,
+            photo_name,
+            self.photo_size,
+            (x0, y0, x1, y1),
+        )
+
+
+class Reconstructor:
+    """A loaded model pack with its head; call it with photos."""
+
+    def __init__(self, pack: Pack, head: HeadModel, device: torch.device) -> None:
+        self.head = head
+        self.flame = Flame(head)
+        self.model = MicaExt(pack, self.flame, device)
+        weights = read_landmark_config(pack.landmarks)
+        self.provenance = Provenance(
+            head=Source(head.name, head.version, head.licence),
+            weights=Source(weights.name, str(weights.version), weights.licence),
+            detector=_detector(),
+        )
+
+    @classmethod
+    def load(
+        cls, model: str | Path = "auto", *, head: str | None = None, device: str = "cpu"
+    ) -> "Reconstructor":
+        """Load a model pack ("auto": the shipped one), and the head it names or `head`."""
+        pack = load_pack(model)
+        return cls(pack, load_head(head or pack.head), pick_device(device))
+
+    def __call__(
+        self, photo: str | Path | Photo, *, face: Which = "largest", pose: Pose = "expressive"
+    ) -> Reconstruction:
+        """Reconstruct one face; the largest unless `face` says else."""
+        return self.faces(photo, face, pose)[0]
+
+    @torch.inference_mode()
+    def faces(
+        self, photo: str | Path | Photo, which: Which = "all", pose: Pose = "expressive"
+    ) -> list[Reconstruction]:
+        """Reconstruct the faces asked for, largest first; at least one."""
+        image = photo if isinstance(photo, np.ndarray) else load_image(photo)
+        found = detect(image)
+        chosen = choose_face(found, image.shape, which)
+        crops = [crop_face(image, face) for face in chosen]
+        height, width = image.shape[:2]
+        estimate = self.model(crops, (height, width))
+        meshes = self.flame(in_pose(estimate.parameters.head, pose))
+        return [
+            Reconstruction(
+                parameters=_one(estimate.parameters, index),
+                mesh=HeadMesh(*(part[index : index + 1] for part in meshes)),
+                pose=pose,
+                head=self.head,
+                landmarks_px=estimate.landmarks_px[index],
+                face=face,
+                faces_found=len(found),
+                photo_size=(width, height),
+                provenance=self.provenance,
+            )
+            for index, face in enumerate(chosen)
+        ]
+
+
+def save_mesh(
+    path: Path,
+    head: HeadModel,
+    parameters: FaceParameters,
+    pose: Pose,
+    mesh: HeadMesh,
+    unit: Unit | None = None,
+) -> None:
+    """Write a mesh, a batch of one, in the format of the suffix; GLB gets morph targets."""
+    surface = surface_of(head, mesh.vertices[0])
+    if path.suffix.lower() == ".glb":
+        if unit not in (None, "m"):
+            raise UserError(
+                f"{path}: GLB files are in metres by definition; leave --unit {unit} out"
+            )
+        from mica_ext.gltf import glb_bytes
+        from mica_ext.morphs import morph_targets
+
+        targets = morph_targets(head, in_pose(parameters.head, pose))
+        note = f"made with the head {head.name} {head.version}: {head.licence}"
+        write_whole(path, glb_bytes(surface, targets, note))
+        return
+    notes = [f"head: {head.name} {head.version} ({head.licence})", f"pose: {pose}"]
+    write_surface(path, surface, unit or "mm", notes)
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device called cpu, cuda, cuda:N or auto."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise UserError(f"--device: expected cpu, cuda, cuda:N or auto, got {name!r}")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UserError(f"--device {name}: this machine has {count} CUDA devices; use --device cpu")
+    return torch.device(name)
+
+
+def _one(parameters: FaceParameters, index: int) -> FaceParameters:
+    head, camera = parameters
+    rows = slice(index, index + 1)
+    return FaceParameters(
+        type(head)(*(part[rows] for part in head)), type(camera)(*(part[rows] for part in camera))
+    )
+
+
+def _detector() -> Source:
+    name, _, licence = DETECTOR.partition(" (")
+    return Source(name, "1.0.0", licence.rstrip(")"))

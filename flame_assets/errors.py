@@ -1,4 +1,4 @@
-"""Errors a user can mend; every command of flame_assets turns them into one line and exit code 2."""
+"""Errors a user can mend: each command turns them into one line and exit code 2."""
 
 import sys
 from collections.abc import Callable

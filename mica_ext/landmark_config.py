@@ -39,3 +39,21 @@ class LandmarkTrainingConfig:
     def __post_init__(self) -> None:
         if self.batch < 2 or self.teacher_epochs < 1 or self.save_every < 1 or self.holdout < 0:
             raise ValueError("batch >= 2, teacher_epochs >= 1, save_every >= 1, holdout >= 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandmarkEvaluationConfig:
+    """Measure the 68 landmarks and the photo fit on photos that neither was trained on."""
+
+    helen: Path
+    """Helen's folder, with trainset (for the two baselines) and testset."""
+    london: Path | None = None
+    """Folder of the London set, with neutral_front and smiling_front."""
+    head: str = "auto"
+    """Head to fit: a name or a folder."""
+    weights: Path | None = None
+    """Folder of landmark weights; without it those shipped."""
+    out: Path | None = None
+    """Also write the figures to this JSON file."""
+    threads: int = 1
+    """CPU threads."""

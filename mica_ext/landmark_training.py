@@ -10,6 +10,7 @@ killed and resumed gives the same weights as one that was not.
 
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -109,7 +110,8 @@ def error_on(network: LandmarkNetwork, photos: Sequence[LabelledPhoto]) -> float
 def learning_rate(config: LandmarkTrainingConfig, step: int, steps: int) -> float:
     """Warm-up over 100 steps, then a cosine to a hundredth."""
     warm = min(1.0, (step + 1) / 100)
-    return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * step / steps)))
+    fade = 0.5 * (1 + math.cos(math.pi * step / steps))
+    return config.learning_rate * warm * (0.01 + 0.99 * fade)
 
 
 def write_atomically(path: Path, state: dict) -> None:

@@ -4,13 +4,24 @@ The network looks at the central 192 of the crop's 224 pixels, reduced to 128; w
 the photo content (the uniform border of the FFHQ canvas) is blanked, so its colour cannot matter.
 """
 
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-CROP = 224
-"""Side of the face crop, px."""
+from mica_ext.errors import UserError
+
+FORMAT, VERSION = "mica-ext landmarks68", 1
+LICENCE = "research only: trained on 300-W/Helen markup and LFW photos; code Apache-2.0"
+SHIPPED = Path(__file__).parent / "weights" / "landmarks68"
 CONTENT_START, CONTENT_END = 24.5, 199.5
 """Photo content along both axes of the crop, in continuous pixel coordinates (first pixel: 0..1)."""
 VIEW_START, VIEW = 16, 192
@@ -102,3 +113,91 @@ def reduce_view(face: Float[Tensor, "B 3 224 224"]) -> Float[Tensor, "B 3 128 12
     """The part of the crop that the network sees, at the side at which it sees it."""
     view = face[:, :, VIEW_START : VIEW_START + VIEW, VIEW_START : VIEW_START + VIEW]
     return F.interpolate(view, size=(INPUT, INPUT), mode="bilinear", antialias=True)
+
+
+class LandmarkWeights(NamedTuple):
+    """What `config.json` says of the weights beside it."""
+
+    format: str
+    version: int
+    name: str
+    licence: str
+    sha256: str
+    """Of model.safetensors."""
+    command: str
+    """That made them."""
+    seed: int
+    score: str
+    """Measured, in words."""
+
+
+def save_landmark_network(
+    network: LandmarkNetwork, folder: Path, *, name: str, command: str, seed: int, score: str
+) -> LandmarkWeights:
+    """Write `config.json` and `model.safetensors` (float16); each file is replaced whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    packed = save(tensors)
+    digest = hashlib.sha256(packed).hexdigest()
+    about = LandmarkWeights(FORMAT, VERSION, name, LICENCE, digest, command, seed, score)
+    _replace(folder / "model.safetensors", packed)
+    _replace(folder / "config.json", (json.dumps(about._asdict(), indent=1) + "\n").encode())
+    return about
+
+
+def read_landmark_config(folder: Path | None = None) -> LandmarkWeights:
+    """What is known of the weights in `folder` (None: those shipped)."""
+    path = (folder or SHIPPED) / "config.json"
+    try:
+        about = LandmarkWeights(**json.loads(path.read_text()))
+    except OSError as error:
+        raise UserError(
+            f"{path}: expected landmark weights, cannot read them ({error.strerror}): give the "
+            "folder `model` of a run of `mica-ext train-landmarks`, or reinstall"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: expected the config of landmark weights ({error})") from error
+    if (about.format, about.version) != (FORMAT, VERSION):
+        raise UserError(
+            f"{path}: expected {FORMAT} version {VERSION}, found {about.format} version "
+            f"{about.version}: train again with `mica-ext train-landmarks`"
+        )
+    return about
+
+
+def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
+    """The network with the weights of `folder` (None: those shipped), ready for inference."""
+    about = read_landmark_config(folder)
+    path = (folder or SHIPPED) / "model.safetensors"
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): reinstall") from error
+    digest = hashlib.sha256(packed).hexdigest()
+    if digest != about.sha256:
+        raise UserError(
+            f"{path}: expected sha256 {about.sha256[:12]}... of its config.json, found "
+            f"{digest[:12]}...: the file is damaged or not its own, reinstall or copy both again"
+        )
+    network = LandmarkNetwork()
+    wanted = {k for k in network.state_dict() if not k.endswith("num_batches_tracked")}
+    try:
+        tensors = {key: value.float() for key, value in load(packed).items()}
+        if tensors.keys() != wanted:
+            odd = sorted(tensors.keys() ^ wanted)
+            raise UserError(f"{path}: expected this network's tensors, differing in {odd[0]}")
+        network.load_state_dict(tensors, strict=False)  # all but the batch counters
+    except (SafetensorError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{path}: expected weights of this network ({first})") from error
+    return network.eval().to(memory_format=torch.channels_last)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)

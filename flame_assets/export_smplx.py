@@ -6,8 +6,8 @@
 
 smplx looks the contour up by the opposite yaw, so the rows are exchanged: `use_face_contour=True`
 then gives our contour for a turned head. It counts the global rotation only, not the neck's.
-It orders the landmarks 51 inner, then 17 contour, behind its five joints. Lid contacts have no place
-in smplx: a half-closed lid may cut the globe there.
+It orders the landmarks 51 inner, then 17 contour, behind its five joints. It has no lid contacts:
+a half-closed lid may cut the globe there.
 """
 
 import pickle

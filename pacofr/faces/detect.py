@@ -1,5 +1,6 @@
 """Find the faces of one photo and choose among them."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import cv2
@@ -78,6 +79,27 @@ def detect(
             best = [_scaled(_turned_back(face, quarters, small.shape), scale) for face in found]
             best_trust = _trust(found)
     return best
+
+
+def detect_many(
+    images: Sequence[np.ndarray], *, smallest: float, least_score: float = LEAST_SCORE
+) -> list[list[Face]]:
+    """Upright faces of many RGB photos, largest first; photos of one size share their batches.
+
+    `smallest` is the smallest box looked for, in the photos' pixels: larger is faster.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for number, image in enumerate(images):
+        groups.setdefault(image.shape, []).append(number)
+    faces: list[list[Face]] = [[] for _ in images]
+    for numbers in groups.values():
+        small, scales = zip(*(_shrunk(images[i], LONG_SIDES[1]) for i in numbers), strict=True)
+        least = max(smallest / scales[0], SMALLEST_FACE_PX[1])
+        found = load_mtcnn()(np.stack(small), least)
+        for row, number in enumerate(numbers):
+            own = Detections(*(field[found.image == row] for field in found))
+            faces[number] = _faces(own, least_score, scales[row])
+    return faces
 
 
 def choose_face(

@@ -130,6 +130,14 @@ class Mtcnn:
         owner, boxes, scores = owner[keep], boxes[keep], scores[keep]
         return Detections(owner, boxes, scores, self._points(halves, owner, boxes))
 
+    @torch.inference_mode()
+    def confirm(
+        self, image: UInt8[np.ndarray, "h w 3"], boxes: Float32[np.ndarray, "n 4"]
+    ) -> Float32[np.ndarray, " n"]:
+        """The last network's score of boxes that came from elsewhere."""
+        owner = np.zeros(len(boxes), np.int64)
+        return self.onet(_patches([_halvings(image)], owner, _square(boxes), 48))[0].numpy()
+
     def _points(
         self,
         halves: list[list[np.ndarray]],

@@ -1,0 +1,310 @@
+"""Curation: photos to shards of aligned face crops, in parallel, resumable, unit by unit.
+
+A unit (a source tar, or a thousand files) becomes one shard. Its marker is written last; a unit
+with an up-to-date marker is never done again, so a killed run loses at most the units it was at,
+and any scheduler may hand out `part` of `parts`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Int64, UInt8
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pacofr.curate_config import CurateConfig, CurateStats, Reason, Rejected
+from pacofr.curate_unit import (
+    CANVAS,
+    FACE,
+    THUMB,
+    Thumb,
+    Work,
+    curate_unit,
+    parts_folder,
+    progress_file,
+    read_marker,
+)
+from pacofr.errors import UserError
+from pacofr.shards import ShardEntry, write_atomic, write_index
+from pacofr.sources import Unit, convert_detections, count_photos, detection_file, find_units
+
+LOGGER = logging.getLogger(__name__)
+
+RULES_VERSION = 1
+"""Counted up when the same settings give other crops."""
+PLACE_ONLY = ("sources", "out", "detections", "jobs", "part", "parts")
+"""Settings that do not change a unit's crops (the source is in the unit's own digest)."""
+SHEET_COLUMNS, SHEET_EACH = 16, 64
+
+
+def curate(config: CurateConfig) -> CurateStats:
+    """Do this part's units that are not done yet; write the index once all units are."""
+    began = time.monotonic()
+    units = find_units(config.sources)
+    _prepare(config)
+    jobs = config.jobs or os.cpu_count() or 1
+    wanted = _drawn(units, config, jobs)
+    works = _works(units, wanted, config)
+    mine = [work for work in works if work.unit.number % config.parts == config.part]
+    todo = [w for w in mine if read_marker(config.out, w.unit.number, w.digest) is None]
+    LOGGER.info("%d units, %d to do", len(units), len(todo))
+    new_photos = _run(todo, config, jobs)
+    done = [read_marker(config.out, work.unit.number, work.digest) for work in works]
+    complete = all(marker is not None for marker in done)
+    stats = _stats([m for m in done if m is not None], new_photos, time.monotonic() - began)
+    stats = stats._replace(complete=complete)
+    if complete:
+        _finish(config, [marker for marker in done if marker is not None], stats)
+    return stats
+
+
+def _prepare(config: CurateConfig) -> None:
+    """Make the folder, or see that it was made with the same settings."""
+    settings = _settings(config)
+    path = parts_folder(config.out) / "settings.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            before = json.loads(path.read_text())
+            other = sorted(k for k in settings | before if settings.get(k) != before.get(k))
+            if other:
+                raise UserError(
+                    f"{config.out} was begun with other settings ({', '.join(other)}): give "
+                    "them again, choose another --out, or delete that folder"
+                )
+        else:
+            write_atomic(path, json.dumps(settings).encode())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write into {config.out}: {error}; choose another --out") from error
+
+
+def _settings(config: CurateConfig) -> dict[str, Any]:
+    fields = dataclasses.asdict(config)
+    settings = {name: value for name, value in fields.items() if name not in PLACE_ONLY}
+    return {**settings, "detections": config.detections is not None, "rules": RULES_VERSION}
+
+
+def _drawn(
+    units: list[Unit], config: CurateConfig, jobs: int
+) -> list[Int64[np.ndarray, " n"] | None]:
+    """Positions of the photos to take in each unit; None: all."""
+    if config.sample is None:
+        return [None] * len(units)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        counts = list(pool.map(count_photos, units))
+    total = sum(counts)
+    if total <= config.sample:
+        LOGGER.info("the sources hold %d photos: all are taken", total)
+        return [None] * len(units)
+    chosen = np.random.default_rng(config.seed).choice(total, config.sample, replace=False)
+    chosen.sort()
+    edges = np.concatenate([[0], np.cumsum(counts)])
+    return [
+        chosen[(chosen >= a) & (chosen < b)] - a for a, b in zip(edges, edges[1:], strict=False)
+    ]
+
+
+def _works(
+    units: list[Unit], wanted: list[Int64[np.ndarray, " n"] | None], config: CurateConfig
+) -> list[Work]:
+    works = []
+    settings = json.dumps(_settings(config), sort_keys=True)
+    for unit, chosen in zip(units, wanted, strict=True):
+        table = None
+        if config.detections is not None:
+            file = detection_file(unit, config.detections)
+            table = parts_folder(config.out) / file.stem
+            convert_detections(file, table)
+        drawn = b"all" if chosen is None else chosen.astype("<i8").tobytes()
+        digest = hashlib.sha256(f"{settings}|{unit.name}|{unit.digest}|".encode() + drawn)
+        works.append(Work(unit, digest.hexdigest(), chosen, table, None))
+    return works
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread)
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def _run(todo: list[Work], config: CurateConfig, jobs: int) -> int:
+    """Curate the units over processes; the number of photos looked at."""
+    photos, kept, began = 0, 0, time.monotonic()
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} units, {task.fields[pace]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:
+        task = bar.add_task("curating", total=len(todo), pace="")
+        for marker in _curated(todo, config, jobs):
+            photos += marker["photos"]
+            kept += len(marker["places"])
+            pace = f"{kept} faces kept, {kept / (time.monotonic() - began):.0f} a second"
+            bar.update(task, advance=1, pace=pace)
+    return photos
+
+
+def _curated(todo: list[Work], config: CurateConfig, jobs: int) -> Iterator[dict[str, Any]]:
+    """Markers as units get done. A unit whose process dies is done again, alone, without the
+    batch at which it died twice."""
+    for work in todo:
+        progress_file(config.out, work.unit.number).unlink(missing_ok=True)
+    left = {work.unit.number: work for work in todo}
+    pool = _pool(max(min(jobs, len(todo)), 1))
+    try:
+        futures = {pool.submit(curate_unit, work, config): work for work in todo}
+        for future in as_completed(futures):
+            if (marker := _outcome(future)) is not None:
+                del left[futures[future].unit.number]
+                yield marker
+    except BrokenProcessPool:
+        pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+    for work in left.values():
+        yield _alone(work, config)
+
+
+def _alone(work: Work, config: CurateConfig) -> dict[str, Any]:
+    at = progress_file(config.out, work.unit.number)
+    for _ in range(3):
+        with _pool(1) as pool:
+            marker = _outcome(pool.submit(curate_unit, work, config))
+        if marker is not None:
+            return marker
+        number = int(at.read_text()) if at.exists() else None
+        LOGGER.warning("%s: a process died at batch %s", work.unit.name, number)
+        work = work._replace(avoid=number)
+    raise UserError(
+        f"{work.unit.files[0]} keeps killing processes (out of memory?): give --jobs 1, or leave "
+        "it out; what is done is kept"
+    )
+
+
+def _outcome(future: Future[dict[str, Any]]) -> dict[str, Any] | None:
+    """The marker, or None if the process died; a full disk and the like become one line."""
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return None
+    except OSError as error:
+        raise UserError(
+            f"cannot write the shards: {error.strerror or error}; make room and give the same "
+            "command again, it goes on from here"
+        ) from error
+
+
+def _stats(markers: list[dict[str, Any]], new_photos: int, seconds: float) -> CurateStats:
+    counts = {reason: sum(m["rejected"].get(str(reason), 0) for m in markers) for reason in Reason}
+    return CurateStats(
+        photos=sum(m["photos"] for m in markers),
+        kept=sum(len(m["places"]) for m in markers),
+        rejected=tuple(Rejected(reason, count) for reason, count in counts.items() if count),
+        shards=sum(m["shard"] is not None for m in markers),
+        new_photos=new_photos,
+        seconds=seconds,
+        complete=False,
+    )
+
+
+def _finish(config: CurateConfig, markers: list[dict[str, Any]], stats: CurateStats) -> None:
+    """Write index, stats.json and the contact sheet."""
+    full = [marker for marker in markers if marker["shard"] is not None]
+    if not full:
+        reasons = ", ".join(f"{r.photos} {r.reason}" for r in stats.rejected) or "no photo"
+        raise UserError(
+            f"no face was kept of {stats.photos} photos ({reasons}): lower --min-face, "
+            "--min-score or --min-sharpness, or give other sources"
+        )
+    about = {
+        "photos": stats.photos,
+        "kept": stats.kept,
+        "rejected": {str(rejected.reason): rejected.photos for rejected in stats.rejected},
+        "shards": stats.shards,
+        "settings": _settings(config),
+        "sources": [str(source) for source in config.sources],
+    }
+    entries = [ShardEntry(**marker["shard"]) for marker in full]
+    places = [[(place[0], place[1]) for place in marker["places"]] for marker in full]
+    try:
+        write_atomic(config.out / "stats.json", json.dumps(about, indent=1).encode())
+        ok, sheet = cv2.imencode(".png", contact_sheet(_thumbs(config.out, markers))[..., ::-1])
+        if ok:
+            write_atomic(config.out / "contact_sheet.png", sheet.tobytes())
+        write_index(config.out, entries, places, canvas=CANVAS, face=FACE)
+    except OSError as error:
+        raise UserError(
+            f"cannot write into {config.out}: {error.strerror or error}; make room and give the "
+            "same command again"
+        ) from error
+
+
+def _thumbs(out: Path, markers: list[dict[str, Any]]) -> list[Thumb]:
+    """Thumbnails of the units, first those of the first unit; missing strips are left out."""
+    thumbs = []
+    for path in sorted(parts_folder(out).glob("??????.jpg")):
+        number = int(path.stem)
+        strip = cv2.imread(str(path)) if number < len(markers) else None
+        if strip is None:
+            continue
+        labels = markers[number]["thumbs"]
+        tiles = strip[..., ::-1].reshape(THUMB, -1, THUMB, 3).swapaxes(0, 1)
+        thumbs += [Thumb(*pair) for pair in zip(labels, tiles, strict=False)]
+        if len(thumbs) > 40 * SHEET_EACH:
+            break
+    return thumbs
+
+
+def contact_sheet(thumbs: list[Thumb]) -> UInt8[np.ndarray, "h w 3"]:
+    """Kept faces above, refused ones below with their reasons, as RGB."""
+    kept = [thumb for thumb in thumbs if thumb.label == "kept"]
+    refused = _by_turns([thumb for thumb in thumbs if thumb.label != "kept"])
+    width = SHEET_COLUMNS * THUMB
+    rows = []
+    for title, group in (("kept", kept[:SHEET_EACH]), ("rejected", refused[:SHEET_EACH])):
+        head = np.full((28, width, 3), 255, np.uint8)
+        _text(head, title, (4, 20), 0.6)
+        rows.append(head)
+        for start in range(0, len(group), SHEET_COLUMNS):
+            row = np.full((THUMB + (16 if title == "rejected" else 0), width, 3), 255, np.uint8)
+            for column, thumb in enumerate(group[start : start + SHEET_COLUMNS]):
+                x = column * THUMB
+                row[:THUMB, x : x + THUMB] = thumb.image
+                if title == "rejected":
+                    _text(row, thumb.label[:16], (x + 2, THUMB + 11), 0.36)
+            rows.append(row)
+    return np.vstack(rows)
+
+
+def _by_turns(thumbs: list[Thumb]) -> list[Thumb]:
+    """One of each reason after the other, so that rare reasons are seen; then grouped."""
+    ranks: dict[str, int] = {}
+    ranked = []
+    for thumb in thumbs:
+        ranks[thumb.label] = ranks.get(thumb.label, 0) + 1
+        ranked.append((ranks[thumb.label], thumb))
+    first = sorted(ranked, key=lambda pair: pair[0])[:SHEET_EACH]
+    return sorted((thumb for _, thumb in first), key=lambda thumb: thumb.label)
+
+
+def _text(image: np.ndarray, text: str, at: tuple[int, int], size: float) -> None:
+    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)

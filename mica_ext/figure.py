@@ -4,16 +4,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from flame_assets.flame import Flame
+from flame_assets.head import HeadModel
 from mica_ext.errors import UserError
 from mica_ext.export import write_whole
 from mica_ext.reconstruct import Reconstruction
 from mica_ext.render import PLAIN_COLOUR, View, render, three_views
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-OPACITY = 0.82
+FACE_OPACITY, HEAD_OPACITY = 0.88, 0.0  # of the mesh over the photo
+FADING_STEPS = 6  # mesh edges over which the one fades into the other
 SMALL_FACE = 0.25  # of the photo's height; around a smaller one the photo is cut
 CONTEXT = 3.2  # sides of the cut, in sides of the face's box
 
@@ -27,9 +29,27 @@ def overlay_picture(
     triangles, colours = result.head.triangles, result.head.colours
     if colours is None:
         colours = np.broadcast_to(np.array(PLAIN_COLOUR, np.float32), posed.shape)
-    over = render(posed, triangles, view, photo, colours=colours, opacity=OPACITY)
+    over = render(posed, triangles, view, photo, colours=colours, opacity=_opacity(result.head))
     views = three_views(result.mesh.vertices[0].numpy(), triangles, colours=colours, size=height)
     return np.concatenate([over, views], axis=1)
+
+
+def _opacity(head: HeadModel) -> Float32[np.ndarray, " V"]:
+    """Face and what is inside it nearly opaque, the rest not shown; by smoothing along the mesh."""
+    face = [ids for name, ids in head.regions.items() if any(part in name for part in _SHOWN)]
+    if not face:
+        return np.full(head.vertices_count, FACE_OPACITY, np.float32)
+    shown = np.zeros(head.vertices_count, np.float32)
+    shown[np.concatenate(face)] = 1.0
+    corners = head.triangles
+    degree = np.bincount(corners.ravel(), minlength=len(shown)).clip(min=1)
+    for _ in range(FADING_STEPS):
+        mean = np.repeat(shown[corners].mean(axis=1), 3)
+        shown = (np.bincount(corners.ravel(), mean, len(shown)) / degree).astype(np.float32)
+    return HEAD_OPACITY + (FACE_OPACITY - HEAD_OPACITY) * shown
+
+
+_SHOWN = ("face", "eyeball", "teeth", "tongue", "mouth", "lid", "lips", "nose")
 
 
 def save_picture(path: Path, picture: UInt8[np.ndarray, "H W 3"]) -> None:

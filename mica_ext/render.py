@@ -78,12 +78,13 @@ def render(
     *,
     colours: Float[np.ndarray, "V 3"] | None = None,
     lighting: Lighting = STUDIO,
-    opacity: float = 1.0,
+    opacity: float | Float[np.ndarray, " V"] = 1.0,
     samples: int = 2,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draw the mesh over `background` (sRGB), averaging `samples` x `samples` rays per pixel.
 
-    `vertices` [m]; `colours` are sRGB in [0, 1] per vertex. `opacity` mixes mesh and background.
+    `vertices` [m]; `colours` are sRGB in [0, 1] per vertex. `opacity`, of the whole or
+    per vertex, mixes mesh and background.
     """
     return draw(
         vertices,
@@ -105,7 +106,7 @@ def draw(
     *,
     colours: Float[np.ndarray, "V 3"] | None = None,
     lighting: Lighting = STUDIO,
-    opacity: float = 1.0,
+    opacity: float | Float[np.ndarray, " V"] = 1.0,
     samples: int = 2,
 ) -> Drawing:
     """`render`, with what each sample saw."""
@@ -134,7 +135,7 @@ def draw(
         np.array(lighting.intensities, np.float32),
         np.array([lighting.sky, lighting.ground, lighting.softness], np.float32),
         np.float32(lighting.gloss),
-        np.float32(opacity),
+        np.broadcast_to(np.asarray(opacity, np.float32), len(vertices)),
         _ENCODE,
         np.ascontiguousarray(background),
         picture,
@@ -190,6 +191,7 @@ def _shade(  # noqa: ANN202
             # mean normal, position and colour of the samples that hit; shaded once per pixel
             hits = zero
             bright = zero
+            cover = zero
             nx, ny, nz = zero, zero, zero
             vx, vy, vz = zero, zero, zero
             colour[:] = zero
@@ -205,6 +207,7 @@ def _shade(  # noqa: ANN202
                         vertex = triangles[triangle, corner]
                         weight = barycentric[y, x, corner]
                         turned = weight * outside
+                        cover += weight * opacity[vertex]
                         nx += turned * normals[vertex, 0]
                         ny += turned * normals[vertex, 1]
                         nz += turned * normals[vertex, 2]
@@ -240,7 +243,7 @@ def _shade(  # noqa: ANN202
                         power *= power
                     shine += intensities[i, 1] * power
             share = one / hits
-            cover = opacity * hits / np.float32(samples * samples)
+            cover /= np.float32(samples * samples)
             for k in range(3):
                 linear = share * bright * (share * colour[k] * light[k] + gloss * shine)
                 step = int(np.sqrt(min(linear, one)) * np.float32(encode.shape[0] - 1) + half)

@@ -1,0 +1,310 @@
+"""`reconstruct` and `mica-ext` from outside: files, exit codes, one clear line on bad input.
+
+The mechanics run with an untrained landmark network and a toy head; what the faces look like is
+tested in test_mica_reconstruct.py.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from mica_toy import toy_head
+from PIL import Image
+
+from mica_ext.cli import main, reconstruct
+from mica_ext.landmarks import LandmarkNetwork, save_landmark_network
+from mica_ext.outputs import EXAMPLE
+from mica_ext.packs import Pack, load_pack, save_pack
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    """A pack whose network has not learned anything, with the toy head."""
+    folder = tmp_path_factory.mktemp("pack")
+    torch.manual_seed(0)
+    save_landmark_network(
+        LandmarkNetwork(), folder / "points", name="untrained", command="-", seed=0, score="none"
+    )
+    head = toy_head().save(folder / "head")
+    save_pack(Pack(name="p", licence="test", head=str(head), landmarks=folder / "points"), folder)
+    return folder
+
+
+@pytest.fixture
+def run(pack, capsys):
+    """Run `reconstruct` with the test pack; exit code, standard output and error."""
+
+    def run(*arguments):
+        code = reconstruct([str(a) for a in arguments] + ["--model", str(pack)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def photo(tmp_path):
+    return shutil.copy(EXAMPLE, tmp_path / "photo.jpg")
+
+
+def one_line(err):
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_one_photo_gives_all_the_files_asked_for(run, photo, tmp_path):
+    code, out, _ = run(
+        photo, "--out", tmp_path / "m.obj", "--params", tmp_path / "p.json",
+        "--landmarks", tmp_path / "l.json", "--overlay", tmp_path / "o.png",
+    )  # fmt: skip
+    assert code == 0
+    mesh = trimesh.load(tmp_path / "m.obj", process=False)
+    assert 100 < np.ptp(mesh.vertices, axis=0).max() < 400  # a head in mm
+    assert json.loads((tmp_path / "p.json").read_text())["units"]["length"] == "m"
+    assert len(json.loads((tmp_path / "l.json").read_text())["landmarks68"]) == 68
+    assert Image.open(tmp_path / "o.png").height == 640
+    for word in ("toy", "none needed", "untrained", "MTCNN", "MIT"):
+        assert word in out
+
+
+@pytest.mark.parametrize("pose", [[], ["--neutral"], ["--posed"]])
+@pytest.mark.parametrize("suffix", ["obj", "ply", "glb"])
+def test_the_parameter_file_rebuilds_the_same_bytes(
+    run, photo, tmp_path, capsys, pack, suffix, pose
+):
+    assert (
+        run(photo, "--out", tmp_path / f"a.{suffix}", "--params", tmp_path / "p.json", *pose)[0]
+        == 0
+    )
+    arguments = ["rebuild", tmp_path / "p.json", "--out", tmp_path / f"b.{suffix}"]
+    assert main([str(a) for a in arguments] + ["--head", str(pack / "head")]) == 0
+    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_units_scale_the_mesh_and_the_landmarks(run, photo, tmp_path):
+    sizes, points = {}, {}
+    for unit in ("mm", "cm", "m"):
+        mesh, marks = tmp_path / f"{unit}.ply", tmp_path / f"{unit}.json"
+        assert run(photo, "--out", mesh, "--landmarks", marks, "--unit", unit)[0] == 0
+        sizes[unit] = np.ptp(trimesh.load(mesh).vertices)
+        points[unit] = np.array(json.loads(marks.read_text())["landmarks68"])
+    assert sizes["mm"] == pytest.approx(10 * sizes["cm"], rel=1e-5)
+    assert sizes["cm"] == pytest.approx(100 * sizes["m"], rel=1e-5)
+    np.testing.assert_allclose(points["mm"], 1000 * points["m"], rtol=1e-6)
+
+
+def test_a_folder_goes_on_past_a_bad_file_and_exits_3(run, photo, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(photo, folder / "a.jpg")
+    shutil.copy(photo, folder / "a.jpeg")
+    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("not even by name")
+    out = tmp_path / "meshes"
+    code, said, err = run(folder, "--out", out, "--overlay", out, "--format", "ply")
+    assert code == 3
+    assert sorted(p.name for p in out.iterdir()) == [
+        "a.overlay.png", "a.ply", "a_2.overlay.png", "a_2.ply",
+    ]  # fmt: skip
+    assert "error: " in err
+    assert "2 of 3 photos" in err
+    assert "broken.png" in err
+    assert "notes" not in err + said
+
+
+def test_several_photos_report_as_json(run, photo, tmp_path):
+    code, out, err = run(photo, tmp_path / "missing.jpg", "--out", tmp_path / "out", "--json")
+    report = json.loads(out)
+    assert code == 3
+    assert [face["files"] for face in report["faces"]] == [[str(tmp_path / "out" / "photo.obj")]]
+    assert "does not exist" in report["failures"][0]["error"]
+    assert report["head"]["name"] == "toy"
+    assert {"name", "version", "licence"} <= report["weights"].keys()
+    assert "missing.jpg" in err
+
+
+@pytest.fixture
+def crowd(tmp_path):
+    """The example portrait three times, in three sizes."""
+    portrait = Image.open(EXAMPLE).convert("RGB").crop((100, 0, 360, 300))
+    canvas = Image.new("RGB", (900, 420), (120, 130, 140))
+    canvas.paste(portrait, (10, 60))
+    canvas.paste(portrait.resize((182, 210)), (330, 100))
+    canvas.paste(portrait.resize((338, 390)), (550, 10))
+    canvas.save(tmp_path / "crowd.png")
+    return tmp_path / "crowd.png"
+
+
+def test_with_several_faces_it_says_so_and_takes_the_one_asked_for(run, crowd, tmp_path):
+    boxes = {}
+    for choice in ("largest", "center", "2"):
+        out = tmp_path / f"{choice}.obj"
+        code, said, _ = run(
+            crowd, "--out", out, "--face", choice, "--params", tmp_path / f"{choice}.json"
+        )
+        assert code == 0
+        assert "3 faces found" in said
+        boxes[choice] = json.loads((tmp_path / f"{choice}.json").read_text())["photo"]["box"]
+    assert boxes["largest"][0] > 550
+    assert 330 < boxes["center"][0] < 520
+    assert boxes["2"] == boxes["center"]  # the middle one is the smallest
+    code, said, _ = run(crowd, "--out", tmp_path / "all.obj", "--face", "all")
+    assert code == 0
+    assert {"all.obj", "all_2.obj", "all_3.obj"} <= {p.name for p in tmp_path.iterdir()}
+    code, _, err = run(crowd, "--out", tmp_path / "x.obj", "--face", "3")
+    assert code == 2
+    assert "3 found" in one_line(err)
+
+
+BAD_FILES = {
+    "empty.jpg": b"",
+    "text.jpg": b"this is no image, whatever its name says",
+    "cut.jpg": EXAMPLE.read_bytes()[:30000],
+}
+
+
+@pytest.mark.parametrize("name", [*BAD_FILES, "missing.jpg", "bomb.png", "wall.png"])
+def test_bad_photos_are_refused_in_one_line_with_nothing_written(run, tmp_path, name):
+    path = tmp_path / name
+    if name in BAD_FILES:
+        path.write_bytes(BAD_FILES[name])
+    elif name == "bomb.png":
+        Image.new("1", (20000, 20000)).save(path)
+    elif name == "wall.png":
+        Image.new("RGB", (300, 300), (90, 120, 90)).save(path)
+    out = tmp_path / "out"
+    out.mkdir()
+    code, _, err = run(
+        path, "--out", out / "m.obj", "--params", out / "p.json", "--overlay", out / "o.png"
+    )
+    assert code == 2
+    assert one_line(err)
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["grey16", "cmyk", "alpha", "exif", "palette"])
+def test_odd_but_good_photos_work(run, tmp_path, kind):
+    portrait = Image.open(EXAMPLE).convert("RGB")
+    path = tmp_path / {"cmyk": "p.jpg", "exif": "p.jpg"}.get(kind, "p.png")
+    if kind == "grey16":
+        grey = np.asarray(portrait.convert("L")).astype(np.uint16) * 257
+        Image.fromarray(grey).save(path)
+    elif kind == "cmyk":
+        portrait.convert("CMYK").save(path)
+    elif kind == "alpha":
+        portrait.putalpha(255)
+        portrait.save(path)
+    elif kind == "exif":
+        exif = Image.Exif()
+        exif[0x0112] = 6  # stored lying on its side
+        portrait.rotate(90, expand=True).save(path, exif=exif)
+    else:
+        portrait.quantize(200).save(path)
+    code, _, _ = run(path, "--out", tmp_path / "m.obj", "--params", tmp_path / "p.json")
+    assert code == 0
+    box = json.loads((tmp_path / "p.json").read_text())["photo"]["box"]
+    np.testing.assert_allclose(box, [180, 62, 266, 172], atol=14)
+
+
+def test_existing_and_unwritable_outputs_are_refused_before_the_work(run, photo, tmp_path):
+    taken = tmp_path / "m.obj"
+    taken.write_text("precious")
+    code, _, err = run(photo, "--out", taken)
+    assert code == 2
+    assert "--overwrite" in one_line(err)
+    assert taken.read_text() == "precious"
+    assert run(photo, "--out", taken, "--overwrite")[0] == 0
+    assert taken.read_text() != "precious"
+    code, _, err = run(photo, "--out", tmp_path / "no" / "m.obj")
+    assert code == 2
+    assert "mkdir -p" in one_line(err)
+    code, _, err = run(photo, "--out", f"{photo}/m.obj")
+    assert code == 2
+    assert "is a file" in one_line(err)
+    code, _, err = run(photo, "--out", tmp_path / "m2.obj", "--overlay", photo, "--overwrite")
+    assert code == 2
+    assert "given as input" in one_line(err)
+    code, _, err = run(photo, "--params", tmp_path / "a.json", "--landmarks", tmp_path / "a.json")
+    assert code == 2
+    assert "two results" in one_line(err)
+
+
+def test_a_folder_without_rights_is_refused(run, photo, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)  # tests may run as root
+    code, _, err = run(photo, "--out", tmp_path / "m.obj")
+    assert code == 2
+    assert "no right to write" in one_line(err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ((), "nothing to write"),
+        (("--out", "m.fbx"), ".obj .ply .stl .glb"),
+        (("--out", "m.obj", "--overlay", "o.gif"), ".png"),
+        (("--out", "m.obj", "--params", "p.txt"), ".json"),
+        (("--out", "m.glb", "--unit", "mm"), "metres by definition"),
+        (("--out", "m.obj", "--device", "tpu"), "--device"),
+        (("--out", "m.obj", "--head", "nobody"), "no head 'nobody'"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(run, photo, tmp_path, monkeypatch, arguments, word):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    code, _, err = run(photo, *arguments)
+    assert code == 2
+    assert word in one_line(err)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_several_photos_need_a_folder_and_a_folder_needs_photos(run, photo, tmp_path):
+    code, _, err = run(photo, photo, "--out", tmp_path / "m.obj")
+    assert code == 2
+    assert "need a folder" in one_line(err)
+    (tmp_path / "empty").mkdir()
+    code, _, err = run(tmp_path / "empty", "--out", tmp_path / "out")
+    assert code == 2
+    assert "holds no image" in one_line(err)
+    assert run("--out", tmp_path / "m.obj")[0] == 2
+
+
+def test_a_pack_is_read_strictly(pack, tmp_path, run, photo):
+    assert load_pack(pack).landmarks == pack / "points"
+    content = json.loads((pack / "pack.json").read_text())
+    for change in (
+        {"extra": 1},
+        {"format": "x"},
+        {"version": 2},
+        {"landmarks": "nowhere"},
+        {"head": 3},
+    ):
+        (tmp_path / "pack.json").write_text(
+            json.dumps(content | {"landmarks": str(pack / "points")} | change)
+        )
+        code = reconstruct([str(photo), "--out", str(tmp_path / "m.obj"), "--model", str(tmp_path)])
+        assert code == 2, change
+    assert not (tmp_path / "m.obj").exists()
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "mica-ext"])
+def test_help_imports_nothing_heavy(command):
+    name = {"reconstruct": "reconstruct", "mica-ext": "main"}[command]
+    script = (
+        "import sys, mica_ext.cli as cli\n"
+        f"try: cli.{name}(['--help'])\n"
+        "except SystemExit as end: assert end.code in (0, None)\n"
+        "heavy = {'torch', 'numba', 'scipy', 'cv2', 'numpy', 'PIL', 'trimesh'} & set(sys.modules)\n"
+        "print('heavy:', sorted(heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "heavy: []"
+    assert "usage: " in done.stdout

@@ -98,7 +98,7 @@ def heatmap_png(
     move = Similarity(score.scale, np.array(score.rotation), np.array(score.shift))
     mesh = load_mesh(files.mesh)
     grey = np.tile(GREY, (len(mesh.vertices), 1))
-    front = face_view(landmarks, half_width, 0)
+    front = face_view(landmarks, half_width, 0.0)
     panels: list[tuple[str, UInt8[np.ndarray, "H W 3"]]] = []
     photo = _photo(dataset, entry)
     if photo is not None:
@@ -106,7 +106,11 @@ def heatmap_png(
     panels.append(
         ("prediction", render(move.apply(mesh.vertices), mesh.triangles, grey, front, PANEL))
     )
-    for name, turn in (("scan, its right side", -45), ("scan", 0), ("scan, its left side", 45)):
+    for name, turn in (
+        ("scan, its right side", -45.0),
+        ("scan", 0.0),
+        ("scan, its left side", 45.0),
+    ):
         view = face_view(landmarks, half_width, turn)
         panels.append((name, render(scan.vertices, triangles, colours, view, PANEL)))
     figure = Figure(figsize=(2.9 * len(panels) + 0.7, 3.4), layout="constrained")

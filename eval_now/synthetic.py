@@ -77,9 +77,10 @@ def make_scan(
         vertices[index] += normals[index] * random.choice([-1, 1]) * random.uniform(2, 12)
     parts = [Mesh(vertices, mesh.triangles)]
     if damage.patch:
-        parts.append(_patch(centre + random.normal(0, 1, 3) * 8 + [0, 0, 0.6 * radius], random))
-    loose = centre + random.uniform(-1, 1, (damage.loose_points, 3)) * radius
-    parts.append(Mesh(loose, np.zeros((0, 3), np.int64)))
+        parts.append(_patch(centre + random.normal(0, 15, 3) + [0, 0, 0.5 * eyes], random))
+    near = random.integers(len(vertices), size=damage.loose_points)
+    away = random.uniform(2, 15, (damage.loose_points, 1))
+    parts.append(Mesh(vertices[near] + away * normals[near], np.zeros((0, 3), np.int64)))
     rotation, _ = rotation_and_turns(_random_turn(random, damage.turn_degrees))
     shift = random.normal(0, 1, 3)
     shift *= damage.offset / np.linalg.norm(shift)
@@ -159,13 +160,13 @@ def _waves(
 
 def _patch(centre: Float[np.ndarray, " 3"], random: np.random.Generator) -> Mesh:
     """A small floating grid, as reflections leave behind."""
-    x, y = np.meshgrid(np.arange(8.0), np.arange(6.0))
+    x, y = np.meshgrid(np.arange(5.0), np.arange(4.0))
     flat = np.stack([x.ravel() * 1.5, y.ravel() * 1.5, random.normal(0, 0.4, x.size)], axis=1)
-    corner = (np.arange(5)[:, None] * 8 + np.arange(7)).ravel()
+    corner = (np.arange(3)[:, None] * 5 + np.arange(4)).ravel()
     triangles = np.concatenate(
         [
-            np.stack([corner, corner + 1, corner + 8], axis=1),
-            np.stack([corner + 1, corner + 9, corner + 8], axis=1),
+            np.stack([corner, corner + 1, corner + 5], axis=1),
+            np.stack([corner + 1, corner + 6, corner + 5], axis=1),
         ]
     )
     return Mesh(flat + centre, triangles)

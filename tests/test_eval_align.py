@@ -35,7 +35,9 @@ def test_closest_points_are_those_of_libigl(triangles_kept):
     triangles = triangles[:triangles_kept]
     points = np.random.default_rng(1).normal(0, 50, (3000, 3))
     distances, found = closest_distances(build_tree(vertices, triangles), points)
-    squared, index, _ = igl.point_mesh_squared_distance(points, vertices, triangles.astype(np.int64))
+    squared, index, _ = igl.point_mesh_squared_distance(
+        points, vertices, triangles.astype(np.int64)
+    )
     np.testing.assert_allclose(distances, np.sqrt(squared), atol=1e-9)
     alike = found == index
     np.testing.assert_allclose(distances[~alike], np.sqrt(squared)[~alike], atol=1e-9)
@@ -121,8 +123,6 @@ def test_alignment_recovers_a_known_movement():
     assert result.landmark_gaps.max() < 1e-6
 
 
-
-
 def test_official_figures_are_reproduced(now_cases):
     """Path-following tolerances, a hundred times tighter than the benchmark needs."""
     reference = json.loads((now_cases / "results.json").read_text())["protocols"]
@@ -159,5 +159,3 @@ def test_official_figures_are_reproduced(now_cases):
         assert np.median(pooled) == pytest.approx(expected["median"], abs=1e-4)
         assert pooled.mean() == pytest.approx(expected["mean"], abs=1e-4)
         assert pooled.std() == pytest.approx(expected["std"], abs=1e-4)
-
-

@@ -333,29 +333,6 @@ def preset(name: str, ablation: str | None = None) -> PretrainConfig:
     return ABLATIONS[ablation].apply(config)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ProbeConfig:
-    """How a frozen encoder is judged by its landmarks (`pacofr.probe`)."""
-
-    photos: Path
-    """Folder with trainset/ and testset/ of photos and .pts files (68 points, iBUG order)."""
-    copies: int = 3
-    """Displaced copies of every training photo, every second one mirrored."""
-    shift: float = 0.04
-    """Largest displacement of a crop, as a share of the face's 200 px."""
-    turn_degrees: float = 12.0
-    """Largest rotation of a crop."""
-    stretch: float = 0.1
-    """Largest relative change of a crop's scale."""
-    folds: int = 4
-    """Parts of the training photos for choosing the ridge's strength."""
-    seed: int = 0
-    """Of the training crops' displacements and of the folds; the test crops are always the same."""
-    batch_size: int = 64
-    """Crops per forward pass."""
-    device: str = "cpu"
-
-
 MODEL_FORMAT = "pacofr-pretrained"
 MODEL_VERSION = 1
 

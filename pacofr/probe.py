@@ -20,7 +20,8 @@ from jaxtyping import Float, Float64, Int64, UInt8
 from rich.progress import track
 from torch import Tensor
 
-from pacofr.config import PRESETS, ProbeConfig
+from pacofr.commands import ProbeConfig
+from pacofr.config import PRESETS
 from pacofr.encoders import READERS, TAPS, FaceEncoder, load_encoder
 from pacofr.errors import UserError
 from pacofr.faces.align import ffhq_crop, ffhq_matrix

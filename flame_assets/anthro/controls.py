@@ -27,7 +27,7 @@ trichion           0      74     87
 forehead_up        0      60     97
 forehead_mid       0      42  102.5   ~ 200
 glabella           0      22    103
-sellion            0       7   96.5
+sellion            0     7.3   96.5
 rhinion            0     -13  106.5
 supratip           0     -27    115
 pronasale          0     -36  119.5   @ 0 -36
@@ -44,7 +44,7 @@ li                 0   -74.6  101.8
 sublabiale         0     -83     95
 pogonion           0     -95   97.5
 chin_low           0    -104   94.5
-menton             0  -109.5     86   @ 0 -128
+menton             0  -110.5     86   @ 0 -128
 subment1           0    -113     73   @ 0 -142
 subment2           0    -116     57   @ 0 -156
 cervicale          0    -122     43   @ 0 -172
@@ -57,9 +57,9 @@ top_f2             0     107     34
 vertex             0   112.5      0
 top_b1             0     107    -38
 top_b2             0      88    -67
-op_up              0      58    -86
-opisthocranion     0      28    -91
-occ_low            0       0    -88
+op_up              0      58  -84.5
+opisthocranion     0      28    -89
+occ_low            0       0  -86.5
 inion              0     -25    -79
 nape               0     -52    -69
 nape2              0     -85    -63
@@ -76,7 +76,7 @@ mastoid           66     -32    -30   ~ 400
 back_lat          56      22    -62   ~ 400
 back_lat2         46     -28    -62   ~ 400
 back_up           52      70    -50
-back_mid          28      45    -83
+back_mid          28      45  -81.5
 back_low          25     -10    -81
 top_lat           46      97     -8
 top_lat2          65      76    -10
@@ -121,7 +121,7 @@ buccal            47     -58   67.5   ~ 250
 buccal2         57.5     -44     50   ~ 300
 parotid           66     -44     14   ~ 300
 masseter          60     -60     30   ~ 300
-gonion            54     -79     14
+gonion          53.5     -78     16
 jaw_mid           45     -90     42   ~ 150
 jaw_front         29    -102     69
 chin_lat        14.5     -99     91
@@ -133,11 +133,11 @@ sublab_l          13     -83   92.5
 # under the jaw and neck
 ujaw1             16    -112     66   @ 16 -144   ~ 200
 ujaw2             27    -110     50   @ 35 -142   ~ 200
-ujaw3             38    -104     30   @ 62 -132   ~ 250
-ujaw4             46     -98      6   @ 95 -124   ~ 250
-neck_side0        54     -70    -22   ~ 400
-neck_side         50    -110    -16   ~ 400
-neck_side2        51    -145    -18   ~ 400
+ujaw3             37    -105     30   @ 62 -132   ~ 250
+ujaw4           43.5     -97      6   @ 95 -124   ~ 250
+neck_side0        51     -72    -22   ~ 400
+neck_side       47.5    -110    -17   ~ 400
+neck_side2      49.5    -145    -18   ~ 400
 neck_side3        62    -190    -20
 neck_fl1          28    -128     33   ~ 400
 neck_fl2          36    -150     22   ~ 400
@@ -157,7 +157,7 @@ tip_s              7   -34.5  115.5   @ 7 -36.5
 tip_u            6.5     -27    111
 ala_u           14.3     -32    102   @ 14 -34.5
 alar_gr           12     -26   99.5   @ 11.5 -27
-alare           17.3     -38   98.5   @ 17.5 -41.5
+alare           17.1     -38   98.5   @ 17.5 -41.5
 ala_f             14     -37  106.5   @ 12.8 -39.5
 ac              16.8   -40.5     91   @ 21.5 -45
 sac             16.3     -32     93   @ 18.5 -34.5
@@ -184,7 +184,7 @@ vmL1               9   -69.8  103.4
 vmL2              17   -68.8     98
 vbL1              10   -74.2   99.8
 vbL2            18.5     -71   94.2
-ch_out          30.5   -66.5   85.3
+ch_out          30.5   -66.6   84.4
 """
 
 

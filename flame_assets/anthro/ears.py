@@ -17,10 +17,12 @@ from scipy.spatial import Delaunay, cKDTree
 from flame_assets.anthro import domain
 from flame_assets.anthro.strips import closed_strip
 
-HOLE_CENTRE = np.array([domain.RADIUS * np.radians(94.0), -19.0])
+HOLE_CENTRE = np.array([134.4, -18.5])
 HOLE_COUNT = 44
 _OUTLINE_COUNT = 88
 _SPACING = 1.75
+_LIP = 1.2
+"""Spacing inside the ear, and the rounded edge of its rim [mm]."""
 _PIVOT = np.array([69.5, -16.5, 6.0])
 """Where the plate's origin lies on the head [mm]: just above the tragus' front."""
 _TILT, _OUTWARD = np.radians(12.0), np.radians(25.0)
@@ -84,13 +86,13 @@ _BUMPS = (
 )
 _CONCHA = np.array([(-8.6, 7.0), (-10.0, 11.5), (-6.5, 16.3), (0.5, 19.4), (8.0, 18.6), (12.2, 14.0)]
                    + [(12.0, 8.4), (6.0, 6.2), (0.0, 5.6)])
-_CONCHA_DEPTH = 8.5
+_CONCHA_DEPTH = 7.5
 
 
 def hole(guard: bool = False) -> Float[ndarray, "k 2"]:
     """The ear's hole in the domain, from the top backward; with `guard`, a ring around it."""
     turn = np.linspace(0, 2 * np.pi, HOLE_COUNT, endpoint=False)
-    along, across = 23.0 * np.cos(turn), 9.0 * np.sin(turn)
+    along, across = 23.0 * np.cos(turn), 12.0 * np.sin(turn)
     if guard:
         along, across = along + 3.6 * np.cos(turn), across + 3.0 * np.sin(turn)
     tilt = np.radians(14.0)
@@ -113,6 +115,15 @@ def _outline() -> Float[ndarray, "n 2"]:
     s = np.r_[0, np.cumsum(np.linalg.norm(np.diff(dense, axis=0), axis=1))]
     at = np.linspace(0, s[-1], _OUTLINE_COUNT, endpoint=False)
     return np.stack([np.interp(at, s, dense[:, k]) for k in (0, 1)], 1)
+
+
+def _inset(curve: Float[ndarray, "n 2"], distance: float) -> Float[ndarray, "n 2"]:
+    """A closed curve moved inward."""
+    tangent = np.roll(curve, -1, axis=0) - np.roll(curve, 1, axis=0)
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], 1)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    inward = np.sign(np.sum(normal * (curve.mean(axis=0) - curve)))
+    return curve + inward * distance * normal
 
 
 def _height(plate: Float[ndarray, "n 2"], outline: Float[ndarray, "k 2"]) -> Float[ndarray, " n"]:
@@ -180,8 +191,9 @@ def ear(ring: Float[ndarray, "k 3"]) -> Ear:
         ]
     )
     inside = domain.inside_polygon(grid, outline)
-    inside &= cKDTree(outline).query(grid)[0] > 0.62 * _SPACING
-    plate = np.concatenate([outline, grid[inside]])
+    lip = _inset(outline, _LIP)
+    inside &= cKDTree(outline).query(grid)[0] > _LIP + 0.6 * _SPACING
+    plate = np.concatenate([outline, lip, grid[inside]])
     face = Delaunay(plate).simplices.astype(np.int64)
     face = face[domain.inside_polygon(plate[face].mean(axis=1), outline)]
     a, b, c = (plate[face[:, k]] for k in range(3))

@@ -16,12 +16,12 @@ CORNEA = 0.45
 CORNEA_EDGE = 0.52
 PUPIL_EDGE = 0.17
 """Polar angles of the iris' and the pupil's edge [rad]: an iris 11.7 mm across."""
-_POLAR = np.array(
-    [0.09, 0.17, 0.20, 0.27, 0.35, 0.43, 0.49, 0.54, 0.63, 0.74, 0.87, 1.02, 1.18, 1.36, 1.55]
-    + [1.75, 1.97, 2.21, 2.47, 2.76]
+_RINGS = (
+    [(0.09, 14), (0.17, 28), (0.20, 28), (0.27, 28), (0.35, 28), (0.43, 42), (0.49, 42)]
+    + [(0.525, 42), (0.60, 42), (0.70, 42), (0.83, 42), (0.98, 42), (1.15, 42), (1.34, 36)]
+    + [(1.55, 32), (1.78, 28), (2.02, 24), (2.28, 20), (2.54, 14), (2.82, 8)]
 )
-_SPACING = 0.105
-_FAR_SPACING = 0.26
+"""Polar angle [rad] and number of points; rings at the edges of pupil and iris are aligned."""
 
 
 class Eyeball(NamedTuple):
@@ -35,10 +35,8 @@ class Eyeball(NamedTuple):
 def eyeball() -> Eyeball:
     """Rings about the optical axis, joined by their convex hull (Delaunay on the sphere)."""
     points, angles = [np.array([[0.0, 0.0, 1.0]])], [np.zeros(1)]
-    for k, polar in enumerate(_POLAR):
-        spacing = np.interp(polar, [0.2, 0.6, 1.6], [_SPACING, _SPACING * 1.2, _FAR_SPACING])
-        count = 2 * max(4, round(np.pi * np.sin(polar) / spacing))
-        turn = 2 * np.pi * (np.arange(count) + 0.5 * (k % 2)) / count
+    for polar, count in _RINGS:
+        turn = 2 * np.pi * np.arange(count) / count
         ring = [np.sin(polar) * np.cos(turn), np.sin(polar) * np.sin(turn)]
         points.append(np.stack([*ring, np.full(count, np.cos(polar))], 1))
         angles.append(np.full(count, polar))
@@ -55,7 +53,7 @@ def eyeball() -> Eyeball:
 
 def colours(polar: Float[ndarray, " n"]) -> Float[ndarray, "n 3"]:
     """Pupil, brown iris with a darker rim, off-white sclera; RGB in [0, 1]."""
-    stops = [0.0, 0.17, 0.2, 0.3, 0.43, 0.5, 0.54, 0.8, 1.3]
+    stops = [0.0, 0.17, 0.2, 0.3, 0.43, 0.49, 0.525, 0.8, 1.3]
     red = [0.03, 0.03, 0.30, 0.42, 0.36, 0.20, 0.90, 0.93, 0.86]
     green = [0.03, 0.03, 0.19, 0.27, 0.24, 0.14, 0.89, 0.91, 0.74]
     blue = [0.03, 0.03, 0.11, 0.16, 0.15, 0.11, 0.89, 0.90, 0.72]

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.linalg import cholesky, eigh
 from scipy.spatial.distance import cdist
 
 from flame_assets.anthro import eyes
@@ -121,11 +120,12 @@ def _principal(
     `prior` is the covariance in the coordinates of `parity`.
     """
     weight = parity.T @ np.kron(metric, np.eye(3)) @ parity
-    lower = cholesky(weight + 1e-9 * np.trace(weight) / len(weight) * np.eye(len(weight)), lower=True)
+    ridge = 1e-9 * np.trace(weight) / len(weight)
+    lower = np.linalg.cholesky(weight + ridge * np.eye(len(weight)))
     whitened = lower.T @ prior @ lower
-    n = len(whitened)
-    values, vectors = eigh(whitened, subset_by_index=(n - count, n - 1))
-    modes = parity @ (prior @ lower @ vectors) / np.sqrt(values)
+    values, vectors = np.linalg.eigh(whitened)
+    values, vectors = values[-count:], vectors[:, -count:]
+    modes = parity @ (prior @ (lower @ vectors)) / np.sqrt(values)
     return modes[:, ::-1], values[::-1]
 
 

@@ -80,11 +80,12 @@ def bag(lips: Float[ndarray, "21 3"]) -> list[BagRing]:
         shift = np.stack([0 * t, side * spread * (1 - 0.6 * t), -inward + 0 * t], 1)
         rings.append(BagRing(lips + shift, follow * one, None))
     angle = np.pi / 2 * side * (1 - np.linspace(0, 1, COLUMNS + 1)[_column_index()])
-    # jaw weight: the cheek's side goes half way
-    jaw = 0.5 - 0.5 * np.sin(angle)
+    # all below the corners goes with the jaw, so that it never meets the lower teeth
+    t = np.clip(0.5 - angle / 0.5, 0, 1)
+    jaw = t * t * (3 - 2 * t)
     for width, up, down, front, lateral, follow in _SECTIONS:
-        x = width * np.cos(angle) ** 0.8
-        y = _AXIS + np.where(angle > 0, up, down) * np.sign(angle) * np.abs(np.sin(angle)) ** 0.75
+        x = width * np.cos(angle) ** 0.6
+        y = _AXIS + np.where(angle > 0, up, down) * np.sign(angle) * np.abs(np.sin(angle)) ** 0.5
         z = front + (lateral - front) * (x / width) ** 2
         rings.append(BagRing(np.stack([x, y, z], 1), follow * one, jaw))
     return rings

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
+from scipy.spatial import cKDTree
 
 from flame_assets.anthro import domain
 from flame_assets.anthro.controls import CONTROLS
@@ -16,6 +17,8 @@ _PLACES = {
     else domain.locate(np.array([control.position]))[0]
     for control in CONTROLS
 }
+
+_CANDIDATES = 40
 
 
 class Pins(NamedTuple):
@@ -42,22 +45,19 @@ def pin(
     """Pin (u, v) places; negative u means the right half, whose faces follow at `face_offset`."""
     mirrored = places[:, 0] < 0
     wanted = domain.flatten(np.stack([np.abs(places[:, 0]), places[:, 1]], 1))
-    plane = domain.flatten(template.places)
-    corners = plane[template.triangles]
-    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    area = _cross(b - a, c - a)
-    triangles, weights = [], []
-    for point in wanted:
-        w = np.stack([_cross(b - point, c - point), _cross(c - point, a - point)], 1)
-        w = w / area[:, None]
-        w = np.c_[w, 1 - w.sum(axis=1)]
-        best = int(np.argmax(w.min(axis=1)))
-        row = np.clip(w[best], 0, 1)
-        triangles.append(best)
-        weights.append(row / row.sum())
-    faces, barycentric = np.array(triangles), np.array(weights)
+    corners = domain.flatten(template.places)[template.triangles]
+    near = cKDTree(corners.mean(axis=1)).query(wanted, k=_CANDIDATES)[1]
+    a, b, c = (corners[near, k] for k in range(3))
+    point = wanted[:, None]
+    shares = np.stack([_cross(b - point, c - point), _cross(c - point, a - point)], 2)
+    shares /= _cross(b - a, c - a)[:, :, None]
+    shares = np.concatenate([shares, 1 - shares.sum(axis=2, keepdims=True)], 2)
+    rows = np.arange(len(wanted))
+    best = np.argmax(shares.min(axis=2), axis=1)
+    barycentric = np.clip(shares[rows, best], 0, 1)
+    barycentric /= barycentric.sum(axis=1, keepdims=True)
     barycentric[mirrored] = barycentric[mirrored][:, ::-1]
-    return Pins(faces + face_offset * mirrored, barycentric)
+    return Pins(near[rows, best] + face_offset * mirrored, barycentric)
 
 
 def _cross(a: ndarray, b: ndarray) -> ndarray:

@@ -44,7 +44,7 @@ _IS_ENAMEL = np.array([0, 0, 0.6, 1, 1, 1, 1, 1, 0, 0.0])
 def _arch(front: float, top: float, upward: bool, jaw: float) -> Body:
     """One arch: the profile swept along a half ellipse from molar to molar."""
     count = _TEETH * _PER_TOOTH + 1
-    dense = np.linspace(-0.47 * np.pi, 0.47 * np.pi, 2000)
+    dense = np.linspace(-0.44 * np.pi, 0.44 * np.pi, 2000)
     x, z = _HALF_WIDTH * np.sin(dense), front - _DEPTH * (1 - np.cos(dense))
     s = np.r_[0, np.cumsum(np.hypot(np.diff(x), np.diff(z)))]
     at = np.linspace(0, s[-1], count)

@@ -67,12 +67,18 @@ def convert(
     kept_landmarks = store.downloads_folder() / LANDMARK_FILE
     kept_masks = store.downloads_folder() / "FLAME_masks.zip"
     for file in files:
-        if landmarks is None and not (file.parent / LANDMARK_FILE).is_file():
-            landmarks = kept_landmarks if kept_landmarks.is_file() else None
-        if masks is None and kept_masks.is_file():
-            masks = kept_masks
-        head = convert_flame(file, landmarks=landmarks, masks=masks, name=name)
+        near = landmarks or file.parent / LANDMARK_FILE
+        head = convert_flame(
+            file,
+            landmarks=near if landmarks or near.is_file() else _if_there(kept_landmarks),
+            masks=masks or _if_there(kept_masks),
+            name=name,
+        )
         print(f"{head.name}: {store.add_head(head)}\nlicence: {head.licence}")
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.is_file() else None
 
 
 @app.command

@@ -5,6 +5,7 @@ MICA and DECA use, and optionally FLAME_masks.pkl. No code of any of these files
 not needed and nothing is unpacked to disk: see inert_pickle.py.
 """
 
+import io
 import re
 import zipfile
 from collections.abc import Iterable
@@ -88,7 +89,7 @@ def read_model(path: Path) -> Source:
         if path.suffix.lower() == ".npz":
             content = read_npz(data, MAX_BYTES)
         elif path.suffix.lower() == ".zip":
-            member, content = _from_archive(path)
+            member, content = _from_archive(data)
         else:
             content = read_pickle(data)
     except PickleError as error:
@@ -148,7 +149,7 @@ def read_masks(path: Path) -> dict[str, Int32[np.ndarray, " _"]]:
     """Vertex ids by region name from FLAME_masks.pkl (or FLAME_masks.zip)."""
     try:
         if path.suffix.lower() == ".zip":
-            _, content = _from_archive(path, ("flame_masks.pkl",))
+            _, content = _from_archive(_read(path), ("flame_masks.pkl",))
         else:
             content = read_pickle(_read(path))
         return {key: _int32(as_array(ids)).ravel() for key, ids in content.items()}
@@ -206,9 +207,9 @@ def _colours(count: int, regions: dict[str, np.ndarray]) -> Float32[np.ndarray, 
     return colours
 
 
-def _from_archive(path: Path, wanted: Iterable[str] = MODEL_FILES) -> Source:
+def _from_archive(data: bytes, wanted: Iterable[str] = MODEL_FILES) -> Source:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {
                 PurePosixPath(info.filename).name.lower(): info for info in archive.infolist()
             }
@@ -216,7 +217,7 @@ def _from_archive(path: Path, wanted: Iterable[str] = MODEL_FILES) -> Source:
             if info is None:
                 raise PickleError(f"holds none of {', '.join(wanted)}")
             return Source(info.filename, read_pickle(read_member(archive, info, MAX_BYTES)))
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise PickleError("is no readable zip file") from error
 
 

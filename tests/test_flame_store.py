@@ -120,13 +120,13 @@ def test_processes_may_build_anthro_at_the_same_time(tmp_path):
         fake.build_anthro = lambda: tiny_head(name="anthro")
         sys.modules["flame_assets.anthro"] = fake
         from flame_assets.store import load_head
-        for _ in range(20):
+        for _ in range(10):
             assert load_head("anthro").name == "anthro"
     """)
     environment = os.environ | {
         "PACOFR_HOME": str(tmp_path),
         "PYTHONPATH": os.path.dirname(__file__),
     }
-    runs = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(3)]
-    assert [run.wait() for run in runs] == [0, 0, 0]
+    runs = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
+    assert [run.wait() for run in runs] == [0, 0]
     assert len(list((tmp_path / "cache").iterdir())) == 1

@@ -98,11 +98,11 @@ def _settings(config: CurateConfig) -> dict[str, Any]:
 
 def _drawn(
     units: list[Unit], config: CurateConfig, jobs: int
-) -> list[Int64[np.ndarray, " n"] | None]:
+) -> list[Int64[np.ndarray, "_"] | None]:
     """Positions of the photos to take in each unit; None: all."""
     if config.sample is None:
         return [None] * len(units)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with _pool(jobs) as pool:
         counts = list(pool.map(count_photos, units))
     total = sum(counts)
     if total <= config.sample:
@@ -117,7 +117,7 @@ def _drawn(
 
 
 def _works(
-    units: list[Unit], wanted: list[Int64[np.ndarray, " n"] | None], config: CurateConfig
+    units: list[Unit], wanted: list[Int64[np.ndarray, "_"] | None], config: CurateConfig
 ) -> list[Work]:
     works = []
     settings = json.dumps(_settings(config), sort_keys=True)
@@ -134,14 +134,7 @@ def _works(
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread)
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
 
 
 def _run(todo: list[Work], config: CurateConfig, jobs: int) -> int:
@@ -187,7 +180,7 @@ def _curated(todo: list[Work], config: CurateConfig, jobs: int) -> Iterator[dict
 def _alone(work: Work, config: CurateConfig) -> dict[str, Any]:
     at = progress_file(config.out, work.unit.number)
     for _ in range(3):
-        with _pool(1) as pool:
+        with _pool(1) as pool:  # a fresh process each time
             marker = _outcome(pool.submit(curate_unit, work, config))
         if marker is not None:
             return marker

@@ -28,8 +28,8 @@ class CurateConfig:
     """Decides which photos are drawn and which face of a photo is taken."""
     min_face: float = 60.0
     """Smallest face: square root of the detector's box area [px]."""
-    min_score: float = 0.95
-    """Least detector score."""
+    min_score: float = 0.9
+    """Least detector score; MTCNN's below .9 are noise."""
     min_sharpness: float = 0.28
     """Least ratio of fine to coarse detail in the crop; LFW's lowest percent lies below .3, a
     blur of 2 px in the crop brings nearly any face below .29; 0 keeps all."""

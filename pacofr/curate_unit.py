@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Float32, Int64, UInt8
 
 from pacofr.curate_config import CurateConfig, Reason
@@ -69,7 +70,8 @@ def progress_file(out: Path, number: int) -> Path:
 
 def curate_unit(work: Work, config: CurateConfig) -> dict[str, Any]:
     """Curate a unit and write its shard, its thumbnails and, last, its marker; returns that."""
-    cv2.setNumThreads(0)
+    cv2.setNumThreads(0)  # the processes share out the cores
+    torch.set_num_threads(1)
     number = work.unit.number
     counts = dict.fromkeys(Reason, 0)
     looked_at, thumbs = 0, []

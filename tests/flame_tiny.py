@@ -1,6 +1,7 @@
-"""A head of 24 vertices with everything a real one has: random, asymmetric, the same every time."""
+"""Small heads with everything a real one has: random, asymmetric, the same every time."""
 
 import numpy as np
+import scipy.sparse
 
 from flame_assets.head import HeadModel, LidContact
 
@@ -45,3 +46,45 @@ def tiny_head(**changes) -> HeadModel:
         ),
     }
     return HeadModel(**(fields | changes))
+
+
+SMALL_V, SMALL_F = 60, 100
+
+
+def small_model() -> dict:
+    """The content of a FLAME pickle with 60 vertices; the real size is in test_flame_model.py."""
+    rng = np.random.default_rng(3)
+    weights = rng.random((SMALL_V, 5))
+    table = np.array([[4294967295, 0, 1, 1, 1], [0, 1, 2, 3, 4]], dtype=np.uint32)
+    return {
+        "v_template": rng.standard_normal((SMALL_V, 3)) * 0.05,
+        "f": rng.integers(0, SMALL_V, (SMALL_F, 3)).astype(np.uint32),
+        "shapedirs": rng.standard_normal((SMALL_V, 3, 400)) * 0.003,
+        "posedirs": rng.standard_normal((SMALL_V, 3, 36)) * 0.002,
+        "weights": weights / weights.sum(1, keepdims=True),
+        "J_regressor": scipy.sparse.csc_matrix(
+            rng.random((5, SMALL_V)) * (rng.random((5, SMALL_V)) > 0.8)
+        ),
+        "kintree_table": table,
+        "bs_type": "lrotmin",
+    }
+
+
+def small_embedding() -> dict:
+    """The content of a landmark_embedding.npy for it; the dynamic parts are torch tensors."""
+    import torch
+
+    rng = np.random.default_rng(4)
+
+    def weights(*shape):
+        raw = rng.random((*shape, 3)) + 0.05
+        return raw / raw.sum(-1, keepdims=True)
+
+    return {
+        "static_lmk_faces_idx": rng.integers(0, SMALL_F, 51),
+        "static_lmk_bary_coords": weights(51),
+        "dynamic_lmk_faces_idx": torch.from_numpy(rng.integers(0, SMALL_F, (79, 17))),
+        "dynamic_lmk_bary_coords": torch.from_numpy(weights(79, 17).astype(np.float32)),
+        "full_lmk_faces_idx": rng.integers(0, SMALL_F, (1, 68)),
+        "full_lmk_bary_coords": weights(1, 68).astype(np.float32),
+    }

@@ -9,8 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from flame_tiny import tiny_head
-from test_flame_convert import small_embedding, small_model
+from flame_tiny import small_embedding, small_model, tiny_head
 
 from flame_assets import cli, store
 from flame_assets.errors import UserError

@@ -1,0 +1,35 @@
+"""Options of `mica-ext synth-now`; imports nothing heavy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthNowConfig:
+    """Write a miniature NoW data set of rendered heads, with known truth.
+
+    Photos, face boxes, damaged scans and landmarks lie as the benchmark distributes them, so that
+    `eval-now --predictor mica_ext --dataset FOLDER` runs without any registration.
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """Folder to write; it must not exist or be empty."""
+    subjects: int = 4
+    """Persons with a scan (the validation list); one more has photos only (the test list)."""
+    photos: int = 1
+    """Photos per person and challenge."""
+    size: int = 640
+    """Width and height of the photos [px]."""
+    head: str = "anthro"
+    """Head model the persons are drawn from."""
+    seed: int = 0
+    """Another seed, other people."""
+
+    def __post_init__(self) -> None:
+        if self.subjects < 1 or self.photos < 1:
+            raise ValueError("expected --subjects and --photos of 1 or more")
+        if self.size < 128:
+            raise ValueError("expected --size of 128 or more: faces must be found in the photos")

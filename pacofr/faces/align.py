@@ -5,8 +5,6 @@ Pixel coordinates are (x, y) with pixel centres at whole numbers, as OpenCV has 
 right eye, nose tip, left mouth corner, right mouth corner.
 """
 
-from typing import Literal
-
 import cv2
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
@@ -23,6 +21,9 @@ ARCFACE_POINTS_112 = np.array(
 """Where ArcFace's training put the five points in its 112-pixel crop (insightface)."""
 
 FIVE_OF_68 = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
+
+IMAGENET_MEAN_COLOUR = (124, 116, 104)
+"""Background of the FFHQ crop, RGB."""
 
 SUPERSAMPLED_ABOVE = 2.0
 """From this many photo pixels per crop pixel on, the photo is shrunk before it is warped."""
@@ -103,8 +104,6 @@ def ffhq_crop(
     points: Shaped[np.ndarray, "n 2"],
     size: int = 200,
     canvas: int = 256,
-    *,
-    background: Literal["mean", "black"] = "mean",
 ) -> UInt8[np.ndarray, "canvas canvas 3"]:
     """FFHQ-aligned face of `size` pixels in the middle of a uniform `canvas` (PaCo-FR, 4.1).
 
@@ -112,14 +111,10 @@ def ffhq_crop(
     ImageNet mean colour, zero after normalisation.
     """
     face = warp_face(image, ffhq_matrix(points, size, size, size), size)
-    out = np.empty((canvas, canvas, 3), np.uint8)
-    out[:] = IMAGENET_MEAN_COLOUR if background == "mean" else 0
-    start = (canvas - size) // 2
-    out[start : start + size, start : start + size] = face
-    return out
-
-
-IMAGENET_MEAN_COLOUR = (124, 116, 104)
+    before = (canvas - size) // 2
+    after = canvas - size - before
+    sides = (before, after, before, after)
+    return cv2.copyMakeBorder(face, *sides, cv2.BORDER_CONSTANT, value=IMAGENET_MEAN_COLOUR)
 
 
 def warp_face(

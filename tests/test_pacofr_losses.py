@@ -6,8 +6,17 @@ import pytest
 import torch
 
 from pacofr import codebook, losses
-from pacofr.config import CodebookConfig, DecoderConfig, PaCoFRConfig, PredictorConfig, VitConfig
-from pacofr.model import PaCoFR
+from pacofr.config import (
+    CodebookConfig,
+    DecoderConfig,
+    LossConfig,
+    PaCoFRConfig,
+    PredictorConfig,
+    VitConfig,
+)
+from pacofr.model import PaCoFR, pretraining_loss
+from pacofr.perceptual import PerceptualNet
+from pacofr.vit import VisionTransformer
 
 IMAGES, POSITIONS, CANDIDATES, VALUES = 2, 16, 3, 48
 SMALL = PaCoFRConfig(
@@ -122,3 +131,27 @@ def test_a_prediction_pays_for_visible_patches_too(batch):
     loss = losses.mse_loss(prediction, target)
     assert float(loss[0]) == pytest.approx(1 / POSITIONS)
     assert float(loss[1]) == 0.0
+
+
+@pytest.mark.parametrize("form", ["cosine", "mcf"])
+def test_the_total_weighs_the_terms_and_the_perceptual_one_reaches_the_decoder(form):
+    torch.manual_seed(4)
+    model = PaCoFR(SMALL)
+    net = PerceptualNet(VisionTransformer(SMALL.encoder), (3, 6, 9, 12))
+    weights = LossConfig(mse=2.0, perceptual=3.0, cross_entropy=5.0, perceptual_form=form)
+    mask = torch.rand(IMAGES, POSITIONS) < 0.75
+    candidate = torch.randint(CANDIDATES, (IMAGES, POSITIONS))
+    images = torch.rand(IMAGES, 3, 16, 16)
+    output = model(images, mask, candidate, mask, incubating=True)
+    terms = pretraining_loss(output, net, weights)
+    expected = 2 * terms.mse + 3 * terms.perceptual + 5 * terms.cross_entropy
+    assert torch.allclose(terms.total, expected)
+    features = [
+        net(codebook.unpatchify(patches, 4)) for patches in (output.target, output.prediction)
+    ]
+    compare = losses.perceptual_loss if form == "cosine" else losses.mcf_perceptual_loss
+    assert torch.allclose(terms.perceptual, compare(*features).mean())
+    terms.perceptual.backward()
+    assert model.decoder.to_pixels.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in model.predictor.parameters())
+    assert all(p.grad is None for p in net.parameters())

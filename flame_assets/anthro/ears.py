@@ -17,13 +17,13 @@ from scipy.spatial import Delaunay, cKDTree
 from flame_assets.anthro import domain
 from flame_assets.anthro.strips import closed_strip
 
-HOLE_CENTRE = np.array([134.4, -18.5])
+HOLE_CENTRE = np.array([132.5, -16.0])
 HOLE_COUNT = 44
 _OUTLINE_COUNT = 88
 _SPACING = 1.75
 _LIP = 1.2
 """Spacing inside the ear, and the rounded edge of its rim [mm]."""
-_PIVOT = np.array([69.5, -16.5, 6.0])
+_PIVOT = np.array([70.4, -16.5, 2.5])
 """Where the plate's origin lies on the head [mm]: just above the tragus' front."""
 _TILT, _OUTWARD = np.radians(12.0), np.radians(25.0)
 
@@ -92,10 +92,12 @@ _CONCHA_DEPTH = 7.5
 def hole(guard: bool = False) -> Float[ndarray, "k 2"]:
     """The ear's hole in the domain, from the top backward; with `guard`, a ring around it."""
     turn = np.linspace(0, 2 * np.pi, HOLE_COUNT, endpoint=False)
-    along, across = 23.0 * np.cos(turn), 12.0 * np.sin(turn)
+    c, s = np.cos(turn), np.sin(turn)
+    along = 24.0 * np.sign(c) * np.abs(c) ** 0.8
+    across = 12.2 * np.sign(s) * np.abs(s) ** 0.7
     if guard:
-        along, across = along + 3.6 * np.cos(turn), across + 3.0 * np.sin(turn)
-    tilt = np.radians(14.0)
+        along, across = along + 3.4 * c, across + 3.2 * s
+    tilt = _TILT
     u = across * np.cos(tilt) + along * np.sin(tilt)
     v = along * np.cos(tilt) - across * np.sin(tilt)
     return HOLE_CENTRE + np.stack([u, v], 1)
@@ -108,12 +110,16 @@ def _smooth_path(points: list[tuple[float, float]], count: int) -> Float[ndarray
 
 
 def _outline() -> Float[ndarray, "n 2"]:
-    """Outline, evenly spaced, from the top backward."""
+    """Outline from the top backward; the lowest point half way, as on the hole's ring."""
     closed = np.vstack([_OUTLINE, _OUTLINE[:1]])
     s = np.r_[0, np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))]
     dense = CubicSpline(s, closed, bc_type="periodic")(np.linspace(0, s[-1], 800))
     s = np.r_[0, np.cumsum(np.linalg.norm(np.diff(dense, axis=0), axis=1))]
-    at = np.linspace(0, s[-1], _OUTLINE_COUNT, endpoint=False)
+    bottom, half = s[np.argmin(dense[:, 0])], _OUTLINE_COUNT // 2
+    at = np.r_[
+        np.linspace(0, bottom, half, endpoint=False),
+        np.linspace(bottom, s[-1], half, endpoint=False),
+    ]
     return np.stack([np.interp(at, s, dense[:, k]) for k in (0, 1)], 1)
 
 
@@ -178,7 +184,8 @@ def ear(ring: Float[ndarray, "k 3"]) -> Ear:
     inset = sparse + (centre - sparse) * (1.6 / np.linalg.norm(centre - sparse, axis=1))[:, None]
     lobe = np.clip((-14.0 - sparse[:, 0]) / 8.0, 0, 1)
     rim = _place(sparse, np.zeros(HOLE_COUNT))
-    behind = _place(inset, -(3.0 - 0.8 * lobe) * np.ones(HOLE_COUNT))
+    thickness = np.minimum(3.0 - 0.8 * lobe, np.clip(0.33 * inset[:, 1] - 0.8, 0.2, 3.0))
+    behind = _place(inset, -thickness)
     first = (1 - root)[:, None] * behind + root[:, None] * (0.7 * rim + 0.3 * ring)
     second = first + (ring - first) * (0.45 + 0.05 * root)[:, None]
 

@@ -7,7 +7,7 @@ the opened jaw at the lips, so that both at weight 1 keep them shut.
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from flame_assets.anthro import eyes, jaw, lids
@@ -55,11 +55,11 @@ _JAW_SHIFTS = {
 """Translations of the whole jaw [mm]."""
 _CLOSE = {
     "stoL stoL1 stoL2 vermL vmL1 vmL2": 1.0,
-    "cheilion ch_out": 1.0,
-    "li vbL1 vbL2": 0.85,
+    "stoU2 vmU2 vbU2 cheilion ch_out vbL2": 1.0,
+    "li vbL1": 0.9,
     "sublabiale sublab_l": 0.4,
     "mario": 0.3,
-    "nasolab_low": 0.5,
+    "nasolab_low nasolab": 0.8,
 }
 """Share of the jaw's opening that mouthClose takes back."""
 
@@ -172,6 +172,9 @@ def expression_modes(
     made["jawOpen"] += surface.jaw[:, None] * _glide()
     for side, prefix in (("Left", ""), ("Right", "right_")):
         _meet_lids(surface, made[f"eyeBlink{side}"], prefix)
+    for name in EXPRESSIONS:
+        if name != "mouthClose":
+            _keep_lips_apart(surface, made[name])
     _shut_lips(surface, made["mouthClose"], made["jawOpen"])
     return np.stack([made[name] for name in EXPRESSIONS], 2)
 
@@ -189,15 +192,38 @@ def _meet_lids(surface: Surface, move: Float[ndarray, "v 3"], prefix: str) -> No
         move[row] = (eyes.CENTRE + ray * radius) * flip - surface.vertices[row]
 
 
+def _lips(surface: Surface, prefix: str) -> tuple[Int[ndarray, "3 11"], Int[ndarray, "3 11"]]:
+    """Rows of the upper and the lower lip, each from the midline to the corner.
+
+    The seam and the first two rows of the mouth behind it.
+    """
+    seam, bag = surface.parts[prefix + "seam"], surface.parts[prefix + "bag"]
+    count = len(seam)
+    rows = np.stack([seam, bag[:count], bag[count : 2 * count]])
+    half = count // 2 + 1
+    return rows[:, :half], rows[:, ::-1][:, :half]
+
+
+def _keep_lips_apart(surface: Surface, move: Float[ndarray, "v 3"]) -> None:
+    """Where the lips would cross, let both rows of the seam share the way."""
+    for prefix in ("", "right_"):
+        upper, lower = _lips(surface, prefix)
+        crossing = np.minimum(move[upper[0], 1] - move[lower[0], 1], 0)
+        for above, below in zip(upper, lower, strict=True):
+            move[above, 1] -= 0.5 * crossing
+            move[below, 1] += 0.5 * crossing * (above != below)
+
+
 def _shut_lips(
     surface: Surface, close: Float[ndarray, "v 3"], opening: Float[ndarray, "v 3"]
 ) -> None:
-    """Make the lower seam meet the upper one when jawOpen and mouthClose are both 1."""
+    """Make the lower lip meet the upper one when jawOpen and mouthClose are both 1."""
     for prefix in ("", "right_"):
-        seam = surface.parts[prefix + "seam"]
-        upper, lower = seam[: len(seam) // 2 + 1], seam[: len(seam) // 2 - 1 : -1]
-        start = surface.vertices[upper] + opening[upper] + close[upper]
-        target = jaw.opened(start, surface.jaw[upper])
-        before = jaw.before_opening(target, surface.jaw[lower])
-        close[lower] = before - surface.vertices[lower] - opening[lower]
-
+        upper, lower = _lips(surface, prefix)
+        start = surface.vertices[upper[0]] + opening[upper[0]] + close[upper[0]]
+        seam = jaw.opened(start, surface.jaw[upper[0]])
+        for rows in (upper, lower):
+            for row in rows:
+                target = seam + surface.vertices[row] - surface.vertices[rows[0]]
+                before = jaw.before_opening(target, surface.jaw[row])
+                close[row] = before - surface.vertices[row] - opening[row]

@@ -26,8 +26,8 @@ _FACE = np.array([(-1, 62), (30, 60), (62, 40), (88, 18), (100, -10), (103, -45)
                   (30, -128), (-1, -132)])
 _FOREHEAD = np.array([(-1, 62), (30, 60), (62, 40), (58, 26), (30, 29), (10, 25), (-1, 25)])
 # fmt: on
-_HAIRLINE = ([0, 22, 38, 50, 60, 70, 80, 92, 104, 113, 122, 150, 165, 190, 252],
-             [70, 71, 73, 67, 52, 43, 34, 20, -4, -14, 22, 22, -28, -68, -78])
+_HAIRLINE = ([0, 22, 38, 50, 60, 70, 80, 92, 102, 110, 118, 126, 150, 158, 168, 178, 190, 252],
+             [70, 71, 73, 67, 52, 43, 34, 20, 2, -8, -2, 14, 14, 2, -30, -52, -66, -76])
 _EYE_REGION = (23.0, 17.0)
 
 
@@ -90,8 +90,8 @@ def colours(surface: Surface, template: HalfTemplate) -> Float[ndarray, "v 3"]:
     away = np.abs(v - np.interp(u, *_BROW_LINE)) / np.interp(u, *_BROW_HALF_WIDTH)
     brow = np.clip(1.5 - away, 0, 1) * np.clip((u - 7.5) / 3, 0, 1) * np.clip((56 - u) / 6, 0, 1)
     blend(ids, 0.75 * brow, _BROW)
-    rows = np.random.default_rng(0).uniform(-2.5, 2.5, len(ids))  # an uneven hairline
-    blend(ids, 0.80 * np.clip((v - np.interp(u, *_HAIRLINE) + rows) / 7.0, 0, 1), _HAIR)
+    hair = np.clip((v - np.interp(u, *_HAIRLINE) + 1.5 * np.sin(u / 5.0)) / 12.0, 0, 1)
+    blend(ids, 0.80 * hair * hair * (3 - 2 * hair), _HAIR)
     pit = np.hypot(u - 9.2, (v + 48.7) * 0.75)
     blend(ids, 0.9 * np.clip((4.2 - pit) / 2.4, 0, 1), _NOSTRIL)
     inside = domain.inside_polygon(places, template.border)

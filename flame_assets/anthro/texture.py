@@ -39,7 +39,7 @@ def _skin_places(surface: Surface, template: HalfTemplate) -> Float[ndarray, "v 
     plate = surface.vertices[parts["ear"]] - surface.vertices[parts["ear"]].mean(axis=0)
     on_plate = np.stack([plate @ ears.BACK, plate @ ears.UP], 1)
     on_plate *= np.array([0.55 * 9 / 19, 0.55 * 23 / 32])
-    tilt = np.radians(14.0)
+    tilt = np.radians(12.0)
     turn = np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
     made = {
         "rims": _shrunk_rows(lid, lid.mean(axis=0), 2, 0.86),

@@ -36,7 +36,8 @@ SHAPES = (
     "browInnerUp browOuterUp noseSneer mouthUpperUp mouthLowerDown mouthStretch jawLeft mouthLeft "
     "mouthRollLower mouthShrugLower eyeSquint eyeWide"
 ).split()
-LANDMARK_WEIGHT = 12.0
+LANDMARK_WEIGHT = 4.0
+"""Against one per point; a third of the points carries the first rounds."""
 LEAST_PRIOR = 2.0
 
 
@@ -146,6 +147,26 @@ class Model:
         """Position of a joint on the neutral head [mm]."""
         return self.head.joint_regressor[k].astype(float) @ self.template
 
+    def along(self, basis: np.ndarray, found: "Matches") -> np.ndarray:
+        """Motion [n, k] of the matched points along their normals, per column of [v, 3, k]."""
+        rows = np.zeros((len(found.points), basis.shape[2]))
+        for corner in range(3):
+            scaled = found.normals * found.weights[:, corner, None]
+            rows += np.einsum("ni,nik->nk", scaled, basis[found.corners[:, corner]])
+        return rows
+
+    def slopes(self, neutral: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Derivative [v, 3, e] of `expressed` by the weights; lid contacts are left out."""
+        k = EXPRESSIONS.index("jawOpen")
+        turn = anthro_jaw.rotation(anthro_jaw.OPEN * weights[k])
+        turned = np.einsum("ij,vjk->vik", turn - np.eye(3), self.expression)
+        basis = self.expression + self.jaw[:, None, None] * turned
+        ahead = weights.copy()
+        ahead[k] += 0.02
+        step = self.expressed(neutral, ahead) - self.expressed(neutral, weights)
+        basis[:, :, k] = step / 0.02
+        return basis
+
     def landmarks(self, field: np.ndarray) -> np.ndarray:
         """The 15 landmarks of vertices [v, 3] or of a basis [v, 3, k]."""
         return np.einsum("nc...,nc->n...", field[self.landmark_corners], self.landmark_weights)
@@ -233,21 +254,25 @@ def _limited(hessian: np.ndarray, gradient: np.ndarray, count: int, limit: float
     return found
 
 
-def fit_identity(model: Model, target: Target, rounds: int = 25) -> Fit:
-    """Gauss-Newton over rigid motion and identity, closest points renewed each round."""
+def fit_identity(model: Model, whole: Target, rounds: int = 12) -> Fit:
+    """Gauss-Newton over rigid motion and identity, closest points renewed each round.
+
+    The first rounds take every third point.
+    """
     count = model.shape.shape[2]
     coefficients = np.zeros(count)
     vertices = model.template
-    target = moved(target, *rigid(target.landmarks, model.landmarks(vertices)))
+    whole = moved(whole, *rigid(whole.landmarks, model.landmarks(vertices)))
     landmark_basis = model.landmarks(model.shape)
     for round_ in range(rounds):
+        stride = 3 if round_ < rounds - 4 else 1
+        target = Target(whole.points[::stride], whole.normals[::stride], whole.landmarks)
         found = match(model, vertices, target)
         offset = target.points - found.points
         along = np.einsum("ni,ni->n", offset, found.normals)
-        scale = np.interp(round_, [0, 8, 16], [4.0, 1.5, 1.0])
+        scale = np.interp(round_, [0, 4, 8], [4.0, 1.5, 1.0])
         weight = found.agree / (1 + (along / scale) ** 2)
-        basis = np.einsum("nci k,nc->nik".replace(" ", ""), model.shape[found.corners], found.weights)
-        rows = np.einsum("ni,nik->nk", found.normals, basis)
+        rows = model.along(model.shape, found)
         # turn the target by w, shift it by t: residual n.(p + w x p + t - x(c))
         rows = np.c_[rows, -np.cross(target.points, found.normals), -found.normals]
         value = along + rows[:, :count] @ coefficients
@@ -263,12 +288,12 @@ def fit_identity(model: Model, target: Target, rounds: int = 25) -> Fit:
         step = _limited(hessian, gradient, count, 1.0)
         coefficients = step[:count]
         turn = Rotation.from_rotvec(step[count : count + 3]).as_matrix()
-        target = moved(target, turn, step[count + 3 :])
+        whole = moved(whole, turn, step[count + 3 :])
         vertices = model.template + model.shape @ coefficients
-    found = match(model, vertices, target)
-    distance = np.linalg.norm(target.points - found.points, axis=1)
-    error = np.linalg.norm(target.landmarks - model.landmarks(vertices), axis=1)
-    return Fit(coefficients, distance, found.agree, error, vertices, target)
+    found = match(model, vertices, whole)
+    distance = np.linalg.norm(whole.points - found.points, axis=1)
+    error = np.linalg.norm(whole.landmarks - model.landmarks(vertices), axis=1)
+    return Fit(coefficients, distance, found.agree, error, vertices, whole)
 
 
 def identity_target(ict: Ict, points: np.ndarray) -> Target:
@@ -289,27 +314,20 @@ def _ict_delta(ict: Ict, shape: str) -> np.ndarray:
 
 def fit_weights(
     model: Model, neutral: np.ndarray, target: Target, columns: list[np.ndarray], bounds: tuple[float, float],
-    ridge: float, rounds: int = 12,
+    ridge: float, rounds: int = 8,
 ) -> np.ndarray:
     """Weights of groups of expressions (each a direction in weight space), closest points renewed."""
     found_weights = np.zeros(len(columns))
     directions = np.stack(columns, 1)
     for _ in range(rounds):
-        vertices = model.expressed(neutral, directions @ found_weights)
-        step = 0.02
-        basis = np.stack(
-            [
-                (model.expressed(neutral, directions @ found_weights + step * d) - vertices) / step
-                for d in columns
-            ],
-            2,
-        )
+        weights = directions @ found_weights
+        vertices = model.expressed(neutral, weights)
+        basis = model.slopes(neutral, weights) @ directions
         found = match(model, vertices, target)
-        normal = np.einsum("nci,nc->ni", np.ones((0, 3, 3)), np.ones((0, 3))) if False else found.normals
-        at = np.einsum("ncik,nc->nik", basis[found.corners], found.weights)
-        rows = np.einsum("ni,nik->nk", normal, at)
-        value = np.einsum("ni,ni->n", target.points - found.points, normal) + rows @ found_weights
-        weight = np.sqrt(found.agree / (1 + (np.einsum("ni,ni->n", target.points - found.points, normal) / 2.0) ** 2))
+        rows = model.along(basis, found)
+        offset = np.einsum("ni,ni->n", target.points - found.points, found.normals)
+        value = offset + rows @ found_weights
+        weight = np.sqrt(found.agree / (1 + (offset / 2.0) ** 2))
         marks = np.sqrt(LANDMARK_WEIGHT) * model.landmarks(basis).reshape(-1, len(columns))
         goal = np.sqrt(LANDMARK_WEIGHT) * (target.landmarks - model.landmarks(vertices)).ravel()
         goal = goal + marks @ found_weights

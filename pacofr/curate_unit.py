@@ -26,7 +26,7 @@ from pacofr.sources import DetectionTable, Photo, Unit, photos
 
 FACE, CANVAS = 200, 256
 JPEG_QUALITY = 95
-BATCH_PHOTOS, BATCH_PIXELS = 32, 8_000_000
+BATCH_PHOTOS, BATCH_BYTES, BATCH_PIXELS = 32, 16_000_000, 8_000_000
 LEAST_CONFIRMED = 0.3
 """MTCNN's score of a face that another detector found."""
 THUMB, THUMBS_PER_KIND = 96, 6
@@ -84,19 +84,21 @@ def curate_unit(work: Work, config: CurateConfig) -> dict[str, Any]:
         stream = photos(work.unit, work.wanted, want_ids=table is not None)
         for batch_number, batch in enumerate(_batches(stream)):
             write_atomic(progress_file(config.out, number), str(batch_number).encode())
-            looked_at += sum(item.photo.problem is not Reason.CUT_SHARD for item in batch)
+            looked_at += sum(photo.problem is not Reason.CUT_SHARD for photo in batch)
             if batch_number == work.avoid:
-                results = [Result(None, Reason.CRASHED)] * len(batch)
-            else:
-                results = _curate_batch(batch, work.unit, config, table)
-            for item, result in zip(batch, results, strict=True):
-                if result.crop is None:
-                    assert result.reason is not None
-                    counts[result.reason] += 1
-                else:
-                    key = f"{number:06d}_{len(writer.places):06d}"
-                    writer.add(key, _jpeg(result.crop), result.about(work.unit, item.photo))
-                _remember(thumbs, item, result)
+                counts[Reason.CRASHED] += len(batch)
+                continue
+            for items in _decoded(batch):
+                results = _curate_batch(items, work.unit, config, table)
+                for item, result in zip(items, results, strict=True):
+                    if result.crop is None:
+                        assert result.reason is not None
+                        counts[result.reason] += 1
+                    else:
+                        key = f"{number:06d}_{len(writer.places):06d}"
+                        about = result.about(work.unit, item.photo)
+                        writer.add(key, _jpeg(result.crop), about)
+                    _remember(thumbs, item, result)
         entry = writer.close() if writer.places else None
     finally:
         writer.abandon()
@@ -160,21 +162,34 @@ class Result(NamedTuple):
         }
 
 
-def _batches(stream: Iterator[Photo]) -> Iterator[list[Item]]:
-    """Decoded photos, at most so many and so many pixels at a time."""
-    batch, pixels = [], 0
+def _batches(stream: Iterator[Photo]) -> Iterator[list[Photo]]:
+    """Photos, at most so many and so many bytes at a time."""
+    batch, size = [], 0
     for photo in stream:
-        item = _decoded(photo)
-        batch.append(item)
-        pixels += 0 if item.image is None else item.image.size // 3
-        if len(batch) == BATCH_PHOTOS or pixels >= BATCH_PIXELS:
+        batch.append(photo)
+        size += len(photo.data)
+        if len(batch) == BATCH_PHOTOS or size >= BATCH_BYTES:
             yield batch
-            batch, pixels = [], 0
+            batch, size = [], 0
     if batch:
         yield batch
 
 
-def _decoded(photo: Photo) -> Item:
+def _decoded(batch: list[Photo]) -> Iterator[list[Item]]:
+    """The batch's pixels, in one piece or, if they are many, in several."""
+    items, pixels = [], 0
+    for photo in batch:
+        item = _item(photo)
+        items.append(item)
+        pixels += 0 if item.image is None else item.image.size // 3
+        if pixels >= BATCH_PIXELS:
+            yield items
+            items, pixels = [], 0
+    if items:
+        yield items
+
+
+def _item(photo: Photo) -> Item:
     if photo.problem is not None:
         return Item(photo, None, photo.problem)
     try:

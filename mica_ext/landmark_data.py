@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from mica_ext.errors import UserError
+from pacofr.faces.align import ffhq_quad
 
 INPUT = 128
 INPUT_PER_CONTENT = 175 / 1.5
@@ -62,23 +63,10 @@ def read_labelled(folder: Path) -> list[tuple[Path, LabelledPhoto]]:
     return found
 
 
-def ffhq_axes(
-    points: Float[np.ndarray, "68 2"],
-) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-    """Centre and half x-axis [px] of the FFHQ square, from eye centres and mouth corners."""
-    left, right = points[36:42].mean(0), points[42:48].mean(0)
-    eyes, between = (left + right) / 2, right - left
-    down = (points[48] + points[54]) / 2 - eyes
-    x = between + np.array([down[1], -down[0]])
-    x = x / np.linalg.norm(x)
-    x = x * max(2.0 * np.linalg.norm(between), 1.8 * np.linalg.norm(down))
-    return eyes + 0.1 * down, x
-
-
 def view_matrix(
     centre: Float[np.ndarray, "2"], x: Float[np.ndarray, "2"]
 ) -> Float[np.ndarray, "2 3"]:
-    """Photo pixels -> view pixels for the square of that centre and half x-axis."""
+    """Photo pixels -> view pixels for the FFHQ square of that centre and half x-axis [px]."""
     scale = INPUT_PER_CONTENT / (2 * float(x @ x))
     linear = scale * np.array([[x[0], x[1]], [-x[1], x[0]]])
     middle = CONTENT_START + INPUT_PER_CONTENT / 2 - 0.5
@@ -91,11 +79,20 @@ def view_to_crop(points: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "68 2"]
 
 
 def draw(
-    photos: Sequence[LabelledPhoto], index: int, rng: np.random.Generator, augment: bool = True
+    photos: Sequence[LabelledPhoto],
+    index: int,
+    rng: np.random.Generator,
+    *,
+    augment: bool = True,
+    lost: float = 0.0,
 ) -> Crop:
-    """One crop of photo `index`: as the detector would place it, and well beyond."""
+    """One crop of photo `index`: as the detector would place it, and well beyond.
+
+    A share `lost` is as far off as the detector's worst mistakes (a fringe taken for eyes).
+    """
     image, points = photos[index]
-    centre, x = ffhq_axes(points)
+    quad = ffhq_quad(points)
+    centre, x = quad.mean(0), (quad[3] - quad[0]) / 2
     flip = False
     if augment:
         side = 2 * float(np.linalg.norm(x))
@@ -103,6 +100,9 @@ def draw(
         centre = centre + rng.normal(0, 0.03 if wild else 0.012, 2) * side
         angle = rng.uniform(-0.45, 0.45) if wild else rng.normal(0, 0.04)
         grow = np.exp(rng.normal(0.015, 0.10 if wild else 0.05))
+        if lost and rng.random() < lost:
+            centre = centre + rng.normal(0, 0.13, 2) * side
+            grow = grow * np.exp(rng.normal(-0.05, 0.25))
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         x = grow * (turn @ x)
         flip = bool(rng.random() < 0.5)
@@ -124,6 +124,8 @@ def draw(
         moved = moved[FLIP] * [-1, 1] + [INPUT - 1, 0]
     if augment:
         view = weather(view, photos, rng)
+    if lost:  # maps end at the view's border
+        moved = moved.clip(0, INPUT - 1)
     return Crop(view, view_to_crop(moved))
 
 
@@ -158,7 +160,7 @@ def weather(
     if rng.random() < 0.25:
         quality = int(rng.integers(20, 80))
         _, packed = cv2.imencode(".jpg", view, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        view = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+        view = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR))
     return view
 
 

@@ -1,7 +1,7 @@
 """Training of the 68-landmark network: `train(config)` goes on where an earlier run stopped.
 
-    OUT/teacher.pt  OUT/student.pt     step, weights, running mean of the weights, optimiser
-    OUT/pseudo.npz                     the teacher's points on the unlabelled photos
+    OUT/photos.pt  OUT/mixed.pt     step, weights, running mean of the weights, optimiser
+    OUT/metrics.jsonl
     OUT/model/{config.json, model.safetensors}
 
 Crops follow from (seed, epoch, index) and steps from the step number alone, so a run that was
@@ -14,23 +14,26 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
+from rich.progress import track
 from torch import Tensor
 
+from mica_ext.errors import UserError
 from mica_ext.landmark_config import LandmarkTrainingConfig
-from mica_ext.landmark_data import FLIP, Crop, LabelledPhoto, draw
-from mica_ext.landmarks import CROP_PER_CELL, LandmarkNetwork, margins
+from mica_ext.landmark_data import FLIP, Crop, LabelledPhoto, draw, read_labelled
+from mica_ext.landmarks import CROP_PER_CELL, LandmarkNetwork, margins, save_landmark_network
 
 LOGGER = logging.getLogger(__name__)
 MAP_SPREAD = 1.2
 """Standard deviation of the target heat maps, cells."""
 MAP_WEIGHT = 0.15
+LOST = 0.12
+"""Share of the mixed steps' crops that are far off the face."""
 KEEP = 0.998
 """Share of the old value in the running mean of the weights, per step."""
 
@@ -42,6 +45,8 @@ class Source:
     photos: Sequence[LabelledPhoto]
     per_batch: int
     salt: int
+    lost: float = 0.0
+    """Share of crops far off the face."""
 
 
 def step_crops(sources: Sequence[Source], step: int, seed: int) -> list[Crop]:
@@ -54,7 +59,7 @@ def step_crops(sources: Sequence[Source], step: int, seed: int) -> list[Crop]:
             order = np.random.default_rng((seed, source.salt, epoch)).permutation(count)
             index = int(order[place])
             rng = np.random.default_rng((seed, source.salt, epoch, index))
-            crops.append(draw(source.photos, index, rng))
+            crops.append(draw(source.photos, index, rng, lost=source.lost))
     return crops
 
 
@@ -107,97 +112,173 @@ def error_on(network: LandmarkNetwork, photos: Sequence[LabelledPhoto]) -> float
     return 100 * float((off / (points[:, 36] - points[:, 45]).norm(dim=-1)).mean())
 
 
-def learning_rate(config: LandmarkTrainingConfig, step: int, steps: int) -> float:
+def learning_rate(peak: float, step: int, steps: int) -> float:
     """Warm-up over 100 steps, then a cosine to a hundredth."""
     warm = min(1.0, (step + 1) / 100)
-    fade = 0.5 * (1 + math.cos(math.pi * step / steps))
-    return config.learning_rate * warm * (0.01 + 0.99 * fade)
+    return peak * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def write_atomically(path: Path, state: dict) -> None:
-    """Save to a neighbour, then put it in place."""
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A stretch of training with its own sources and schedule."""
+
+    name: str
+    sources: Sequence[Source]
+    steps: int
+    peak: float
+    """Highest learning rate."""
 
 
-def run_phase(
-    config: LandmarkTrainingConfig,
-    name: str,
-    sources: Sequence[Source],
-    held_out: Sequence[LabelledPhoto],
-    steps: int,
-) -> LandmarkNetwork:
-    """Train one network for `steps`, or go on with it; returns the running mean of its weights."""
-    torch.manual_seed(config.seed)
-    network = LandmarkNetwork().to(memory_format=torch.channels_last)
-    mean = LandmarkNetwork().requires_grad_(False)
-    mean.load_state_dict(network.state_dict())
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=0.02)
-    checkpoint = config.out / f"{name}.pt"
-    first = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        mean.load_state_dict(state["mean"])
-        optimiser.load_state_dict(state["optimiser"])
-        first = state["step"]
-        LOGGER.info("%s goes on at step %d of %d", name, first, steps)
-    began, running = time.monotonic(), 0.0
-    for step in range(first, steps):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(config, step, steps)
-        loss = loss_of(network, *as_batch(step_crops(sources, step, config.seed)))
+class Trainer:
+    """Network, running mean of its weights and optimiser, with their checkpoint."""
+
+    def __init__(self, phase: Phase, config: LandmarkTrainingConfig) -> None:
+        torch.manual_seed(config.seed)
+        self.phase, self.config = phase, config
+        self.network = LandmarkNetwork()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.mean = LandmarkNetwork().requires_grad_(False)
+        self.mean.load_state_dict(self.network.state_dict())
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=0.02)
+        self.checkpoint = config.out / f"{phase.name}.pt"
+        self.done = 0
+        if self.checkpoint.exists():
+            state = torch.load(self.checkpoint, weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.mean.load_state_dict(state["mean"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.done = state["step"]
+            LOGGER.info("%s goes on at step %d of %d", phase.name, self.done, phase.steps)
+
+    def start_from(self, network: LandmarkNetwork) -> None:
+        """Take over an earlier phase's weights, unless this phase is under way."""
+        if self.done == 0:
+            self.network.load_state_dict(network.state_dict())
+            self.mean.load_state_dict(network.state_dict())
+
+    def step(self) -> float:
+        """One step; returns its loss."""
+        crops = step_crops(self.phase.sources, self.done, self.config.seed)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.phase.peak, self.done, self.phase.steps)
+        loss = loss_of(self.network, *as_batch(crops))
         value = float(loss.detach())
-        if not np.isfinite(value):
-            raise RuntimeError(f"{name}: loss {value} at step {step}")
-        optimiser.zero_grad()
+        if not math.isfinite(value):
+            raise RuntimeError(f"{self.phase.name}: loss {value} at step {self.done}")
+        self.optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        keep = min(KEEP, (step + 1) / (step + 10))
-        for slow, fast in zip(
-            mean.state_dict().values(), network.state_dict().values(), strict=True
-        ):
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        keep = min(KEEP, (self.done + 1) / (self.done + 10))
+        latest = self.network.state_dict().values()
+        for slow, fast in zip(self.mean.state_dict().values(), latest, strict=True):
             if slow.is_floating_point():
                 slow.lerp_(fast, 1 - keep)
             else:
                 slow.copy_(fast)
-        running = value if step == first else 0.98 * running + 0.02 * value
-        if (step + 1) % config.save_every == 0 or step + 1 == steps:
-            write_atomically(
-                checkpoint,
-                {
-                    "step": step + 1,
-                    "network": network.state_dict(),
-                    "mean": mean.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                },
-            )
+        self.done += 1
+        return value
+
+    def save(self) -> None:
+        """Write the checkpoint whole."""
+        partial = self.checkpoint.with_suffix(".partial")
+        state = {
+            "step": self.done,
+            "network": self.network.state_dict(),
+            "mean": self.mean.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint)
+
+
+def run_phase(
+    phase: Phase,
+    config: LandmarkTrainingConfig,
+    held_out: Sequence[LabelledPhoto],
+    earlier: LandmarkNetwork | None = None,
+) -> LandmarkNetwork:
+    """Go through the phase, or the rest of it; returns the running mean of the weights."""
+    trainer = Trainer(phase, config)
+    if earlier is not None:
+        trainer.start_from(earlier)
+    began, loss = time.monotonic(), 0.0
+    first = trainer.done
+    for step in track(range(first, phase.steps), description=phase.name):
+        value = trainer.step()
+        loss = value if step == first else 0.98 * loss + 0.02 * value
+        if trainer.done % config.save_every == 0 or trainer.done == phase.steps:
+            trainer.save()
             record = {
-                "phase": name,
-                "step": step + 1,
-                "loss": round(running, 4),
-                "held_out": round(error_on(mean, held_out), 3) if held_out else None,
+                "phase": phase.name,
+                "step": trainer.done,
+                "loss": round(loss, 4),
+                "held_out": round(error_on(trainer.mean, held_out), 3) if held_out else None,
                 "seconds": round(time.monotonic() - began),
             }
             LOGGER.info("%s", record)
             with open(config.out / "metrics.jsonl", "a") as log:
                 log.write(json.dumps(record) + "\n")
-    return mean.eval()
+    return trainer.mean.eval()
+
+
+def rendered_heads(count: int, seed: int) -> list[LabelledPhoto]:
+    """Heads of Anthro as labelled photos; the same ones for the same seed."""
+    from flame_assets.store import load_head
+    from mica_ext.data.synthetic import SyntheticFaces
+
+    faces = SyntheticFaces(load_head("anthro"), seed=seed)
+    drawn = (faces.draw(index) for index in track(range(count), description="heads"))
+    return [LabelledPhoto(face.image, face.landmarks_px) for face in drawn]
 
 
 def train(config: LandmarkTrainingConfig) -> None:
-    """Run all phases that are not done yet."""
-    from mica_ext.landmark_data import read_labelled
-
+    """Run what is not done yet and write the weights."""
     torch.set_num_threads(config.threads)
     cv2.setNumThreads(config.threads)
-    config.out.mkdir(parents=True, exist_ok=True)
     photos = [photo for _, photo in read_labelled(config.helen)]
+    if config.holdout >= len(photos):
+        raise UserError(
+            f"{config.helen}: expected more photos than --holdout {config.holdout}, found "
+            f"{len(photos)}: lower --holdout"
+        )
+    config.out.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(config.seed).permutation(len(photos))
     held_out = [photos[i] for i in order[: config.holdout]]
     labelled = [photos[i] for i in order[config.holdout :]]
-    steps = config.teacher_epochs * len(labelled) // config.batch
-    sources = [Source(photos=labelled, per_batch=config.batch, salt=1)]
-    run_phase(config, "teacher", sources, held_out, steps)
+    alone = Phase(
+        name="photos",
+        sources=[Source(photos=labelled, per_batch=config.batch, salt=1)],
+        steps=max(1, config.photo_epochs * len(labelled) // config.batch),
+        peak=config.learning_rate,
+    )
+    network = run_phase(alone, config, held_out)
+    if config.mixed_steps:
+        quarter = config.batch // 4
+        heads = rendered_heads(config.heads, config.seed)
+        mixed = Phase(
+            name="mixed",
+            sources=[
+                Source(photos=labelled, per_batch=config.batch - quarter, salt=2, lost=LOST),
+                Source(photos=heads, per_batch=quarter, salt=3, lost=LOST),
+            ],
+            steps=config.mixed_steps,
+            peak=config.mixed_learning_rate,
+        )
+        network = run_phase(mixed, config, held_out, network)
+    defaults = {f.name: f.default for f in fields(config)}
+    changed = {name: value for name, value in asdict(config).items() if value != defaults[name]}
+    changed |= {"helen": "HELEN/trainset", "out": "RUN"}
+    flags = "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
+    score = "not measured"
+    if held_out:
+        score = f"{error_on(network, held_out):.2f} % on {len(held_out)} photos held out"
+    save_landmark_network(
+        network,
+        config.out / "model",
+        name="landmarks68",
+        command=f"mica-ext train-landmarks{flags}",
+        seed=config.seed,
+        score=score,
+    )
+    LOGGER.info("wrote %s (%s)", config.out / "model", score)

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from mica_ext.errors import UserError
 
 FORMAT, VERSION = "mica-ext landmarks68", 1
-LICENCE = "research only: trained on 300-W/Helen markup and LFW photos; code Apache-2.0"
+LICENCE = "research only: trained on photos with 300-W/Helen markup; code Apache-2.0"
 SHIPPED = Path(__file__).parent / "weights" / "landmarks68"
 CONTENT_START, CONTENT_END = 24.5, 199.5
-"""Photo content along both axes of the crop, in continuous pixel coordinates (first pixel: 0..1)."""
+"""Photo content along both axes of the crop, px from the first pixel's outer edge."""
 VIEW_START, VIEW = 16, 192
 """The part of the crop that the network sees, px."""
 INPUT = 128
@@ -194,7 +194,8 @@ def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
     except (SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{path}: expected weights of this network ({first})") from error
-    return network.eval().to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval()
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from flame_assets.flame import Flame, HeadParameters
 from mica_ext.camera import Camera, project
+from mica_ext.fit_prior import movement_precision
 from mica_ext.landmark_blend import LandmarkBlend
 from mica_ext.model import FaceParameters
 
@@ -34,20 +35,22 @@ class FitOptions:
     """From camera to face when the focal length is unknown."""
     pose_steps: int = 4
     """Steps for turn and place alone, from a frontal start."""
-    steps: int = 8
+    steps: int = 6
     """Steps for everything."""
-    noise: float = 0.018
+    noise: float = 0.014
     """Standard deviation of the inner points, in distances of the outer eye corners."""
-    contour_noise: float = 0.045
+    contour_noise: float = 0.03
     """The same for the 17 contour points, which slide along the outline."""
     outlier: float = 4.0
     """Points this many standard deviations off count half, further ones less."""
-    expression_spread: float = 0.45
-    """Standard deviation of bounded expression weights (unbounded ones: 1)."""
-    sparsity: float = 1.0
-    """Linear price of bounded expression weights; opposing ones then do not rise together."""
+    movement_scale: float = 2.0
+    """How much wider than the drawn expressions the prior is."""
+    weight_floor: float = 0.12
+    """Standard deviation that every bounded expression weight keeps beside them."""
     jaw_spread: tuple[float, float, float] = (0.25, 0.03, 0.02)
     """Standard deviations of the jaw's rotation [rad]: opening, sideways, twist."""
+    jaw_floor: float = 0.03
+    """Standard deviation [rad] of the opening beside what goes with the drawn expressions."""
     jaw_low: tuple[float, float, float] = (0.0, -0.15, -0.1)
     jaw_high: tuple[float, float, float] = (0.55, 0.15, 0.1)
     """Bounds of the jaw's rotation [rad]."""
@@ -94,10 +97,17 @@ class PhotoFitter:
         bounds = self.head.expression_bounds
         low, high = bounds or (-np.inf, np.inf)
         identity, expression = np.ones(self.axes_count), np.ones(self.head.expression_count)
-        spread, price = (1.0, 0.0) if bounds is None else (o.expression_spread, o.sparsity)
+        movements = movement_precision(
+            self.head,
+            scale=o.movement_scale,
+            weight_floor=o.weight_floor,
+            jaw_floor=(o.jaw_floor, *o.jaw_spread[1:]),
+        )
         jaw = np.array(o.jaw_spread)
-        self.precision = np.concatenate([jaw**-2, identity, expression * spread**-2])
-        self.price = np.concatenate([0 * jaw, 0 * identity, price * expression])
+        self.precision = np.diag(np.concatenate([jaw**-2, identity, expression]))
+        if movements is not None:
+            moving = np.r_[:3, 3 + self.axes_count : len(self.precision)]
+            self.precision[np.ix_(moving, moving)] = movements
         self.low = np.concatenate([o.jaw_low, -np.inf * identity, low * expression])
         self.high = np.concatenate([o.jaw_high, np.inf * identity, high * expression])
         self.noise = np.array([o.contour_noise] * 17 + [o.noise] * 51)
@@ -123,7 +133,7 @@ class PhotoFitter:
         self,
         points: Float64[np.ndarray, "B 68 2"],
         centre: Float64[np.ndarray, "B 2"],
-        focal: Float64[np.ndarray, " B"] | None,
+        known_focal: Float64[np.ndarray, " B"] | None,
     ) -> tuple[State, Goal]:
         """Frontal head under the similarity that best brings its inner points to the image's."""
         mean = self.blend.inner[:, :3, 0] + self.blend.inner[:, 3:, 0]  # the template's
@@ -135,9 +145,8 @@ class PhotoFitter:
         b = (target[..., 1] * model[:, 0] - target[..., 0] * model[:, 1]).sum(1) / norm
         scale, roll = np.hypot(a, b), np.arctan2(b, a)
         turn = rotation_of(np.stack([0 * roll, 0 * roll, -roll], -1))
-        if focal is None:
-            focal = scale * self.options.distance_m
         off = (seen.mean(1) - centre) / scale[:, None]
+        focal = scale * self.options.distance_m if known_focal is None else known_focal
         at = np.stack([off[:, 0], -off[:, 1], -focal / scale], -1)
         unit = np.linalg.norm(points[:, RIGHT_EYE] - points[:, LEFT_EYE], axis=-1)
         span = np.ptp(points, axis=1).max(-1)
@@ -152,7 +161,8 @@ class PhotoFitter:
         parts = table[..., 0]
         turned = (parts[..., :3] + parts[..., 3:]) @ state.turn.transpose(0, 2, 1)
         error, view = _seen(turned + state.place[:, None], goal)
-        H, g = _normal(np.concatenate([_crossed(view, turned), view], -1), error, self._trust(error, goal))
+        jacobian = np.concatenate([_crossed(view, turned), view], -1)
+        H, g = _normal(jacobian, error, self._trust(error, goal))
         step = _solve(H, g, np.zeros(g.shape, bool))
         return State(rotation_of(step[:, :3]) @ state.turn, state.place + step[:, 3:], state.moves)
 
@@ -176,9 +186,8 @@ class PhotoFitter:
         weights = blend[..., 1 : state.moves.shape[1] - 2]
         jacobian = np.concatenate([_crossed(view, turned), view, hinge, weights], -1)
         H, g = _normal(jacobian, error, self._trust(error, goal))
-        g[:, 6:] -= self.precision * state.moves + self.price
-        diagonal = np.arange(6, g.shape[1])
-        H[:, diagonal, diagonal] += self.precision
+        g[:, 6:] -= state.moves @ self.precision
+        H[:, 6:, 6:] += self.precision
         stuck = (state.moves <= self.low) & (g[:, 6:] < 0)
         stuck |= (state.moves >= self.high) & (g[:, 6:] > 0)
         step = _solve(H, g, np.concatenate([np.zeros((len(g), 6), bool), stuck], 1))
@@ -203,9 +212,11 @@ class PhotoFitter:
         with torch.inference_mode():
             mesh = self.flame(head)
         coefficients = np.concatenate([shape, expression], 1)
-        root = self.flame.joints_template[0].numpy() + coefficients @ self.flame.joints_basis[:, 0].numpy()
+        root = coefficients @ self.flame.joints_basis[:, 0].numpy()
+        root += self.flame.joints_template[0].numpy()
         place = state.place - root + (state.turn @ root[..., None])[..., 0]
-        camera = Camera(*(torch.from_numpy(part).float() for part in (goal.focal, goal.centre, place)))
+        seen_with = (goal.focal, goal.centre, place)
+        camera = Camera(*(torch.from_numpy(part).float() for part in seen_with))
         landmarks = project(camera, mesh.landmarks)
         unit = (points_px[:, RIGHT_EYE] - points_px[:, LEFT_EYE]).norm(dim=-1)
         residual = (landmarks - points_px).norm(dim=-1).mean(1) / unit

@@ -56,12 +56,12 @@ def head():
         keep[region] = 1
         return size * field * keep.repeat(3)[:, None, None]
 
-    expression = np.concatenate(
-        [modes(4, 0.006, slice(48, 68)), modes(2, 0.004, slice(36, 48)), modes(2, 0.005, slice(17, 27))],
-        -1,
-    )
+    mouth, eyes, brows = slice(48, 68), slice(36, 48), slice(17, 27)
+    parts = [modes(4, 0.006, mouth), modes(2, 0.004, eyes), modes(2, 0.005, brows)]
+    expression = np.concatenate(parts, -1)
     jaw = np.zeros(68)
-    jaw[[*range(4, 13), *range(55, 60), *range(65, 68)]] = [*[0.7] * 2, *[1.0] * 5, *[0.7] * 2, *[1] * 8]
+    jaw[[4, 5, 11, 12]] = 0.7
+    jaw[[*range(6, 11), *range(55, 60), *range(65, 68)]] = 1.0
     skinning = np.zeros((204, 5))
     skinning[:, 2] = jaw.repeat(3)
     skinning[:, 1] = 1 - skinning[:, 2]
@@ -87,7 +87,8 @@ def head():
         contour_triangles=np.tile(outer, (79, 1)),
         contour_barycentric=f32(np.tile(first, (79, 17, 1))),
         static_contour_triangles=outer, static_contour_barycentric=f32(np.tile(first, (17, 1))),
-        expression_names=tuple(f"move{i}" for i in range(EXPRESSIONS)), expression_bounds=(0.0, 1.0),
+        expression_names=tuple(f"move{i}" for i in range(EXPRESSIONS)),
+        expression_bounds=(0.0, 1.0),
     )  # fmt: skip
 
 
@@ -113,7 +114,7 @@ def seen(flame, seed, batch=16, spread=0.6):
 def test_exact_points_of_known_camera_give_the_head_back(head):
     flame = Flame(head)
     truth, points = seen(flame, 0)
-    loose = FitOptions(noise=0.001, contour_noise=0.001, outlier=1e3, sparsity=0.0, steps=25)
+    loose = FitOptions(noise=0.001, contour_noise=0.001, outlier=1e3, steps=25)
     fit = PhotoFitter(flame, loose)(
         points, torch.tensor([[320.0, 240.0]]).repeat(16, 1), torch.full((16,), 1500.0)
     )
@@ -128,7 +129,8 @@ def test_the_default_fit_follows_the_points_within_its_bounds(head):
     fit = fit_photo(flame, points, (480, 640))
     assert fit.residual.mean() < 0.02
     expression = fit.parameters.head.expression
-    assert expression.min() >= 0 and expression.max() <= 1
+    assert expression.min() >= 0
+    assert expression.max() <= 1
     assert fit.parameters.head.jaw_pose[:, 0].min() >= 0
 
 
@@ -144,8 +146,9 @@ def test_a_batch_gives_what_its_items_give_alone(head):
     flame = Flame(head)
     _, points = seen(flame, 3, batch=4)
     together = fit_photo(flame, points, (480, 640)).landmarks_px
-    alone = torch.cat([fit_photo(flame, points[i : i + 1], (480, 640)).landmarks_px for i in range(4)])
-    torch.testing.assert_close(together, alone, atol=1e-2, rtol=0)
+    for one, expected in zip(points, together, strict=True):
+        alone = fit_photo(flame, one[None], (480, 640)).landmarks_px[0]
+        torch.testing.assert_close(alone, expected, atol=1e-2, rtol=0)
 
 
 def test_wild_points_move_the_others_little(head):
@@ -166,12 +169,10 @@ def test_an_unbounded_head_may_go_below_zero(head):
     flame = Flame(dataclasses.replace(head, expression_bounds=None))
     g = torch.Generator().manual_seed(5)
     zero = torch.zeros(4, 3)
-    truth = HeadParameters(
-        torch.zeros(4, IDENTITIES), torch.randn(4, EXPRESSIONS, generator=g), zero, zero, zero, zero, zero
-    )
-    camera = Camera(
-        torch.full((4,), 1500.0), torch.full((4, 2), 200.0), torch.tensor([[0, 0, -0.9]]).repeat(4, 1)
-    )
+    mood = torch.randn(4, EXPRESSIONS, generator=g)
+    truth = HeadParameters(torch.zeros(4, IDENTITIES), mood, zero, zero, zero, zero, zero)
+    place = torch.tensor([[0, 0, -0.9]]).repeat(4, 1)
+    camera = Camera(torch.full((4,), 1500.0), torch.full((4, 2), 200.0), place)
     points = project(camera, flame(truth).landmarks)
     fit = fit_photo(flame, points, (401, 401))
     assert fit.parameters.head.expression.min() < -0.2

@@ -30,7 +30,6 @@ from pacofr.faces import mtcnn
 from pacofr.faces.detect import detect
 from pacofr.images import load_image
 
-
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 now = time.perf_counter
 

@@ -27,10 +27,11 @@ _PIVOT = np.array([70.4, -16.5, 2.5])
 """Where the plate's origin lies on the head [mm]: just above the tragus' front."""
 _TILT, _OUTWARD = np.radians(12.0), np.radians(25.0)
 
-UP = np.array([0.0, np.cos(_TILT), -np.sin(_TILT)])
+UP = np.array([0.11, np.cos(_TILT), -np.sin(_TILT)])  # leans out with the widening head
+UP = UP / np.linalg.norm(UP)
 BACK = np.array([np.sin(_OUTWARD), -np.sin(_TILT) * np.cos(_OUTWARD), -np.cos(_TILT) * np.cos(_OUTWARD)])
-OUT = np.cross(BACK, UP)
-OUT = OUT * np.sign(OUT[0])
+OUT = np.cross(UP, BACK)
+OUT = OUT * np.sign(OUT[0]) / np.linalg.norm(OUT)
 
 # fmt: off
 _OUTLINE = np.array([  # from the top backward, down to the lobe, up the front

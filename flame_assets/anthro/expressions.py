@@ -111,14 +111,14 @@ def _paired(controls: ControlSet, name: str) -> Float[ndarray, "c 3"]:
 
 
 def _sideways(controls: ControlSet, sign: float) -> Float[ndarray, "c 3"]:
-    """Lips carried to one side; they flatten a little towards the corners."""
+    """Lips carried to one side, around the arch of the teeth."""
     field = np.zeros_like(controls.positions)
     for names, share in ((table.LIPS, 1.0), (table.AROUND_LIPS, 0.5)):
         for name in names:
             row = controls.index[name]
             for k in {row, int(controls.mirror[row])}:
-                x = abs(controls.positions[k, 0])
-                field[k] = share * np.array([sign * table.SIDEWAYS, 0.0, -2.2 * x / 26])
+                along = -0.11 * sign * controls.positions[k, 0]  # around the dental arch
+                field[k] = share * np.array([sign * table.SIDEWAYS, 0.0, along])
     return field
 
 

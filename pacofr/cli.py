@@ -1,17 +1,22 @@
 """The `pacofr` command: parse, then import what the command needs. `--help` never imports torch."""
 
 import dataclasses
+import functools
 import logging
+import operator
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 
 import tyro
 
+from pacofr.commands import Probe, Show
 from pacofr.config import ABLATIONS, PRESETS, PretrainConfig
+from pacofr.curate_config import CurateConfig
 from pacofr.errors import exit_with_one_line
+from pacofr.evidence_config import EvidenceConfig
 
 RowName = Literal[
     "1-token",
@@ -61,29 +66,92 @@ class Pretrain:
         return pretrain(config, crops, place)
 
 
-def parse_pretrain(arguments: Sequence[str]) -> Pretrain:
-    """`pretrain PRESET ...`."""
-    presets = {
-        name: (
-            (make.__doc__ or "").strip(),
-            Pretrain(shards=tyro.MISSING, out=tyro.MISSING, config=make()),
-        )
-        for name, make in PRESETS.items()
-    }
-    return tyro.extras.overridable_config_cli(
-        presets, prog="pacofr pretrain", description=Pretrain.__doc__, args=arguments
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curate:
+    """Cut aligned face crops from photos: pacofr curate SOURCE... --out SHARDS
+
+    Given again, it goes on where it was stopped.
+    """
+
+    config: Annotated[CurateConfig, tyro.conf.arg(name="")]
+
+    def run(self) -> int:
+        """Curate; prints what was kept and what was not."""
+        from pacofr.curate import curate
+
+        stats = curate(self.config)
+        rejected = ", ".join(f"{count.photos} {count.reason}" for count in stats.rejected)
+        print(f"{stats.kept} of {stats.photos} photos kept: {self.config.out}")
+        print(f"rejected: {rejected or 'none'}")
+        if not stats.complete:
+            print("other parts are still to be done; the index follows the last of them")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Pre-train every row of Table 7 alike and probe it; given again, it goes on."""
+
+    config: Annotated[EvidenceConfig, tyro.conf.arg(name="")]
+
+    def run(self) -> int:
+        """Do what is left to do; the process's exit code."""
+        from pacofr.evidence import evidence
+
+        return evidence(self.config)
+
+
+def parse_curate(arguments: Sequence[str]) -> Curate:
+    """`curate SOURCE... --out SHARDS`: what stands before the first flag are the sources."""
+    named = bool(arguments) and not arguments[0].startswith("-")
+    return tyro.cli(
+        Curate, prog="pacofr curate", args=["--sources", *arguments] if named else arguments
     )
+
+
+def parse_pretrain(arguments: Sequence[str]) -> Pretrain:
+    """`pretrain PRESET ...`: the preset gives every flag of the configuration its default."""
+    presets = []
+    for name, make in PRESETS.items():
+        text = " ".join((make.__doc__ or "").split())
+        kind = functools.partial(Pretrain, config=make())
+        presets.append(
+            Annotated[kind, tyro.conf.subcommand(name, description=text, prefix_name=False)]
+        )
+    return tyro.cli(
+        functools.reduce(operator.or_, presets),
+        prog="pacofr pretrain",
+        description=Pretrain.__doc__,
+        args=arguments,
+    )
+
+
+@runtime_checkable
+class Runs(Protocol):
+    """What a command's flags become."""
+
+    def run(self) -> int:
+        """Do it; the process's exit code."""
+        ...
 
 
 class Command(NamedTuple):
     """A command: what the overview says of it, and how its flags become something to run."""
 
     summary: str
-    parse: Callable[[Sequence[str]], Pretrain]
+    parse: Callable[[Sequence[str]], Runs]
+
+
+def _flags_of(name: str, kind: type[Runs]) -> Callable[[Sequence[str]], Runs]:
+    return lambda arguments: tyro.cli(kind, prog=f"pacofr {name}", args=arguments)
 
 
 COMMANDS = {
-    "pretrain": Command("pre-train an encoder on shards of face crops", parse_pretrain),
+    "curate": Command("cut aligned face crops from photos", parse_curate),
+    "pretrain": Command("pre-train an encoder on crops", parse_pretrain),
+    "show": Command("draw what some runs have learnt", _flags_of("show", Show)),
+    "probe": Command("score frozen encoders by their landmarks", _flags_of("probe", Probe)),
+    "evidence": Command("the paper's Table 7 on real faces", _flags_of("evidence", Evidence)),
 }
 
 

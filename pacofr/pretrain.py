@@ -112,6 +112,10 @@ class StepRow(NamedTuple):
     dead_share: float
 
 
+class NotFinite(UserError):
+    """A loss or a gradient is not finite; the step was not applied."""
+
+
 def pretrain(config: PretrainConfig, crops: Crops, place: Place) -> int:
     """Run a pre-training or go on with it; the process's exit code: 0 done, 143 after SIGTERM."""
     world = distributed.join(place.device)
@@ -237,7 +241,7 @@ def _pretrain(config: PretrainConfig, crops: Crops, place: Place, world: World) 
                 optim.gradient_norms(model), save=due, stop=stop.signal is not None
             )
             if not numbers.finite:
-                raise UserError(_not_finite(step + 1, numbers, place.out))
+                raise NotFinite(_not_finite(step + 1, numbers, place.out))
             optimizer.step()
 
             images = progress.images + config.batch_size

@@ -72,7 +72,6 @@ def test_a_row_changes_the_preset_as_it_says(monkeypatch, tmp_path):
     [
         (["--shards", "nowhere"], "nowhere holds no finished shards"),
         (["--shards", "nowhere", "--batch-size", "0"], "must be at least 1"),
-        (["--shards", "nowhere", "--masking.ratio", "1.5"], "mask ratio must lie between 0 and 1"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(flags, line, capsys, tmp_path, monkeypatch):
@@ -82,3 +81,22 @@ def test_wrong_input_is_one_line_and_exit_code_2(flags, line, capsys, tmp_path, 
     assert said.count("\n") == 1
     assert line in said
     assert not list(tmp_path.iterdir())
+
+
+def test_a_field_that_cannot_be_is_explained(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["pretrain", "micro", "--out", "run", "--shards", "a", "--masking.ratio", "1.5"])
+    assert stop.value.code == 2
+    assert "the mask ratio must lie between" in " ".join(capsys.readouterr().err.split())
+
+
+def test_sources_of_a_curation_come_first(monkeypatch, tmp_path, capsys):
+    from pacofr.curate_config import CurateStats
+
+    seen = []
+    stats = CurateStats(5, 4, (), 1, 5, 0.1, True)
+    monkeypatch.setattr("pacofr.curate.curate", lambda config: seen.append(config) or stats)
+    assert main(["curate", "a", "b.tar", "--out", "c", "--sample", "3"]) == 0
+    assert [str(path) for path in seen[0].sources] == ["a", "b.tar"]
+    assert (str(seen[0].out), seen[0].sample) == ("c", 3)
+    assert "4 of 5 photos kept" in capsys.readouterr().out

@@ -94,7 +94,7 @@ class Records:
             for name, value in fields.items():
                 if isinstance(value, (int, float)):
                     self._board.add_scalar(name, value, row.step)
-        line = f"loss {row.loss:.4f}  {rate:.0f} images/s"
+        line = f"loss {row.loss:.4f}  {rate:.3g} images/s"
         self._progress.update(self._task, completed=row.step, line=line)
         if self._progress.disable and time.monotonic() - self._logged > LOG_SECONDS:
             self._logged = time.monotonic()

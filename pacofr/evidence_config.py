@@ -1,0 +1,32 @@
+"""Settings of `pacofr evidence`; imports nothing heavy."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvidenceConfig:
+    """Every row of the paper's Table 7, pre-trained alike and judged by a landmark probe.
+
+    Runs for hours (9 rows and seeds beyond the first: 13 runs of --minutes-per-run, and one for
+    the perceptual net); stop it at any time and give the same command again.
+    """
+
+    shards: Path
+    """Crops that `pacofr curate` wrote; the testset of --helen must not be among them."""
+    helen: Path
+    """Folder with trainset/ and testset/ of photos with 68 landmarks (.pts)."""
+    out: Path
+    """Folder for runs, probes and the table."""
+    preset: str = "micro"
+    """Size of the network."""
+    minutes_per_run: float = 45.0
+    """Length of the method's own run on this machine; all rows see as many images as it does."""
+    seeds: int = 3
+    """Seeds of the main rows; the other rows have one."""
+    pilot: bool = False
+    """First ask whether the probe's noise is below the gaps: a fifth of the minutes, main rows
+    only, two seeds, in OUT/pilot."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train and probe."""

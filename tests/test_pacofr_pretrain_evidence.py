@@ -1,0 +1,162 @@
+"""`pacofr evidence`: equal images, nothing done twice, failures told, verdicts that weigh noise."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from pacofr_tiny import TinyCrops, tiny_config
+
+import pacofr.evidence
+import pacofr.pretrain
+import pacofr.probe
+from pacofr.config import ABLATIONS, PRESETS
+from pacofr.errors import UserError
+from pacofr.evidence import MAIN_ROWS, METHOD, evidence, jobs, make_plan
+from pacofr.evidence_config import EvidenceConfig
+from pacofr.evidence_table import PAPER_AFLW, Probed, RunScore, comparisons, pooled_deviation
+from pacofr.probe import ProbeResult
+
+# ---- the table ---------------------------------------------------------------------------------
+
+
+def score(row, seed, mean, spread=0.5, photos=200):
+    """Faces differ much, but alike for every encoder."""
+    common = np.random.default_rng(1).normal(0, 3, photos)
+    own = np.random.default_rng([len(row), seed]).normal(0, spread, photos)
+    each = mean + common + own - common.mean() - own.mean()
+    probed = Probed(nme=mean, low=0.0, high=0.0, mean_shape_nme=20.0, each=tuple(each))
+    return RunScore(
+        name=f"{row}-s{seed}", row=row, seed=seed, minutes=1.0, probed=probed, failed=None
+    )
+
+
+def verdict(scores, better, worse):
+    pairs = {(pair.better, pair.worse): pair for pair in comparisons(scores)}
+    return pairs[better, worse]
+
+
+def test_a_clear_gap_is_decided_although_faces_differ_more():
+    pair = verdict([score(METHOD, 0, 5.0), score("1-token", 0, 5.4)], METHOD, "1-token")
+    assert pair.verdict == "confirmed"
+    assert pair.gap == pytest.approx(-0.4)
+    pair = verdict([score(METHOD, 0, 5.4), score("1-token", 0, 5.0)], METHOD, "1-token")
+    assert pair.verdict == "reversed"
+
+
+def test_a_gap_within_the_noise_is_undecided():
+    pair = verdict([score(METHOD, 0, 5.0), score("1-token", 0, 5.02)], METHOD, "1-token")
+    assert pair.verdict == "undecided"
+
+
+def test_seeds_that_scatter_widen_the_interval():
+    runs = [score(METHOD, seed, nme) for seed, nme in enumerate((5.0, 5.6, 4.7))]
+    others = [score("1-token", seed, nme) for seed, nme in enumerate((5.4, 5.5, 5.3))]
+    expected = np.sqrt((np.var([5.0, 5.6, 4.7], ddof=1) + np.var([5.4, 5.5, 5.3], ddof=1)) / 2)
+    assert pooled_deviation(runs + others) == pytest.approx(expected)
+    assert verdict(runs + others, METHOD, "1-token").verdict == "undecided"
+    assert pooled_deviation([score(METHOD, 0, 5.0)]) is None
+
+
+def test_the_paper_orders_every_pair_of_rows():
+    assert set(PAPER_AFLW) == set(ABLATIONS)
+    scores = [score(row, 0, 5.0) for row in ABLATIONS]
+    pairs = comparisons(scores)
+    assert len(pairs) == 21
+    assert all(PAPER_AFLW[pair.better] < PAPER_AFLW[pair.worse] for pair in pairs)
+
+
+# ---- the command -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """The tiny model under the name micro, crops in memory, and a probe that only counts."""
+    tiny = dataclasses.replace(
+        tiny_config(),
+        model=dataclasses.replace(
+            tiny_config().model,
+            predictor=dataclasses.replace(tiny_config().model.predictor, incubation_steps=None),
+        ),
+    )
+    monkeypatch.setitem(PRESETS, "micro", lambda: tiny)
+    monkeypatch.setattr(pacofr.evidence, "_crops", lambda _config, _run: TinyCrops())
+    monkeypatch.setattr(pacofr.evidence, "time_steps", lambda _config: (0.04, 0.02))
+    monkeypatch.setattr(pacofr.probe, "encoder_of", lambda spec: spec)
+    probed = []
+
+    def probe(spec, _config):
+        probed.append(spec.rsplit("/", 1)[-1])
+        each = np.random.default_rng(len(probed)).normal(5, 1, 30)
+        return ProbeResult(float(each.mean()), 4.0, 6.0, 20.0, 5.0, 0.1, each.tolist())
+
+    monkeypatch.setattr(pacofr.probe, "probe", probe)
+    config = EvidenceConfig(
+        shards=tmp_path, helen=tmp_path, out=tmp_path / "out", minutes_per_run=0.08, seeds=2
+    )
+    return config, probed
+
+
+def test_budget_is_the_methods_own_run(small):
+    plan = make_plan(small[0], tuple(ABLATIONS))
+    # 4.8 s: 2 s of incubation over 50 crops, then 1 s an epoch
+    assert plan.epochs == 1 + round((4.8 / 50 - 0.04) / 0.02) == 4
+    names = [job.name for job in jobs(plan)]
+    assert names[: len(ABLATIONS)] == [f"{row}-s0" for row in ABLATIONS]
+    assert names[len(ABLATIONS) :] == [f"{row}-s1" for row in MAIN_ROWS]
+
+
+def test_a_stopped_comparison_goes_on_and_repeats_nothing(small, monkeypatch):
+    config, probed = small
+    true_pretrain, runs = pacofr.pretrain.pretrain, []
+
+    def stopping(run, crops, place):
+        runs.append((place.out.name, run.epochs * len(crops)))
+        return 143 if len(runs) == 3 else true_pretrain(run, crops, place)
+
+    monkeypatch.setattr(pacofr.pretrain, "pretrain", stopping)
+    pilot = dataclasses.replace(config, pilot=True, minutes_per_run=0.2)
+    assert evidence(pilot) == 143  # as pretrain leaves it after SIGTERM
+    assert evidence(pilot) == 0
+    names = [name for name, _ in runs]
+    again = names.pop(2)
+    assert names == ["perceptual", *(f"{row}-s{seed}" for seed in (0, 1) for row in MAIN_ROWS)]
+    assert again == names[2]
+    assert len({images for _, images in runs}) == 1
+    assert sorted(probed) == sorted(["scratch:micro", *names])
+    table = json.loads((config.out / "pilot/table.json").read_text())
+    assert {row["row"] for row in table["rows"]} >= set(MAIN_ROWS)
+    assert "Not comparable with the paper's numbers" in (config.out / "pilot/table.md").read_text()
+    count = len(runs)
+    assert evidence(pilot) == 0
+    assert len(runs) == count
+    saved = json.loads(
+        (config.out / f"pilot/runs/{METHOD}-s0/last/training/state.json").read_text()
+    )
+    assert saved["config"]["loss"]["perceptual_net"].endswith("pilot/runs/perceptual")
+
+
+def test_other_flags_are_refused(small):
+    config, _ = small
+    make_plan(config, tuple(ABLATIONS))
+    with pytest.raises(UserError, match="give the same flags, or another --out"):
+        make_plan(dataclasses.replace(config, seeds=5), tuple(ABLATIONS))
+
+
+def test_a_run_that_diverges_is_a_finding(small, monkeypatch):
+    config, probed = small
+    true_pretrain = pacofr.pretrain.pretrain
+
+    def diverging(run, crops, place):
+        if place.out.name == "3x196-random-s0":
+            raise pacofr.pretrain.NotFinite("step 3 is not finite")
+        return true_pretrain(run, crops, place)
+
+    monkeypatch.setattr(pacofr.pretrain, "pretrain", diverging)
+    pilot = dataclasses.replace(config, pilot=True, minutes_per_run=0.2)
+    assert evidence(pilot) == 0
+    assert (
+        "3x196-random-s0 failed: step 3 is not finite"
+        in (config.out / "pilot/table.md").read_text()
+    )
+    assert "3x196-random-s0" not in probed

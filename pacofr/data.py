@@ -48,7 +48,7 @@ class ShardCrops:
     def _sized(self, position: int, window: np.ndarray) -> UInt8[np.ndarray, "side side 3"]:
         canvas = self.dataset.index.canvas
         share = WINDOW if self.config.resize == "random_crop" else 1.0
-        reduction = 2 if canvas * share >= 2 * self.side else 1
+        reduction = next((r for r in (4, 2) if canvas * share >= r * self.side), 1)
         image = self.dataset.decode(position, reduction=reduction)
         if self.config.resize == "random_crop":
             side = round(len(image) * WINDOW)
@@ -56,5 +56,5 @@ class ShardCrops:
             image = image[y : y + side, x : x + side]
         if len(image) == self.side:
             return image
-        size = (self.side, self.side)
-        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        # at most halved here, mostly 256 -> 224: bilinear does, at a fifth of INTER_AREA's cost
+        return cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_LINEAR)

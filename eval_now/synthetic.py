@@ -58,9 +58,9 @@ def make_scan(
     eyes = float(np.linalg.norm(landmarks[0] - landmarks[3]))
     radius = 1.25 * 1.4 * (eyes + float(np.linalg.norm(bridge - landmarks[4]))) / 2
     mesh = _cut(head, np.linalg.norm(head.vertices - centre, axis=1) < 1.3 * radius)
+    mesh = _outer_side(mesh)
     while _mean_edge(mesh) > 1.3 * damage.spacing:
         mesh = subdivide(mesh)
-    mesh = _outer_side(mesh, centre)
     keep = np.linalg.norm(mesh.vertices - centre, axis=1) < radius
     if damage.unseen == "a side":
         keep &= mesh.vertices[:, 0] - centre[0] < 0.55 * eyes
@@ -130,20 +130,27 @@ def _cut(mesh: Mesh, keep: Bool[np.ndarray, " V"]) -> Mesh:
     return Mesh(mesh.vertices[used], new_index[triangles])
 
 
-def _outer_side(mesh: Mesh, centre: Float[np.ndarray, " 3"]) -> Mesh:
-    """Without the surfaces inside the head (mouth socket, backs of the eyes): a scanner sees none.
-
-    A triangle stays if, from its middle, the way straight out of the face meets nothing.
-    """
+def _outer_side(mesh: Mesh) -> Mesh:
+    """What a scanner in front sees, straight or from 50 degrees to a side; no mouth socket."""
     tree = build_tree(mesh.vertices, mesh.triangles)
     corners = mesh.vertices[mesh.triangles]
     middle = corners.mean(axis=1)
-    direction = middle - (centre - np.array([0.0, 0.0, 60.0]))
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    seen = np.ones(len(middle), bool)
-    for step in (4.0, 8.0, 12.0, 18.0):
-        distance, _ = closest_distances(tree, middle + step * direction)
-        seen &= distance > 0.25 * step
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    seen = np.zeros(len(middle), bool)
+    for yaw in (0.0, np.radians(50.0), -np.radians(50.0)):
+        direction = np.array([np.sin(yaw), 0.0, np.cos(yaw)])
+        left = np.flatnonzero(~seen & (normals @ direction > 0))
+        travelled = np.full(len(left), 0.3)
+        for _ in range(40):  # walk as far as nothing is near, until free or stopped
+            points = middle[left] + travelled[:, None] * direction
+            distance, _ = closest_distances(tree, points)
+            travelled += distance
+            free = travelled > 60.0
+            seen[left[free]] = True
+            going = ~free & (distance > 0.03)
+            left, travelled = left[going], travelled[going]
+            if not len(left):
+                break
     return _cut(Mesh(mesh.vertices, mesh.triangles[seen]), np.ones(len(mesh.vertices), bool))
 
 

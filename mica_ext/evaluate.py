@@ -5,13 +5,13 @@ Identity only: the neutral head of the face that the benchmark's box means.
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from eval_now.boxes import Box
 from eval_now.errors import UserError as BenchmarkError
 from eval_now.predictors import NoFaceError, Photo, Predict, Prediction
 from flame_assets.errors import UserError as HeadError
-from mica_ext.crop import crop_face
+from mica_ext.crop import crop_face, crop_points
 from mica_ext.errors import UserError
 from mica_ext.parameters import in_pose
 from mica_ext.reconstruct import Reconstructor
@@ -19,7 +19,8 @@ from pacofr.errors import UserError as FaceError
 from pacofr.faces.detect import Face, detect
 from pacofr.images import load_image
 
-BOX_MARGIN = 1.6  # of the box's size: the crop that DECA and MICA use on this benchmark
+POINTS_IN_BOX = np.array([[0.31, 0.36], [0.69, 0.36], [0.5, 0.57], [0.35, 0.76], [0.65, 0.76]])
+"""Where a frontal face's eyes, nose and mouth corners lie in its box, as a share of its sides."""
 
 
 def now_predictor(model: str | None = None) -> Predict:
@@ -38,14 +39,18 @@ def predict(reconstructor: Reconstructor, photo: Photo) -> Prediction:
         image = load_image(photo.path)
     except FaceError as error:
         raise BenchmarkError(str(error)) from None
+    size = image.shape[:2]
     face = find_face(image, photo.box)
-    if face is None and photo.box is not None:
-        image = around(image, photo.box)
-        face = find_face(image, None)
-    if face is None:
-        raise NoFaceError("no face found, neither in the photo nor in its box")
-    height, width = image.shape[:2]
-    estimate = reconstructor.model([crop_face(image, face)], (height, width))
+    if face is not None:
+        crop = crop_face(image, face)
+    elif photo.box is not None:
+        # The benchmark says where the face is, so a blind detector is no excuse.
+        rough = crop_points(image, points_in(photo.box))
+        seen = reconstructor.model([rough], size).landmarks_px[0].double().numpy()
+        crop = crop_points(image, five_points(seen))
+    else:
+        raise NoFaceError("no face found, and the data has no box for this photo")
+    estimate = reconstructor.model([crop], size)
     mesh = reconstructor.flame(in_pose(estimate.parameters.head, "neutral"))
     return Prediction(
         vertices=mesh.vertices[0].double().numpy(),
@@ -74,11 +79,13 @@ def overlap(face: Face, box: Box) -> float:
     return wide * high / ((x1 - x0) * (y1 - y0) + box_area - wide * high)
 
 
-def around(image: UInt8[np.ndarray, "H W 3"], box: Box) -> UInt8[np.ndarray, "h w 3"]:
-    """The part of the photo around the box."""
-    half = BOX_MARGIN * ((box.right - box.left) + (box.bottom - box.top)) / 4
-    x, y = (box.left + box.right) / 2, (box.top + box.bottom) / 2
-    rows = slice(max(0, round(y - half)), max(1, round(y + half)))
-    columns = slice(max(0, round(x - half)), max(1, round(x + half)))
-    part = image[rows, columns]
-    return np.ascontiguousarray(part) if part.size else image
+def points_in(box: Box) -> Float[np.ndarray, "5 2"]:
+    """The five alignment points a frontal face would have in this box [px]."""
+    corner = np.array([box.left, box.top])
+    return corner + POINTS_IN_BOX * [box.right - box.left, box.bottom - box.top]
+
+
+def five_points(landmarks: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "5 2"]:
+    """The detector's five points from iBUG landmarks: eye centres, nose tip, mouth corners."""
+    eyes = landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)
+    return np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]])

@@ -35,24 +35,25 @@ def test_the_box_chooses_among_faces(monkeypatch):
     assert evaluate.overlap(face(0, 0, 10, 10), Box(5, 0, 15, 10)) == pytest.approx(1 / 3)
 
 
-def test_the_surroundings_of_a_box_stay_in_the_photo():
-    image = np.arange(100 * 80 * 3).reshape(100, 80, 3).astype(np.uint8)
-    part = evaluate.around(image, Box(30, 40, 50, 60))
-    np.testing.assert_array_equal(part, image[34:66, 24:56])
-    assert evaluate.around(image, Box(-20, -20, 20, 20)).shape == (32, 32, 3)
-    assert evaluate.around(image, Box(500, 500, 520, 520)).shape == image.shape
+def test_five_points_stand_in_the_detectors_order():
+    points = evaluate.points_in(Box(100, 200, 200, 320))
+    assert points[:, 0].tolist() == pytest.approx([131, 169, 150, 135, 165])
+    assert (np.diff(points[[0, 2, 3], 1]) > 0).all()
+    landmarks = np.zeros((68, 2))
+    landmarks[36:42], landmarks[42:48] = [1, 2], [5, 2]
+    landmarks[30], landmarks[48], landmarks[54] = [3, 4], [2, 6], [4, 6]
+    np.testing.assert_array_equal(
+        evaluate.five_points(landmarks), [[1, 2], [5, 2], [3, 4], [2, 6], [4, 6]]
+    )
 
 
-def test_a_photo_without_a_face_is_a_missing_prediction(monkeypatch, tmp_path):
+def test_a_photo_without_face_and_box_is_a_missing_prediction(monkeypatch, tmp_path):
     from PIL import Image
 
-    seen: list[tuple[int, ...]] = []
-    monkeypatch.setattr(evaluate, "detect", lambda image: seen.append(image.shape) or [])
+    monkeypatch.setattr(evaluate, "detect", lambda image: [])
     Image.fromarray(np.zeros((100, 80, 3), np.uint8)).save(tmp_path / "a.jpg")
-    photo = Photo("s/c/a.jpg", tmp_path / "a.jpg", Box(30, 40, 50, 60))
-    with pytest.raises(NoFaceError, match="neither in the photo nor in its box"):
-        evaluate.predict(UNLOADED, photo)
-    assert seen == [(100, 80, 3), (32, 32, 3)]
+    with pytest.raises(NoFaceError, match="no face found"):
+        evaluate.predict(UNLOADED, Photo("s/c/a.jpg", tmp_path / "a.jpg", None))
 
 
 def test_errors_of_the_product_reach_the_benchmark_as_its_own(monkeypatch, tmp_path):
@@ -111,14 +112,13 @@ def test_the_whole_journey_on_a_fresh_machine(artificial, tmp_path):
         dataset=artificial,
         predictor="mica_ext",
         protocol="both",
-        allow_missing=True,
         jobs=1,
         heatmaps=1,
         out=tmp_path / "run",
     )
     result = run(settings, Console())
     assert result is not None
-    assert len(result.missing) <= 2  # photos turned away by 60 degrees may show no face
+    assert result.complete
     assert "not_neutral" not in {warning.name for warning in result.warnings}
     for entry in result.protocols:
         assert entry.pooled.median < 3.0

@@ -52,13 +52,13 @@ def face(seed: int) -> tuple[Mesh, np.ndarray]:
         lopsided = 2 * np.exp(-(((x - 30) / 15) ** 2) - ((y + 30) / 20) ** 2)
         return bowl + nose + bumps + lopsided
 
-    x, y = np.meshgrid(np.linspace(-85, 85, 60), np.linspace(-110, 100, 75))
+    x, y = np.meshgrid(np.linspace(-85, 85, 45), np.linspace(-110, 100, 55))
     vertices = np.stack([x, y, height(x, y)], axis=2).reshape(-1, 3)
-    corner = (np.arange(74)[:, None] * 60 + np.arange(59)).ravel()
+    corner = (np.arange(54)[:, None] * 45 + np.arange(44)).ravel()
     triangles = np.concatenate(
         [
-            np.stack([corner, corner + 1, corner + 60], axis=1),
-            np.stack([corner + 1, corner + 61, corner + 60], axis=1),
+            np.stack([corner, corner + 1, corner + 45], axis=1),
+            np.stack([corner + 1, corner + 46, corner + 45], axis=1),
         ]
     )
     flat = np.array(

@@ -20,6 +20,9 @@ from mica_ext.cli import main, reconstruct
 from mica_ext.landmarks import LandmarkNetwork, save_landmark_network
 from mica_ext.outputs import EXAMPLE
 from mica_ext.packs import Pack, load_pack, save_pack
+from mica_ext.reconstruct import Reconstructor
+
+LOADED: dict = {}
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +39,17 @@ def pack(tmp_path_factory):
 
 
 @pytest.fixture
-def run(pack, capsys):
-    """Run `reconstruct` with the test pack; exit code, standard output and error."""
+def run(pack, capsys, monkeypatch):
+    """Run `reconstruct` with the test pack, loaded once; exit code, standard output and error."""
+    load = Reconstructor.load
+
+    def load_once(model, *, head, device):
+        key = (model, head, device)
+        if key not in LOADED:
+            LOADED[key] = load(model, head=head, device=device)
+        return LOADED[key]
+
+    monkeypatch.setattr(Reconstructor, "load", load_once)
 
     def run(*arguments):
         code = reconstruct([str(a) for a in arguments] + ["--model", str(pack)])
@@ -74,8 +86,9 @@ def test_one_photo_gives_all_the_files_asked_for(run, photo, tmp_path):
         assert word in out
 
 
-@pytest.mark.parametrize("pose", [[], ["--neutral"], ["--posed"]])
-@pytest.mark.parametrize("suffix", ["obj", "ply", "glb"])
+@pytest.mark.parametrize(
+    ("suffix", "pose"), [("obj", []), ("ply", ["--neutral"]), ("glb", ["--posed"])]
+)
 def test_the_parameter_file_rebuilds_the_same_bytes(
     run, photo, tmp_path, capsys, pack, suffix, pose
 ):
@@ -189,7 +202,7 @@ def test_bad_photos_are_refused_in_one_line_with_nothing_written(run, tmp_path, 
     assert list(out.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["grey16", "cmyk", "alpha", "exif", "palette"])
+@pytest.mark.parametrize("kind", ["grey16", "cmyk", "alpha", "exif"])
 def test_odd_but_good_photos_work(run, tmp_path, kind):
     portrait = Image.open(EXAMPLE).convert("RGB")
     path = tmp_path / {"cmyk": "p.jpg", "exif": "p.jpg"}.get(kind, "p.png")
@@ -201,12 +214,10 @@ def test_odd_but_good_photos_work(run, tmp_path, kind):
     elif kind == "alpha":
         portrait.putalpha(255)
         portrait.save(path)
-    elif kind == "exif":
+    else:
         exif = Image.Exif()
         exif[0x0112] = 6  # stored lying on its side
         portrait.rotate(90, expand=True).save(path, exif=exif)
-    else:
-        portrait.quantize(200).save(path)
     code, _, _ = run(path, "--out", tmp_path / "m.obj", "--params", tmp_path / "p.json")
     assert code == 0
     box = json.loads((tmp_path / "p.json").read_text())["photo"]["box"]

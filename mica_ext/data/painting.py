@@ -26,9 +26,10 @@ def background(generator: np.random.Generator, height: int, width: int) -> Pictu
     wall = np.clip(wall, 0, 255).astype(np.uint8)
     for _ in range(int(generator.integers(0, 9)) if kind > 0.4 else 0):
         colour = (generator.uniform(0, 255) + generator.normal(0, 40, 3)).clip(0, 255).tolist()
-        corner = generator.uniform(-0.2, 1.0, 2) * small
-        size = generator.exponential(0.25, 2) * small
-        cv2.rectangle(wall, corner.astype(int), (corner + size).astype(int), colour, -1)
+        (left, top), (wide, high) = generator.uniform(-0.2, 1.0, 2), generator.exponential(0.25, 2)
+        start = (int(left * small[0]), int(top * small[1]))
+        end = (int((left + wide) * small[0]), int((top + high) * small[1]))
+        cv2.rectangle(wall, start, end, colour, -1)
     if not sharp:
         wall = cv2.GaussianBlur(wall, (0, 0), generator.uniform(0.6, 4.5))
         wall = cv2.resize(wall, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -48,9 +49,7 @@ def hair_texture(
 
 def fill(picture: Picture, outline: Float[np.ndarray, "n 2"], paint: Picture) -> Picture:
     """Fill a polygon [px] with another picture of the same size, its edge antialiased."""
-    mask = np.zeros(picture.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [_fixed(outline)], 255, cv2.LINE_AA, SHIFT)
-    return blend(picture, paint, mask)
+    return blend(picture, paint, area_mask(picture.shape, [outline]))
 
 
 def blend(picture: Picture, paint: Picture, mask: UInt8[np.ndarray, "height width"]) -> Picture:
@@ -83,6 +82,30 @@ def strokes(
     paint = np.empty_like(picture)
     paint[:] = np.clip(colour * 255, 0, 255)
     return blend(picture, paint, mask)
+
+
+def outline_mask(
+    shape: tuple[int, ...],
+    lines: list[Float[np.ndarray, "_ 2"]],
+    width_px: int,
+    *,
+    closed: bool = False,
+) -> UInt8[np.ndarray, "height width"]:
+    """Lines [px] as a mask."""
+    mask = np.zeros(shape[:2], np.uint8)
+    fixed = [_fixed(line) for line in lines]
+    cv2.polylines(mask, fixed, closed, 255, width_px, cv2.LINE_AA, SHIFT)
+    return mask
+
+
+def area_mask(
+    shape: tuple[int, ...], outlines: list[Float[np.ndarray, "_ 2"]]
+) -> UInt8[np.ndarray, "height width"]:
+    """Polygons [px] as a mask."""
+    mask = np.zeros(shape[:2], np.uint8)
+    for outline in outlines:
+        cv2.fillPoly(mask, [_fixed(outline)], 255, cv2.LINE_AA, SHIFT)
+    return mask
 
 
 def occluder(

@@ -18,11 +18,13 @@ from mica_ext.camera import Camera, project
 from mica_ext.data.expressions import draw_expression
 from mica_ext.data.looks import HeadLooks, Looks
 from mica_ext.data.painting import (
+    area_mask,
     background,
     blend,
     fill,
     hair_texture,
     occluder,
+    outline_mask,
     strokes,
 )
 from mica_ext.model import FaceParameters
@@ -120,11 +122,11 @@ def draw_head(generator: np.random.Generator, head: HeadModel) -> HeadParameters
         expression = generator.standard_normal(head.expression_count)
         jaw = np.array([max(0.0, generator.normal(0.02, 0.14)), 0.0, 0.0])
         gaze = generator.normal(0, [0.10, 0.16, 0.0])
-        pose = ArkitPose(*(np.float32(row) for row in (expression, jaw, gaze, gaze)))
+        pose = ArkitPose(*(row.astype(np.float32) for row in (expression, jaw, gaze, gaze)))
     turn = draw_turn(generator)
     neck = generator.uniform(0, 0.4)
     rows = (shape, pose.expression, turn * (1 - neck), turn * neck, *pose[1:])
-    return HeadParameters(*(torch.from_numpy(np.float32(row)[None]) for row in rows))
+    return HeadParameters(*(torch.from_numpy(row.astype(np.float32)[None]) for row in rows))
 
 
 def draw_turn(generator: np.random.Generator) -> Float[np.ndarray, "3"]:
@@ -275,27 +277,23 @@ def _glasses(
     eyes_px: float,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Frames around both eyes, a bridge and temples; now and then dark glass."""
-    mask, glass = np.zeros(picture.shape[:2], np.uint8), np.zeros(picture.shape[:2], np.uint8)
     thick = max(1, round(eyes_px * generator.uniform(0.01, 0.05)))
     squareness = generator.uniform(2.0, 5.0)
     angle = np.linspace(0, 2 * np.pi, 28)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    ring = np.stack([_power(cosine, 2 / squareness), _power(sine, 2 / squareness)], axis=1)
+    ring = np.stack([_power(f(angle), 2 / squareness) for f in (np.cos, np.sin)], axis=1)
     high = eyes_px * generator.uniform(0.13, 0.24)
-    sides = []
+    rims, temples = [], []
     for eye, ear in ((points[36:42], points[0]), (points[42:48], points[16])):
         across = (eye[3] - eye[0]) * generator.uniform(0.75, 0.95)
         down = np.array([-across[1], across[0]]) / max(float(np.linalg.norm(across)), 1.0) * high
         rim = eye.mean(axis=0) + ring[:, :1] * across + ring[:, 1:] * down + down * 0.15
-        cv2.polylines(mask, [np.int32(rim * 16)], True, 255, thick, cv2.LINE_AA, 4)
-        cv2.fillPoly(glass, [np.int32(rim * 16)], 255, cv2.LINE_AA, 4)
-        sides.append(rim)
-        far = rim[np.argmin(np.linalg.norm(rim - ear, axis=1))]
-        cv2.line(mask, np.int32(far * 16), np.int32(ear * 16), 255, thick, cv2.LINE_AA, 4)
-    gaps = np.linalg.norm(sides[0][:, None] - sides[1][None], axis=2)
+        rims.append(rim)
+        temples.append(np.stack([rim[np.argmin(np.linalg.norm(rim - ear, axis=1))], ear]))
+    gaps = np.linalg.norm(rims[0][:, None] - rims[1][None], axis=2)
     near, other = np.unravel_index(gaps.argmin(), gaps.shape)
-    ends = np.int32(sides[0][near] * 16), np.int32(sides[1][other] * 16)
-    cv2.line(mask, ends[0], ends[1], 255, thick, cv2.LINE_AA, 4)
+    bridge = np.stack([rims[0][near], rims[1][other]])
+    mask = outline_mask(picture.shape, [*rims, bridge, *temples], thick)
+    glass = area_mask(picture.shape, rims)
     frame = np.empty_like(picture)
     frame[:] = generator.uniform(0, 255, 3) * generator.uniform(0.1, 1.0)
     tint = generator.uniform(0.8, 1.0) if generator.random() < 0.25 else generator.uniform(0, 0.15)
@@ -321,11 +319,10 @@ def _photograph(
     picture = cv2.LUT(picture, np.clip(ramp * 255, 0, 255).astype(np.uint8)[None])
     spread = generator.exponential(4.0)
     if spread > 1:
-        noise = np.empty(picture.shape, np.int16)
-        cv2.setRNGSeed(int(generator.integers(2**31)))
-        cv2.randn(noise, 0, spread)
+        noise = generator.standard_normal(picture.shape, np.float32) * np.float32(spread)
         picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
     if generator.random() < 0.4:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(generator.integers(30, 92))]
-        picture = cv2.imdecode(cv2.imencode(".jpg", picture, quality)[1], cv2.IMREAD_COLOR)
+        packed = cv2.imencode(".jpg", picture, quality)[1]
+        return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
     return picture

@@ -19,7 +19,7 @@ LEAST_SCORE = 0.9
 """MTCNN detections below this are noise."""
 SURE_SCORE = 0.985
 """Below this the photo may be a turned one (95% of upright faces lie above, 10% of turned)."""
-TURN_GAIN = 0.02
+TURN_GAIN = 0.03
 """A turned view wins over an upright one by this much more trust."""
 LARGEST_TILT = 0.7
 """Tilt [rad] beyond which five points speak for a turned photo."""

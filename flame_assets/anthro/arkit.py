@@ -25,7 +25,7 @@ class ArkitPose(NamedTuple):
     right_eye_pose: Float32[ndarray, "3"]
 
 
-def arkit(weights: Mapping[str, float]) -> ArkitPose:
+def arkit(weights: Mapping[str, int | float]) -> ArkitPose:
     """ARKit weights by name, in [0, 1] -> parameters; absent ones are 0, tongueOut is ignored."""
     unknown = sorted(set(weights) - set(EXPRESSIONS) - {"tongueOut"})
     if unknown:

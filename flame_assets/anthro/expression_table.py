@@ -70,9 +70,9 @@ WHOLE: dict[str, Moves] = {
     "mouthFunnel": {names: (0.75 * x, 0.75 * y, 0.75 * z) for names, (x, y, z) in _PUCKER.items()},
     "mouthRollUpper": {"ls cph": (0, -3.4, -1.8), "vbU1": (0, -3, -1.8), "vermU vmU1": (0, -3.2, -5), "stoU stoU1": (0, -0.2, -5.5),
         "stoU2 vmU2": (0, -0.6, -2.8), "phil_r phil_l philtrum": (0, -0.8, -0.4)},
-    "mouthRollLower": {"li": (0, 7.8, -2.6), "vbL1": (0, 7.0, -2.6), "vermL vmL1": (0, 4.2, -6.5), "stoL stoL1": (0, -0.1, -7),
-        "stoL2": (0, 0.1, -4), "vmL2": (0, 2.0, -4), "vbL2": (0, 2.8, -2.2), "sublabiale sublab_l": (0, 5, 0), "mario": (0, 1.6, 0),
-        "pogonion": (0, 1.2, 0)},
+    "mouthRollLower": {"li": (0, 8.6, -2.9), "vbL1": (0, 7.7, -2.9), "vermL vmL1": (0, 4.6, -7.2), "stoL stoL1": (0, -0.1, -7.7),
+        "stoL2": (0, 0.1, -4.4), "vmL2": (0, 2.2, -4.4), "vbL2": (0, 3.1, -2.4), "sublabiale sublab_l": (0, 5.5, 0), "mario": (0, 1.8, 0),
+        "pogonion": (0, 1.3, 0)},
     "mouthShrugLower": {"li": (0, 6.5, 3), "vermL stoL": (0, 5, 3), "vbL1 vmL1 stoL1": (0, 5, 3), "vbL2 vmL2 stoL2": (0, 2.6, 1),
         "stoU stoU1": (0, 5, 3), "vermU vmU1": (0, 3.8, 2.6), "ls cph vbU1": (0, 2.4, 1.6), "stoU2": (0, 2.6, 1), "vmU2": (0, 2, 0.8),
         "vbU2": (0, 1.4, 0.5), "sublabiale sublab_l": (0, 7, 2), "pogonion": (0, 6, 0.5), "chin_lat": (0, 5, 0), "chin_low": (0, 3, 0),
@@ -90,6 +90,6 @@ FUNNEL_OPENING: Moves = {
 LIPS = ("ls cph vbU1 vbU2 cheilion vbL1 vbL2 li vermU vmU1 vmU2 vermL vmL1 vmL2 "
         "stoU stoU1 stoU2 stoL stoL1 stoL2").split()
 AROUND_LIPS = "ch_out nasolab_low mario sublab_l sublabiale phil_r philtrum".split()
-SIDEWAYS = 11.0
+SIDEWAYS = 12.0
 """How far mouthLeft and mouthRight carry the lips [mm]."""
 # fmt: on

@@ -8,7 +8,7 @@ from numpy import ndarray
 
 from flame_assets.anthro.controlset import ControlSet
 
-Moves = Mapping[str, tuple[float, float, float]]
+Moves = Mapping[str, tuple[int | float, int | float, int | float]]
 """Control names, separated by blanks -> displacement of the left one [mm]."""
 
 

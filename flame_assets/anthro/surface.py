@@ -125,7 +125,7 @@ def _bag(half: _Half, template: HalfTemplate) -> ndarray:
         ids.append(row)
     mean = identity.mean(axis=0)
     throat = half.add(mouth.THROAT[None], mean, 0 * mean, 0.5)
-    half.triangles.append(fan(previous, throat[0]))
+    half.triangles.append(fan(previous, int(throat[0])))
     return np.concatenate([*ids, throat])
 
 

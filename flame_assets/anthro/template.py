@@ -158,7 +158,7 @@ def half_template(controls: ControlSet) -> HalfTemplate:
 
 def _darts(
     fixed: Float[ndarray, "n 2"],
-    holes: tuple[Float[ndarray, "k 2"], ...],
+    holes: tuple[ndarray, ...],
     size: _SizeField,
     lid: Float[ndarray, "m 2"],
 ) -> Float[ndarray, "d 2"]:

@@ -14,6 +14,9 @@ _BODIES = ("eyeball", "right_eyeball", "upper_teeth", "lower_teeth", "tongue")
 _STRIP = 0.16
 """Share of the texture's height kept for eyeballs, teeth and tongue."""
 
+_EAR_SHRINK = np.array([0.34, 0.36])
+"""The ear's plate shrunk into its hole, across and along."""
+
 
 class Texture(NamedTuple):
     """Coordinates in [0, 1] (v up) and the triangles over them."""
@@ -26,8 +29,9 @@ def _shrunk_rows(
     loop: Float[ndarray, "n 2"], centre: Float[ndarray, "n 2"], rows: int, last: float
 ) -> Float[ndarray, "m 2"]:
     """`rows` copies of a loop shrinking towards `centre`."""
-    shares = np.linspace(1, last, rows + 1)[1:]
-    return np.concatenate([centre + share * (loop - centre) for share in shares])
+    return np.concatenate(
+        [centre + share * (loop - centre) for share in np.linspace(1, last, rows + 1)[1:]]
+    )
 
 
 def _skin_places(surface: Surface, template: HalfTemplate) -> Float[ndarray, "v 2"]:
@@ -35,27 +39,22 @@ def _skin_places(surface: Surface, template: HalfTemplate) -> Float[ndarray, "v 
     places = surface.places.copy()
     parts = surface.parts
     lid, seam, hole = (template.places[k] for k in (template.lid, template.seam, template.ear))
-    ear_centre = hole.mean(axis=0)
-    plate = surface.vertices[parts["ear"]] - surface.vertices[parts["ear"]].mean(axis=0)
-    on_plate = np.stack([plate @ ears.BACK, plate @ ears.UP], 1)
-    on_plate *= np.array([0.55 * 9 / 19, 0.55 * 23 / 32])
-    tilt = np.radians(12.0)
-    turn = np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
+    middle = np.array([[0.0, mouth.SEAM_V]])
+    bag_rows = (len(parts["bag"]) - 1) // len(seam)
+
+    ear = surface.vertices[parts["ear"]]
+    ear = ear - ear.mean(axis=0)
+    ear_centre = hole.mean(axis=0, keepdims=True)
+    plate = np.stack([ear @ ears.BACK, ear @ ears.UP], 1) * _EAR_SHRINK + ear_centre
+    back = 2 * len(hole)
+    plate[:back] = _shrunk_rows(hole, np.repeat(ear_centre, len(hole), axis=0), 2, 0.72)
     made = {
-        "rims": _shrunk_rows(lid, lid.mean(axis=0), 2, 0.86),
-        "bag": np.vstack(
-            [
-                _shrunk_rows(seam, np.stack([0 * seam[:, 0], 0 * seam[:, 0] + mouth.SEAM_V], 1),
-                             (len(parts["bag"]) - 1) // len(seam), 0.1),
-                [[0.0, mouth.SEAM_V]],
-            ]
+        "rims": _shrunk_rows(lid, np.repeat(lid.mean(axis=0, keepdims=True), len(lid), 0), 2, 0.86),
+        "bag": np.concatenate(
+            [_shrunk_rows(seam, np.repeat(middle, len(seam), axis=0), bag_rows, 0.1), middle]
         ),
-        "ear": ear_centre + on_plate @ turn.T,
+        "ear": plate,
     }
-    rings = ears.HOLE_COUNT
-    made["ear"][: 2 * rings] = _shrunk_rows(hole, ear_centre, 2, 0.72)[::1].reshape(2, rings, 2)[
-        [0, 1]
-    ].reshape(-1, 2)
     for name, place in made.items():
         places[parts[f"right_{name}"]] = place * [-1, 1]
         places[parts[name]] = place

@@ -36,8 +36,9 @@ SHAPES = (
     "browInnerUp browOuterUp noseSneer mouthUpperUp mouthLowerDown mouthStretch jawLeft mouthLeft "
     "mouthRollLower mouthShrugLower eyeSquint eyeWide"
 ).split()
-LANDMARK_WEIGHT = 4.0
+LANDMARK_WEIGHT = 7.0
 """Against one per point; a third of the points carries the first rounds."""
+EXPRESSION_LANDMARK_WEIGHT = 2.0
 LEAST_PRIOR = 2.0
 
 
@@ -328,8 +329,8 @@ def fit_weights(
         offset = np.einsum("ni,ni->n", target.points - found.points, found.normals)
         value = offset + rows @ found_weights
         weight = np.sqrt(found.agree / (1 + (offset / 2.0) ** 2))
-        marks = np.sqrt(LANDMARK_WEIGHT) * model.landmarks(basis).reshape(-1, len(columns))
-        goal = np.sqrt(LANDMARK_WEIGHT) * (target.landmarks - model.landmarks(vertices)).ravel()
+        marks = np.sqrt(EXPRESSION_LANDMARK_WEIGHT) * model.landmarks(basis).reshape(-1, len(columns))
+        goal = np.sqrt(EXPRESSION_LANDMARK_WEIGHT) * (target.landmarks - model.landmarks(vertices)).ravel()
         goal = goal + marks @ found_weights
         matrix = np.concatenate([rows * weight[:, None], marks, np.sqrt(ridge) * np.eye(len(columns))])
         right = np.concatenate([value * weight, goal, np.zeros(len(columns))])

@@ -1,0 +1,109 @@
+"""Anthro's people: 100 unit-normal modes whose measures spread as adults' do."""
+
+import igl
+import numpy as np
+import pytest
+
+from flame_assets.anthro import build_anthro
+from flame_assets.anthro.controlset import control_set
+from flame_assets.anthro.measures import MEASURES, ends
+from flame_assets.head import HeadModel
+
+SAMPLES = 600
+
+
+@pytest.fixture(scope="module")
+def head() -> HeadModel:
+    return build_anthro()
+
+
+@pytest.fixture(scope="module")
+def named_points(head):
+    """Name -> closest surface point of the neutral, and of SAMPLES random people, in mm."""
+    controls = control_set()
+    skin = np.isin(head.triangles, head.regions["skin"]).all(axis=1)
+    triangles = head.triangles[skin].astype(np.int64)
+    names = sorted({m.first for m in MEASURES} | {m.second for m in MEASURES if m.second})
+    wanted = np.stack([controls.at(name) for name in names]) * 1e-3
+    vertices = head.template.astype(float)
+    _, face, closest = igl.point_mesh_squared_distance(wanted, vertices, triangles)
+    corners = triangles[face]
+    a, b, c = (vertices[corners[:, k]] for k in range(3))
+    weights = np.stack(
+        [np.linalg.lstsq(np.stack([p, q, r], 1), x, rcond=None)[0]
+         for p, q, r, x in zip(a, b, c, closest, strict=True)]
+    )  # fmt: skip
+    basis = np.einsum("ncik,nc->nik", head.shape_basis[corners].astype(float), weights)
+    coefficients = np.random.default_rng(1).standard_normal((head.shape_count, SAMPLES))
+    people = closest[:, :, None] + np.einsum("nik,ks->nis", basis, coefficients)
+    index = {name: k for k, name in enumerate(names)}
+    return index, closest * 1e3, people * 1e3
+
+
+def length(points, measure, index):
+    """Length of a measure; breadths are twice the distance from the midline."""
+    first = points[index[measure.first]]
+    if measure.second is None:
+        return 2 * np.abs(first[0])
+    return np.linalg.norm(first - points[index[measure.second]], axis=0)
+
+
+def test_means_are_the_published_ones(named_points):
+    index, neutral, _ = named_points
+    off = {m.name: length(neutral, m, index) - m.mean for m in MEASURES if m.mean is not None}
+    assert all(abs(value) < 1.0 for value in off.values()), off
+
+
+def test_spreads_are_the_published_ones(named_points):
+    index, _, people = named_points
+    ratio = {m.name: np.std(length(people, m, index)) / m.sd for m in MEASURES}
+    assert all(0.8 < value < 1.2 for value in ratio.values()), ratio
+
+
+def test_ends_of_a_breadth_are_mirror_images():
+    controls = control_set()
+    a, b = ends(MEASURES[0], controls.at)
+    np.testing.assert_allclose(a * [-1, 1, 1], b)
+
+
+def test_modes_are_ordered_and_a_few_are_antisymmetric(head):
+    assert head.shape_count == 100
+    mirrored = head.template * np.array([-1, 1, 1], np.float32)
+    order = np.lexsort(np.round(head.template * 1e6).astype(int).T)
+    mirror_order = np.lexsort(np.round(mirrored * 1e6).astype(int).T)
+    twin = np.empty(len(order), int)
+    twin[mirror_order] = order
+    flipped = head.shape_basis[twin] * np.array([-1, 1, 1])[None, :, None]
+    size = np.linalg.norm(head.shape_basis, axis=(0, 1))
+    even = np.linalg.norm(head.shape_basis + flipped, axis=(0, 1)) / (2 * size)
+    odd = np.sum(even < 0.05)
+    assert 4 <= odd <= 10
+    assert np.sum(even > 0.95) == 100 - odd
+    face = head.template[:, 2] > 0.015
+    energy = (head.shape_basis.astype(float) ** 2).sum(axis=1)
+    energy = energy[face].sum(axis=0) + 0.25 * energy[~face].sum(axis=0)
+    smooth = np.convolve(np.log(energy), np.ones(9) / 9, "valid")
+    assert (np.diff(smooth) < 0.12).all()
+
+
+def test_people_keep_their_eyes_in_their_lids(head):
+    margin = head.regions["left_lid_margin"]
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        person = head.template + head.shape_basis @ rng.standard_normal(100).astype(np.float32)
+        eye = head.joint_regressor[3] @ person
+        distance = np.linalg.norm(person[margin] - eye, axis=1) * 1e3
+        assert 11.5 < distance.min()
+        assert distance.max() < 19
+
+
+def test_ears_stay_attached(head):
+    ears = np.isin(head.triangles, head.regions["left_ear"])
+    root = head.triangles[ears.any(axis=1) & ~ears.all(axis=1)]
+    edges = np.concatenate([root[:, [0, 1]], root[:, [1, 2]], root[:, [2, 0]]])
+    rest = np.linalg.norm(head.template[edges[:, 0]] - head.template[edges[:, 1]], axis=1)
+    rng = np.random.default_rng(7)
+    for _ in range(20):
+        person = head.template + head.shape_basis @ rng.standard_normal(100).astype(np.float32)
+        lengths = np.linalg.norm(person[edges[:, 0]] - person[edges[:, 1]], axis=1)
+        assert (lengths < 1.8 * rest + 1e-3).all()

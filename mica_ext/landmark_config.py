@@ -18,15 +18,15 @@ class LandmarkTrainingConfig:
     """Folder of the run; started again with the same options, the run goes on where it stopped."""
     photo_epochs: int = 120
     """Passes over the photos before rendered heads join."""
-    mixed_steps: int = 600
+    mixed_steps: int = 800
     """Steps on photos and rendered heads together."""
     heads: int = 1500
     """Different heads to render."""
     batch: int = 48
-    """Crops per step; of the mixed steps' crops a quarter are rendered."""
+    """Crops per step; of the mixed steps' crops an eighth are rendered."""
     learning_rate: float = 2e-3
     """Peak of the warm-up and cosine schedule (AdamW) on photos."""
-    mixed_learning_rate: float = 6e-4
+    mixed_learning_rate: float = 1e-3
     """The same for the mixed steps."""
     holdout: int = 70
     """Photos kept out of training to watch the run."""
@@ -38,8 +38,8 @@ class LandmarkTrainingConfig:
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
-        if self.batch < 4 or self.photo_epochs < 1 or self.save_every < 1 or self.heads < 1:
-            raise ValueError("batch >= 4; photo_epochs, heads and save_every >= 1")
+        if self.batch < 8 or self.photo_epochs < 1 or self.save_every < 1 or self.heads < 1:
+            raise ValueError("batch >= 8; photo_epochs, heads and save_every >= 1")
         if self.mixed_steps < 0 or self.holdout < 0:
             raise ValueError("mixed_steps and holdout >= 0")
 

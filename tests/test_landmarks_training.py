@@ -37,7 +37,7 @@ def photos(tmp_path_factory):
 
 
 def small(photos, out, **changes):
-    options = {"photo_epochs": 5, "mixed_steps": 0, "batch": 6, "holdout": 0, "save_every": 2}
+    options = {"photo_epochs": 5, "mixed_steps": 0, "batch": 8, "holdout": 0, "save_every": 2}
     return LandmarkTrainingConfig(helen=photos, out=out, **(options | changes))
 
 

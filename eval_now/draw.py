@@ -7,7 +7,7 @@ from jaxtyping import Float, Int, UInt8
 from numba import njit
 
 BACKGROUND = 1.0
-SUPERSAMPLING = 3
+SUPERSAMPLING = 2
 
 
 class View(NamedTuple):

@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 from scipy.spatial.transform import Rotation
 
@@ -17,13 +19,16 @@ from eval_now.cli import main
 from eval_now.config import CompareConfig, EvalConfig
 from eval_now.dataset import NowDataset
 from eval_now.errors import UserError
+from eval_now.heatmaps import choose
 from eval_now.meshes import Mesh, save_obj, save_ply
 from eval_now.predictors import NoFaceError, Photo, Prediction, save_npy
 from eval_now.result import load_distances, load_result
 from eval_now.run import run
+from eval_now.score import ImageScore, ScoredImage
 from eval_now.synthetic import (
     Damage,
     make_scan,
+    pp_text,
     write_image_list,
     write_photo,
     write_scan,
@@ -105,7 +110,7 @@ def evaluate(now: Path, **settings):
 def test_true_faces_score_at_the_noise(now, tmp_path):
     predictions = write_predictions(tmp_path / "p", unit_mm=1000)
     result, text = evaluate(
-        now, predictions=predictions, unit="m", protocol="both", out=tmp_path / "o", heatmaps=1
+        now, predictions=predictions, unit="m", protocol="both", out=tmp_path / "o"
     )
     assert result.complete
     assert not result.warnings
@@ -123,11 +128,50 @@ def test_true_faces_score_at_the_noise(now, tmp_path):
         assert together.mean(dtype=float) == pytest.approx(entry.pooled.mean)
     assert "NoW, metrical, mm" in text
     assert load_result(tmp_path / "o") == result
-    pictures = sorted(path.name for path in (tmp_path / "o/heatmaps/metrical").iterdir())
-    assert [name.split("_")[0] for name in pictures] == ["best", "median", "worst"]
     table = (tmp_path / "o/table.md").read_text()
     assert f"| {scaled.pooled.median:.3f} | {scaled.pooled.mean:.3f} |" in table
     assert r"\bottomrule" in (tmp_path / "o/table.tex").read_text()
+
+
+def test_heat_maps_show_the_error_where_it_is(now, tmp_path):
+    folder = write_predictions(tmp_path / "p", names=NAMES[:1])
+    listed = tmp_path / "list.txt"
+    listed.write_text(NAMES[0])
+    mesh, _ = face(1)
+    dent = 12 * np.exp(-((mesh.vertices[:, :2] - [35, -20]) ** 2).sum(axis=1) / 15**2)
+    path = (folder / NAMES[0]).with_suffix(".obj")
+    save_obj(path, Mesh(mesh.vertices - dent[:, None] * [0, 0, 1], mesh.triangles))
+    save_npy(path.with_suffix(".npy"), face(1)[1])
+    evaluate(now, predictions=folder, image_list=listed, out=tmp_path / "o", heatmaps=3)
+    (picture,) = (tmp_path / "o/heatmaps/non-metrical").iterdir()
+    assert picture.name == "worst_1_S_1_TA_multiview_neutral_IMG_10.png"
+    pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+    front = pixels[:, 970:1250]  # the fourth of five panels
+    dark_red = (front[:, :, 0] < 200) & (front[:, :, 0] > 90) & (front[:, :, 1] < 40)
+    rows, columns = np.nonzero(dark_red)
+    assert len(rows) > 200
+    assert columns.mean() > 160  # the dent is on the face's left, the picture's right
+
+
+def test_worst_best_and_median_images_are_chosen_once():
+    blank = ImageScore(
+        image="", subject="s", challenge="c", protocol="metrical", count=1, median=0.0, mean=0.0,
+        std=0.0, largest=0.0, steps=1, turn_degrees=0.0, reflected=False, scale=1.0,
+        rotation=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), shift=(0.0, 0.0, 0.0),
+    )  # fmt: skip
+
+    def one(image: str, median: float) -> ScoredImage:
+        return ScoredImage(replace(blank, image=image, median=median), np.zeros(1, np.float32))
+
+    scored = [
+        one(name, median) for name, median in zip("abcde", (3.0, 1.0, 2.0, 5.0, 4.0), strict=True)
+    ]
+    assert [(name, one.score.image) for name, one in choose(scored, 1)] == [
+        ("worst 1", "d"),
+        ("best 1", "b"),
+        ("median 1", "a"),
+    ]
+    assert len(choose(scored, 4)) == 5
 
 
 def test_processes_and_order_change_nothing(now, tmp_path):
@@ -331,7 +375,7 @@ def test_scan_and_landmarks_in_different_frames_are_explained(now, tmp_path):
     path = next((now / "scans_lmks_onlypp/S_1_TA").iterdir())
     text = path.read_text()
     try:
-        path.write_text(text.replace('z="', 'z="9'))
+        path.write_text(pp_text(NowDataset(now).landmarks("S_1_TA") + 500, "scan.obj"))
         with pytest.raises(UserError, match="expected both in the same frame"):
             NowDataset(now).scan("S_1_TA")
     finally:

@@ -13,6 +13,7 @@ import tyro
 from mica_ext.config import RebuildConfig, ReconstructConfig
 from mica_ext.errors import UserError
 from mica_ext.landmark_config import LandmarkEvaluationConfig, LandmarkTrainingConfig
+from mica_ext.now_config import SynthNowConfig
 
 if TYPE_CHECKING:
     from mica_ext.outputs import Job
@@ -27,6 +28,7 @@ Command = (
     | Annotated[RebuildConfig, tyro.conf.subcommand("rebuild")]
     | Annotated[LandmarkTrainingConfig, tyro.conf.subcommand("train-landmarks")]
     | Annotated[LandmarkEvaluationConfig, tyro.conf.subcommand("evaluate-landmarks")]
+    | Annotated[SynthNowConfig, tyro.conf.subcommand("synth-now")]
 )
 
 
@@ -62,6 +64,10 @@ def _run(command: object) -> int:
             from mica_ext.landmark_evaluation import evaluate
 
             evaluate(command)
+        case SynthNowConfig():
+            from mica_ext.now import synth_now
+
+            synth_now(command)
     return 0
 
 

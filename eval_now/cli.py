@@ -1,6 +1,7 @@
 """Command line of the benchmark: `eval-now`, `eval-now compare`, `eval-now data`."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def main() -> None:
 
 def _score(words: list[str]) -> None:
     config = tyro.cli(EvalConfig, prog="eval-now", args=words)
+    # Many small matrices: the threads of a BLAS would only wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from rich.console import Console
 
     from eval_now.run import run

@@ -113,7 +113,7 @@ def run_reconstruct(config: ReconstructConfig) -> int:
     with _Progress(len(plan.jobs), shown=plan.many) as progress:
         for job in plan.jobs:
             try:
-                records += _one_photo(reconstructor, job, config)
+                own = _one_photo(reconstructor, job, config)
             except Exception as error:
                 line = _line(error)
                 if line is None or not plan.many:
@@ -121,8 +121,9 @@ def run_reconstruct(config: ReconstructConfig) -> int:
                 failures.append({"photo": str(job.photo), "error": line})
                 progress.say(f"error: {line}", error=True)
             else:
+                records += own
                 if not config.json:
-                    progress.say(_told(records, job.photo))
+                    progress.say(_told(own))
             progress.step()
     made_with = reconstructor.provenance
     if config.json:
@@ -191,11 +192,10 @@ def _record(
     }
 
 
-def _told(records: list[dict[str, Any]], photo: Path) -> str:
+def _told(own: list[dict[str, Any]]) -> str:
     """What happened to one photo, for people."""
-    own = [record for record in records if record["photo"] == str(photo)]
     lines = []
-    found, chosen = own[0]["faces_found"], own[0]["chosen"]
+    photo, found, chosen = (own[0][key] for key in ("photo", "faces_found", "chosen"))
     if found > 1 and chosen != "all":
         which = {"largest": "the largest", "center": "the one nearest to the middle"}
         took = which.get(chosen, f"number {chosen}")
@@ -218,7 +218,11 @@ class _Progress:
             from rich.console import Console
             from rich.progress import Progress
 
-            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar = Progress(
+                console=Console(stderr=True),
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),  # elsewhere the lines go where they should
+            )
             self._task = self._bar.add_task("photos", total=total)
 
     def __enter__(self) -> "_Progress":

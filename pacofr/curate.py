@@ -21,16 +21,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pacofr.contact_sheet import THUMB, Thumb, contact_sheet
 from pacofr.curate_config import CurateConfig, CurateStats, Reason, Rejected
 from pacofr.curate_unit import (
     CANVAS,
     FACE,
-    THUMB,
-    Thumb,
     Work,
     curate_unit,
     parts_folder,
@@ -43,11 +42,12 @@ from pacofr.sources import Unit, convert_detections, count_photos, detection_fil
 
 LOGGER = logging.getLogger(__name__)
 
+THUMBS_MAX = 2500
+"""Thumbnails read for the contact sheet, which shows the first kept and every kind refused."""
 RULES_VERSION = 1
 """Counted up when the same settings give other crops."""
 PLACE_ONLY = ("sources", "out", "detections", "jobs", "part", "parts")
 """Settings that do not change a unit's crops (the source is in the unit's own digest)."""
-SHEET_COLUMNS, SHEET_EACH = 16, 64
 
 
 def curate(config: CurateConfig) -> CurateStats:
@@ -276,42 +276,6 @@ def _thumbs(out: Path, markers: list[dict[str, Any]]) -> list[Thumb]:
         labels = markers[number]["thumbs"]
         tiles = strip[..., ::-1].reshape(THUMB, -1, THUMB, 3).swapaxes(0, 1)
         thumbs += [Thumb(*pair) for pair in zip(labels, tiles, strict=False)]
-        if len(thumbs) > 40 * SHEET_EACH:
+        if len(thumbs) > THUMBS_MAX:
             break
     return thumbs
-
-
-def contact_sheet(thumbs: list[Thumb]) -> UInt8[np.ndarray, "h w 3"]:
-    """Kept faces above, refused ones below with their reasons, as RGB."""
-    kept = [thumb for thumb in thumbs if thumb.label == "kept"]
-    refused = _by_turns([thumb for thumb in thumbs if thumb.label != "kept"])
-    width = SHEET_COLUMNS * THUMB
-    rows = []
-    for title, group in (("kept", kept[:SHEET_EACH]), ("rejected", refused[:SHEET_EACH])):
-        head = np.full((28, width, 3), 255, np.uint8)
-        _text(head, title, (4, 20), 0.6)
-        rows.append(head)
-        for start in range(0, len(group), SHEET_COLUMNS):
-            row = np.full((THUMB + (16 if title == "rejected" else 0), width, 3), 255, np.uint8)
-            for column, thumb in enumerate(group[start : start + SHEET_COLUMNS]):
-                x = column * THUMB
-                row[:THUMB, x : x + THUMB] = thumb.image
-                if title == "rejected":
-                    _text(row, thumb.label[:16], (x + 2, THUMB + 11), 0.36)
-            rows.append(row)
-    return np.vstack(rows)
-
-
-def _by_turns(thumbs: list[Thumb]) -> list[Thumb]:
-    """One of each reason after the other, so that rare reasons are seen; then grouped."""
-    ranks: dict[str, int] = {}
-    ranked = []
-    for thumb in thumbs:
-        ranks[thumb.label] = ranks.get(thumb.label, 0) + 1
-        ranked.append((ranks[thumb.label], thumb))
-    first = sorted(ranked, key=lambda pair: pair[0])[:SHEET_EACH]
-    return sorted((thumb for _, thumb in first), key=lambda thumb: thumb.label)
-
-
-def _text(image: np.ndarray, text: str, at: tuple[int, int], size: float) -> None:
-    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
 
+from pacofr.contact_sheet import KEPT, THUMB, Thumb
 from pacofr.curate_config import CurateConfig, Reason
 from pacofr.errors import UserError
 from pacofr.faces.align import ffhq_crop
@@ -29,15 +30,7 @@ JPEG_QUALITY = 95
 BATCH_PHOTOS, BATCH_BYTES, BATCH_PIXELS = 32, 16_000_000, 8_000_000
 LEAST_CONFIRMED = 0.3
 """MTCNN's score of a face that another detector found."""
-THUMB, THUMBS_PER_KIND = 96, 6
-
-
-class Thumb(NamedTuple):
-    """A small picture for the contact sheet."""
-
-    label: str
-    """"kept" or the reason."""
-    image: UInt8[np.ndarray, "t t 3"]
+THUMBS_PER_KIND = 6
 
 
 class Work(NamedTuple):
@@ -284,7 +277,7 @@ def _jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
 
 def _remember(thumbs: list[Thumb], item: Item, result: Result) -> None:
     """Keep the first few pictures of every outcome."""
-    label = str(result.reason) if result.reason else "kept"
+    label = str(result.reason) if result.reason else KEPT
     if sum(thumb.label == label for thumb in thumbs) >= THUMBS_PER_KIND:
         return
     if result.crop is not None:

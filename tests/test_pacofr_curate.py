@@ -27,7 +27,7 @@ from pacofr.faces.align import ffhq_matrix
 from pacofr.faces.detect import detect
 from pacofr.shards import ShardDataset
 
-HELEN = 24
+HELEN = 16
 
 
 def landmarks(path: Path) -> np.ndarray:

@@ -110,7 +110,8 @@ def self_depth(vertices, skin, closed, rim):
     deepest = 0.0
     for k in covered[~np.isin(skin[covered], rim).any(axis=1)]:
         others = np.abs(middle - middle[k]).max(axis=1) < 8
-        others &= ~np.isin(skin, skin[k]).any(axis=1)
+        # neighbours do not count, unless they face it: two lids that touch share their corner
+        others &= ~np.isin(skin, skin[k]).any(axis=1) | (normal @ normal[k] < -0.5)
         squared = igl.point_mesh_squared_distance(middle[k : k + 1], vertices, skin[others])[0]
         deepest = max(deepest, float(np.sqrt(squared[0])))
     return deepest
@@ -164,6 +165,7 @@ def covered(points, direction, corners):
     h = np.cross(direction, v)
     det = np.einsum("fi,fi->f", u, h)
     s = points[:, None] - a
+    det = np.where(np.abs(det) < 1e-12, np.inf, det)  # edge on
     first = np.einsum("pfi,fi->pf", s, h) / det
     q = np.cross(s, u[None])
     second = np.einsum("pfi,i->pf", q, direction) / det

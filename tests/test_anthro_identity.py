@@ -25,6 +25,7 @@ def named_points(head):
     triangles = head.triangles[skin].astype(np.int64)
     names = sorted({m.first for m in MEASURES} | {m.second for m in MEASURES if m.second})
     wanted = np.stack([controls.at(name) for name in names]) * 1e-3
+    wanted = np.concatenate([wanted, wanted * [-1, 1, 1]])  # their mirror images follow
     vertices = head.template.astype(float)
     _, face, closest = igl.point_mesh_squared_distance(wanted, vertices, triangles)
     corners = triangles[face]
@@ -41,11 +42,10 @@ def named_points(head):
 
 
 def length(points, measure, index):
-    """Length of a measure; breadths are twice the distance from the midline."""
-    first = points[index[measure.first]]
-    if measure.second is None:
-        return 2 * np.abs(first[0])
-    return np.linalg.norm(first - points[index[measure.second]], axis=0)
+    """Length of a measure; breadths run to the mirror image."""
+    first = index[measure.first]
+    second = first + len(index) if measure.second is None else index[measure.second]
+    return np.linalg.norm(points[first] - points[second], axis=0)
 
 
 def test_means_are_the_published_ones(named_points):

@@ -121,7 +121,7 @@ buccal            47     -58   67.5   ~ 250
 buccal2         57.5     -44     50   ~ 300
 parotid           66     -44     14   ~ 300
 masseter          60     -60     30   ~ 300
-gonion          53.5     -78     16
+gonion          52.6     -78     16
 jaw_mid           45     -90     42   ~ 150
 jaw_front         29    -102     69
 chin_lat        14.5     -99     91

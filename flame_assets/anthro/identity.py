@@ -28,6 +28,8 @@ _CENTRE = np.array([0.0, -10.0, 20.0])
 _SYMMETRIC_PROCESS = ((2.6, 55.0), (1.3, 24.0), (0.6, 11.0))
 _ANTISYMMETRIC_PROCESS = ((1.1, 60.0), (0.6, 26.0))
 """(standard deviation, correlation length) of each kernel [mm]."""
+_CALIBRATIONS = 4
+"""Rounds; the later ones make up for what dropped modes and lids held on the globe take away."""
 EAR_SDS = (3.6, 2.6, 2.6)
 """Spread of ear length, width and protrusion [mm]; adults: 62 +- 4 long, 36 +- 3 wide."""
 
@@ -83,16 +85,15 @@ def _measure_rows(controls: ControlSet) -> Float[ndarray, "m d"]:
 
 
 def _calibrate(
-    covariance: Float[ndarray, "d d"], rows: Float[ndarray, "m d"]
+    covariance: Float[ndarray, "d d"], rows: Float[ndarray, "m d"], target: Float[ndarray, " m"]
 ) -> Float[ndarray, "d d"]:
-    """The prior conditioned so that the measures have their published spreads.
+    """The prior conditioned so that the measures have the spreads `target` [mm].
 
     Correlations between the measures stay the prior's; what they leave free stays as it was.
     """
     across = covariance @ rows.T
     spread = rows @ across + 1e-6 * np.eye(len(rows))
     sd = np.sqrt(np.diag(spread))
-    target = np.array([measure.sd for measure in MEASURES])
     wanted = spread * np.outer(target / sd, target / sd)
     gain = np.linalg.solve(spread, across.T).T
     return covariance + gain @ (wanted - spread) @ gain.T
@@ -141,32 +142,43 @@ def _keep_lids_on_globe(controls: ControlSet, modes: Float[ndarray, "c 3 k"]) ->
         modes[rows] = common + own - ray[:, :, None] * np.einsum("ia,iak->ik", ray, own)[:, None]
 
 
+def _finished(controls: ControlSet, modes: Float[ndarray, "d k"]) -> Float[ndarray, "d k"]:
+    """Modes whose lids stay on the globe and whose seam follows its named points."""
+    fields = modes.reshape(len(controls.positions), 3, -1).copy()
+    _keep_lids_on_globe(controls, fields)
+    return np.stack([controls.with_seam(field).ravel() for field in np.moveaxis(fields, 2, 0)], 1)
+
+
 def identity_modes(controls: ControlSet, surface: Surface) -> IdentityModes:
     """The calibrated modes, symmetric and antisymmetric together, by falling variance."""
     z, y = surface.vertices[:, 2], surface.vertices[:, 1]
     face = np.where((z > 15) & (y > -125) & (y < 75), 1.0, 0.25)
     basis = surface.identity_basis
     metric = basis.T @ (face[:, None] * basis)
-    parity = _parity(controls, 1.0)
-    prior = parity.T @ _symmetric_prior(controls) @ parity
-    prior = _calibrate(prior, _measure_rows(controls) @ parity)
-    even, even_variance = _principal(prior, metric, parity, COUNT - ANTISYMMETRIC)
+    parity, rows = _parity(controls, 1.0), _measure_rows(controls)
+    free = parity.T @ _symmetric_prior(controls) @ parity
+    published = np.array([measure.sd for measure in MEASURES])
+    target = published
+    keep = COUNT - ANTISYMMETRIC - len(EAR_SDS)
+    for _ in range(_CALIBRATIONS):
+        prior = _calibrate(free, rows @ parity, target)
+        even, even_variance = _principal(prior, metric, parity, keep)
+        even = _finished(controls, even)
+        kept = np.linalg.norm(rows @ even, axis=1)
+        target = target * np.clip(published / kept, 0.7, 1.5)
     parity = _parity(controls, -1.0)
     process = np.kron(_process(controls, _ANTISYMMETRIC_PROCESS), np.eye(3))
     odd, odd_variance = _principal(parity.T @ process @ parity, metric, parity, ANTISYMMETRIC)
+    odd = _finished(controls, odd)
 
     ear_variance = [
         sd * sd * np.einsum("v,vi,vi->", face, surface.ear_modes[:, :, k], surface.ear_modes[:, :, k])
         for k, sd in enumerate(EAR_SDS)
     ]
-    shape = (len(controls.positions), 3, -1)
-    keep = COUNT - ANTISYMMETRIC - len(EAR_SDS)
-    field = np.concatenate([even[:, :keep], odd, np.zeros((len(even), len(EAR_SDS)))], axis=1)
+    field = np.concatenate([even, odd, np.zeros((len(even), len(EAR_SDS)))], axis=1)
     ears = np.zeros((len(EAR_SDS), COUNT))
     ears[:, -len(EAR_SDS) :] = np.diag(EAR_SDS)
-    order = np.argsort(-np.r_[even_variance[:keep], odd_variance, ear_variance], kind="stable")
-    modes = field[:, order].reshape(shape)
+    order = np.argsort(-np.r_[even_variance, odd_variance, ear_variance], kind="stable")
+    modes = field[:, order].reshape(len(controls.positions), 3, COUNT)
     modes *= np.sign(modes.sum(axis=(0, 1)) + 1e-12)
-    _keep_lids_on_globe(controls, modes)
-    modes = np.stack([controls.with_seam(modes[:, :, k]) for k in range(COUNT)], 2)
     return IdentityModes(modes, ears[:, order])

@@ -27,7 +27,7 @@ from pacofr.model import PaCoFR, load_pretrained
 
 CELL_PX = 112
 GAP_PX = 4
-LABEL_PX = 150
+LABEL_PX = 160
 PLACES = {
     "left eye": (0.40, 0.48),
     "right eye": (0.60, 0.48),
@@ -196,7 +196,7 @@ def group_rows(
                 cells.append(_mean_face(around))
                 cells += list(around[:examples].permute(0, 2, 3, 1).numpy())
             share = len(members) / len(images)
-            rows.append(Row(f"{name} {number + 1}: {share:.0%}", cells))
+            rows.append(Row(f"{name}\n{number + 1}: {share:.0%}", cells))
     return rows
 
 
@@ -225,5 +225,7 @@ def sheet(rows: list[Row]) -> Picture:
     return np.asarray(paper)
 
 
-def _wrapped(label: str, width: int = 22) -> str:
-    return "\n".join(label[start : start + width] for start in range(0, len(label), width))
+def _wrapped(label: str, width: int = 21) -> str:
+    lines = label.split("\n")
+    starts = [(line, start) for line in lines for start in range(0, len(line), width)]
+    return "\n".join(line[start : start + width] for line, start in starts)

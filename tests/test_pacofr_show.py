@@ -69,9 +69,9 @@ def test_groups_hold_those_who_chose_the_candidate():
     rows = show.group_rows(model, images, chosen, examples=3)
     assert len(rows) == 3 * len(show.PLACES)
     assert [row.label for row in rows[:3]] == [
-        "left eye 1: 67%",
-        "left eye 2: 0%",
-        "left eye 3: 33%",
+        "left eye\n1: 67%",
+        "left eye\n2: 0%",
+        "left eye\n3: 33%",
     ]
     token, mean, *examples = rows[2].cells
     assert token.shape == (8, 8, 3)

@@ -189,14 +189,14 @@ def _pretrain(
     out = config.out / "runs" / name
     if (out / "model").exists() or _failure(config, name):
         return 0
-    from pacofr.pretrain import NotFinite, Place, pretrain
+    from pacofr.pretrain import NotFiniteError, Place, pretrain
 
     run = run_config(plan, row, seed=seed, perceptual=perceptual)
     LOGGER.info("pre-training %s", name)
     try:
         place = Place(out=out, device=config.device, keep=1)
         return pretrain(run, _crops(config, run), place)
-    except NotFinite as error:  # a finding, not a reason to stop
+    except NotFiniteError as error:  # a finding, not a reason to stop
         LOGGER.warning("%s failed: %s", name, error)
         _write(config.out / "probes" / f"{name}.json", {"failed": str(error)})
         return 0

@@ -112,7 +112,7 @@ class StepRow(NamedTuple):
     dead_share: float
 
 
-class NotFinite(UserError):
+class NotFiniteError(UserError):
     """A loss or a gradient is not finite; the step was not applied."""
 
 
@@ -241,7 +241,7 @@ def _pretrain(config: PretrainConfig, crops: Crops, place: Place, world: World) 
                 optim.gradient_norms(model), save=due, stop=stop.signal is not None
             )
             if not numbers.finite:
-                raise NotFinite(_not_finite(step + 1, numbers, place.out))
+                raise NotFiniteError(_not_finite(step + 1, numbers, place.out))
             optimizer.step()
 
             images = progress.images + config.batch_size

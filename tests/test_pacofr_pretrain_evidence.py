@@ -149,7 +149,7 @@ def test_a_run_that_diverges_is_a_finding(small, monkeypatch):
 
     def diverging(run, crops, place):
         if place.out.name == "3x196-random-s0":
-            raise pacofr.pretrain.NotFinite("step 3 is not finite")
+            raise pacofr.pretrain.NotFiniteError("step 3 is not finite")
         return true_pretrain(run, crops, place)
 
     monkeypatch.setattr(pacofr.pretrain, "pretrain", diverging)

@@ -171,7 +171,9 @@ def covered(points, direction, corners):
     second = np.einsum("pfi,i->pf", q, direction) / det
     t = np.einsum("pfi,fi->pf", q, v) / det
     slack = -1e-6
-    return ((first >= slack) & (second >= slack) & (first + second <= 1 - slack) & (t > 0)).any(axis=1)
+    return ((first >= slack) & (second >= slack) & (first + second <= 1 - slack) & (t > 0)).any(
+        axis=1
+    )
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 0.5, 0.75, 1.0])

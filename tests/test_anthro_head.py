@@ -158,7 +158,9 @@ def test_texture_coordinates_fill_the_square_without_tearing(head):
 
 
 def test_regions_and_expressions_are_named(head):
-    names = "face lips nose neck forehead scalp left_ear right_ear left_eyeball right_eyeball tongue"
+    names = (
+        "face lips nose neck forehead scalp left_ear right_ear left_eyeball right_eyeball tongue"
+    )
     assert set(names.split()) <= set(head.regions)
     assert head.expression_names == EXPRESSIONS
     assert len(EXPRESSIONS) == 51

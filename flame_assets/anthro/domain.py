@@ -68,9 +68,7 @@ def unflatten(plane: Float[ndarray, "n 2"]) -> Float[ndarray, "n 2"]:
     return np.stack([u, np.where(rho > 1, below, above)], 1)
 
 
-def inside_polygon(
-    points: Float[ndarray, "n 2"], polygon: Float[ndarray, "k 2"]
-) -> "ndarray":
+def inside_polygon(points: Float[ndarray, "n 2"], polygon: Float[ndarray, "k 2"]) -> "ndarray":
     """Boolean [n]: which points lie inside a closed polygon (crossing number)."""
     x, y = points[:, :1], points[:, 1:]
     a, b = polygon, np.roll(polygon, -1, axis=0)

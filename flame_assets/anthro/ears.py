@@ -29,7 +29,9 @@ _TILT, _OUTWARD = np.radians(12.0), np.radians(25.0)
 
 UP = np.array([0.11, np.cos(_TILT), -np.sin(_TILT)])  # leans out with the widening head
 UP = UP / np.linalg.norm(UP)
-BACK = np.array([np.sin(_OUTWARD), -np.sin(_TILT) * np.cos(_OUTWARD), -np.cos(_TILT) * np.cos(_OUTWARD)])
+BACK = np.array(
+    [np.sin(_OUTWARD), -np.sin(_TILT) * np.cos(_OUTWARD), -np.cos(_TILT) * np.cos(_OUTWARD)]
+)
 OUT = np.cross(UP, BACK)
 OUT = OUT * np.sign(OUT[0]) / np.linalg.norm(OUT)
 
@@ -85,8 +87,10 @@ _BUMPS = (
     _Bump(18.0, 15.4, 3.4, 3.0, -1.0),  # triangular fossa
     _Bump(11.0, 28.0, 8.0, 1.6, -0.6),  # scapha
 )
-_CONCHA = np.array([(-8.6, 7.0), (-10.0, 11.5), (-6.5, 16.3), (0.5, 19.4), (8.0, 18.6), (12.2, 14.0)]
-                   + [(12.0, 8.4), (6.0, 6.2), (0.0, 5.6)])
+_CONCHA = np.array(
+    [(-8.6, 7.0), (-10.0, 11.5), (-6.5, 16.3), (0.5, 19.4), (8.0, 18.6), (12.2, 14.0)]
+    + [(12.0, 8.4), (6.0, 6.2), (0.0, 5.6)]
+)
 _CONCHA_DEPTH = 7.5
 
 

@@ -140,7 +140,9 @@ def _glide() -> Float[ndarray, "3"]:
     return jaw.rotation(jaw.OPEN).T @ jaw.GLIDE
 
 
-def _single(controls: ControlSet, name: str, weights: Float[ndarray, " c"]) -> Float[ndarray, "c 3"]:
+def _single(
+    controls: ControlSet, name: str, weights: Float[ndarray, " c"]
+) -> Float[ndarray, "c 3"]:
     """An expression without a side over the controls; jaw shifts are added on the vertices."""
     if name == "mouthClose":
         return _closing(controls, weights)
@@ -158,6 +160,7 @@ def expression_modes(
     controls: ControlSet, surface: Surface, weights: Float[ndarray, " c"]
 ) -> Float[ndarray, "v 3 e"]:
     """Displacement of each vertex [mm] at weight 1, in the order of `EXPRESSIONS`."""
+
     def spread(field: Float[ndarray, "c 3"]) -> Float[ndarray, "v 3"]:
         return surface.expression_basis @ controls.with_seam(field)
 

@@ -139,7 +139,10 @@ def _keep_lids_on_globe(controls: ControlSet, modes: Float[ndarray, "c 3 k"]) ->
         ray /= np.linalg.norm(ray, axis=1, keepdims=True)
         common = modes[rows].mean(axis=0)
         own = modes[rows] - common
-        modes[rows] = common + own - ray[:, :, None] * np.einsum("ia,iak->ik", ray, own)[:, None]
+        # the canthi lie off the globe and are free
+        held = np.abs(np.sin(np.pi * np.arange(len(rows)) / 8))[:, None] ** 0.5
+        radial = held * np.einsum("ia,iak->ik", ray, own)
+        modes[rows] = common + own - ray[:, :, None] * radial[:, None]
 
 
 def _finished(controls: ControlSet, modes: Float[ndarray, "d k"]) -> Float[ndarray, "d k"]:
@@ -172,7 +175,9 @@ def identity_modes(controls: ControlSet, surface: Surface) -> IdentityModes:
     odd = _finished(controls, odd)
 
     ear_variance = [
-        sd * sd * np.einsum("v,vi,vi->", face, surface.ear_modes[:, :, k], surface.ear_modes[:, :, k])
+        sd
+        * sd
+        * np.einsum("v,vi,vi->", face, surface.ear_modes[:, :, k], surface.ear_modes[:, :, k])
         for k, sd in enumerate(EAR_SDS)
     ]
     field = np.concatenate([even, odd, np.zeros((len(even), len(EAR_SDS)))], axis=1)

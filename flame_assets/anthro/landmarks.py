@@ -30,6 +30,7 @@ class Landmarks(NamedTuple):
 
 def _left_places(template: HalfTemplate) -> dict[int, Float[ndarray, "2"]]:
     """iBUG number -> (u, v), for the midline and the subject's left."""
+
     def between(first: str, second: str, share: float) -> Float[ndarray, "2"]:
         return place_of(first) * (1 - share) + place_of(second) * share
 

@@ -27,9 +27,7 @@ COUNT = 32
 _REACH = 19.0
 
 
-def smooth_maximum(
-    a: Float[ndarray, " n"], b: float, width: float
-) -> Float[ndarray, " n"]:
+def smooth_maximum(a: Float[ndarray, " n"], b: float, width: float) -> Float[ndarray, " n"]:
     """max(a, b) with the corner rounded over `width`."""
     h = np.clip(0.5 + 0.5 * (a - b) / width, 0, 1)
     return b * (1 - h) + a * h + width * h * (1 - h)

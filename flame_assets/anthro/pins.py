@@ -39,9 +39,7 @@ def place_of(name: str) -> Float[ndarray, "2"]:
     return _PLACES[name]
 
 
-def pin(
-    template: HalfTemplate, places: Float[ndarray, "n 2"], face_offset: int
-) -> Pins:
+def pin(template: HalfTemplate, places: Float[ndarray, "n 2"], face_offset: int) -> Pins:
     """Pin (u, v) places; negative u means the right half, whose faces follow at `face_offset`."""
     mirrored = places[:, 0] < 0
     wanted = domain.flatten(np.stack([np.abs(places[:, 0]), places[:, 1]], 1))

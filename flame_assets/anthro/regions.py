@@ -26,8 +26,10 @@ _FACE = np.array([(-1, 62), (30, 60), (62, 40), (88, 18), (100, -10), (103, -45)
                   (30, -128), (-1, -132)], float)
 _FOREHEAD = np.array([(-1, 62), (30, 60), (62, 40), (58, 26), (30, 29), (10, 25), (-1, 25)], float)
 # fmt: on
-_HAIRLINE = ([0, 22, 38, 50, 60, 70, 80, 92, 102, 110, 118, 126, 150, 158, 168, 178, 190, 252],
-             [70, 71, 73, 67, 52, 43, 34, 20, 2, -8, -2, 14, 14, 2, -30, -52, -66, -76])
+_HAIRLINE = (
+    [0, 22, 38, 50, 60, 70, 80, 92, 102, 110, 118, 126, 150, 158, 168, 178, 190, 252],
+    [70, 71, 73, 67, 52, 43, 34, 20, 2, -8, -2, 14, 14, 2, -30, -52, -66, -76],
+)
 _EYE_REGION = (23.0, 17.0)
 
 
@@ -46,7 +48,9 @@ def regions(surface: Surface, template: HalfTemplate) -> dict[str, Int[ndarray, 
     face = domain.inside_polygon(places, _FACE)
     lid = domain.locate(eyes.CENTRE[None] + [0.0, 0.0, 10.0])[0]
     eye = (((places - lid) / _EYE_REGION) ** 2).sum(axis=1) < 1
-    below = places[:, 1] < np.interp(places[:, 0], [0, 60, 100, 140, 251], [-133, -125, -90, -70, -45])
+    below = places[:, 1] < np.interp(
+        places[:, 0], [0, 60, 100, 140, 251], [-133, -125, -90, -70, -45]
+    )
     named = {
         "skin": ids,
         "face": ids[face],

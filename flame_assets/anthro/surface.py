@@ -59,8 +59,14 @@ class _Half:
         self.triangles: list[ndarray] = []
         self.count = 0
 
-    def add(self, vertices: ndarray, identity: ndarray, expression: ndarray | None = None,
-            jaw: ndarray | float = 0.0, contact: ndarray | float = 0.0) -> ndarray:
+    def add(
+        self,
+        vertices: ndarray,
+        identity: ndarray,
+        expression: ndarray | None = None,
+        jaw: ndarray | float = 0.0,
+        contact: ndarray | float = 0.0,
+    ) -> ndarray:
         """Append vertices with their rows; returns their ids."""
         n = len(vertices)
         self.vertices.append(vertices)

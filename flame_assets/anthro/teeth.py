@@ -87,7 +87,9 @@ def _arch(front: float, top: float, upward: bool, jaw: float) -> Body:
     return Body(points, _outward(points, triangles), colour * (1 - shade), jaw)
 
 
-def _outward(vertices: Float[ndarray, "n 3"], triangles: Int[ndarray, "m 3"]) -> Int[ndarray, "m 3"]:
+def _outward(
+    vertices: Float[ndarray, "n 3"], triangles: Int[ndarray, "m 3"]
+) -> Int[ndarray, "m 3"]:
     """Orient a consistently wound closed body so that its volume is positive."""
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
     volume = np.einsum("fi,fi->", a, np.cross(b, c))

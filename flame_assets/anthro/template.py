@@ -56,6 +56,7 @@ def _vermilion_distance(
     controls: ControlSet, seam: Float[ndarray, "21 2"]
 ) -> Float[ndarray, " 21"]:
     """Distance in the domain from each seam point to the vermilion border, at least 3.2 mm."""
+
     def border(names: tuple[str, ...]) -> Float[ndarray, "n 2"]:
         return domain.locate(np.stack([controls.at(name) for name in names]))
 

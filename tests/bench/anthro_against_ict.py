@@ -76,7 +76,11 @@ def vertex_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     a, b, c = (points[triangles[:, k]] for k in range(3))
     face = np.cross(b - a, c - a)
     normals = np.stack(
-        [sum(np.bincount(triangles[:, k], face[:, i], len(points)) for k in range(3)) for i in range(3)], 1
+        [
+            sum(np.bincount(triangles[:, k], face[:, i], len(points)) for k in range(3))
+            for i in range(3)
+        ],
+        1,
     )
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
@@ -128,7 +132,14 @@ class Model:
         self.template = head.template.astype(float) * 1e3
         self.shape = head.shape_basis.astype(float) * 1e3
         self.expression = head.expression_basis.astype(float) * 1e3
-        hidden = ("mouth_inside", "left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth", "tongue")
+        hidden = (
+            "mouth_inside",
+            "left_eyeball",
+            "right_eyeball",
+            "upper_teeth",
+            "lower_teeth",
+            "tongue",
+        )
         outside = np.ones(len(self.template), bool)
         outside[np.concatenate([head.regions[name] for name in hidden])] = False
         # rims behind the lids belong to the skin's mesh but not to its visible surface
@@ -178,7 +189,9 @@ class Model:
         turn = anthro_jaw.OPEN * weights[EXPRESSIONS.index("jawOpen")]
         joint = self.head.joint_regressor[2].astype(float) @ shaped
         posed = shaped.copy()
-        posed += self.jaw[:, None] * ((shaped - joint) @ anthro_jaw.rotation(turn).T + joint - shaped)
+        posed += self.jaw[:, None] * (
+            (shaped - joint) @ anthro_jaw.rotation(turn).T + joint - shaped
+        )
         eyes = self.head.joint_regressor[3:].astype(float) @ shaped
         for contact in self.head.lid_contacts:
             ray = posed[contact.vertices] - eyes[contact.joint - 3]
@@ -282,7 +295,9 @@ def fit_identity(model: Model, whole: Target, rounds: int = 12) -> Fit:
         marks = model.landmarks(vertices)
         for axis in range(3):
             e = np.eye(3)[axis]
-            part = np.c_[landmark_basis[:, axis], -np.cross(target.landmarks, e), -np.tile(e, (15, 1))]
+            part = np.c_[
+                landmark_basis[:, axis], -np.cross(target.landmarks, e), -np.tile(e, (15, 1))
+            ]
             goal = (target.landmarks - marks)[:, axis] + part[:, :count] @ coefficients
             hessian += LANDMARK_WEIGHT * part.T @ part
             gradient += LANDMARK_WEIGHT * part.T @ goal
@@ -314,8 +329,13 @@ def _ict_delta(ict: Ict, shape: str) -> np.ndarray:
 
 
 def fit_weights(
-    model: Model, neutral: np.ndarray, target: Target, columns: list[np.ndarray], bounds: tuple[float, float],
-    ridge: float, rounds: int = 8,
+    model: Model,
+    neutral: np.ndarray,
+    target: Target,
+    columns: list[np.ndarray],
+    bounds: tuple[float, float],
+    ridge: float,
+    rounds: int = 8,
 ) -> np.ndarray:
     """Weights of groups of expressions (each a direction in weight space), closest points renewed."""
     found_weights = np.zeros(len(columns))
@@ -329,10 +349,17 @@ def fit_weights(
         offset = np.einsum("ni,ni->n", target.points - found.points, found.normals)
         value = offset + rows @ found_weights
         weight = np.sqrt(found.agree / (1 + (offset / 2.0) ** 2))
-        marks = np.sqrt(EXPRESSION_LANDMARK_WEIGHT) * model.landmarks(basis).reshape(-1, len(columns))
-        goal = np.sqrt(EXPRESSION_LANDMARK_WEIGHT) * (target.landmarks - model.landmarks(vertices)).ravel()
+        marks = np.sqrt(EXPRESSION_LANDMARK_WEIGHT) * model.landmarks(basis).reshape(
+            -1, len(columns)
+        )
+        goal = (
+            np.sqrt(EXPRESSION_LANDMARK_WEIGHT)
+            * (target.landmarks - model.landmarks(vertices)).ravel()
+        )
         goal = goal + marks @ found_weights
-        matrix = np.concatenate([rows * weight[:, None], marks, np.sqrt(ridge) * np.eye(len(columns))])
+        matrix = np.concatenate(
+            [rows * weight[:, None], marks, np.sqrt(ridge) * np.eye(len(columns))]
+        )
         right = np.concatenate([value * weight, goal, np.zeros(len(columns))])
         found_weights = lsq_linear(matrix, right, bounds).x
     return found_weights
@@ -365,7 +392,9 @@ def fit_expression(model: Model, ict: Ict, base: Fit, shape: str) -> Expression:
     own = np.isin(EXPRESSIONS, _names(shape)).astype(float)
     start = match(model, base.vertices, base.target)
     # landmarks' correspondence of the neutral is removed: amplitudes speak of motion
-    free = target._replace(landmarks=target.landmarks - base.target.landmarks + model.landmarks(base.vertices))
+    free = target._replace(
+        landmarks=target.landmarks - base.target.landmarks + model.landmarks(base.vertices)
+    )
     surface = fit_weights(model, base.vertices, free, [own], (0.0, 3.0), 1e-3)[0]
     wanted = (target.points - base.target.points)[start.agree]
     amplitude = 1.0
@@ -384,7 +413,11 @@ def fit_expression(model: Model, ict: Ict, base: Fit, shape: str) -> Expression:
     vertices = model.expressed(base.vertices, everything)
     error = np.linalg.norm(free.landmarks - model.landmarks(vertices), axis=1)
     return Expression(
-        median(0 * own), median(min(surface, 1.0) * own), median(everything), amplitude, surface,
+        median(0 * own),
+        median(min(surface, 1.0) * own),
+        median(everything),
+        amplitude,
+        surface,
         float(np.median(error)),
     )
 
@@ -394,7 +427,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ict", type=Path, default=DEFAULT, help="ict_facekit_light.npz")
     parser.add_argument("--identities", type=int, default=100)
-    parser.add_argument("--meshes", type=Path, help="folder for the fitted meshes (npz), to look at")
+    parser.add_argument(
+        "--meshes", type=Path, help="folder for the fitted meshes (npz), to look at"
+    )
     options = parser.parse_args()
     start = time.perf_counter()
     head = build_anthro()
@@ -418,7 +453,9 @@ def main() -> None:
     medians, marks = [], []
     for seed in range(options.identities):
         c = np.random.default_rng(seed).standard_normal(len(ict.identity))
-        fit = fit_identity(model, identity_target(ict, ict.neutral + np.tensordot(c, ict.identity, 1)))
+        fit = fit_identity(
+            model, identity_target(ict, ict.neutral + np.tensordot(c, ict.identity, 1))
+        )
         line(f"seed {seed}", fit)
         fits.append(fit)
         medians.append(np.median(fit.distance[fit.agree]))
@@ -440,12 +477,16 @@ def main() -> None:
             flush=True,
         )
     every = [e.all_modes for e in table]
-    print(f"expressions: median {np.median(every):.3f} mm, mean {np.mean(every):.3f}, worst {max(every):.2f}")
+    print(
+        f"expressions: median {np.median(every):.3f} mm, mean {np.mean(every):.3f}, worst {max(every):.2f}"
+    )
     print(f"{time.perf_counter() - start:.0f} s in all")
     if options.meshes:
         options.meshes.mkdir(parents=True, exist_ok=True)
         for k, fit in enumerate(fits[:9]):
-            np.savez(options.meshes / f"fit_{k}.npz", vertices=fit.vertices, triangles=head.triangles)
+            np.savez(
+                options.meshes / f"fit_{k}.npz", vertices=fit.vertices, triangles=head.triangles
+            )
 
 
 if __name__ == "__main__":

@@ -103,9 +103,9 @@ def run_reconstruct(config: ReconstructConfig) -> int:
     # or under a CPU quota they wait for each other a hundred times longer than they work.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     plan = make_plan(config)
-    for job in plan.jobs[: None if plan.many else 1]:
-        if not plan.many and not job.photo.exists():
-            raise UserError(f"{job.photo} does not exist: expected an image file; check the path")
+    first = plan.jobs[0].photo
+    if not plan.many and not first.exists():
+        raise UserError(f"{first} does not exist: expected an image file; check the path")
     from mica_ext.reconstruct import Reconstructor
 
     reconstructor = Reconstructor.load(config.model, head=config.head, device=config.device)
@@ -116,8 +116,12 @@ def run_reconstruct(config: ReconstructConfig) -> int:
                 own = _one_photo(reconstructor, job, config)
             except Exception as error:
                 line = _line(error)
-                if line is None or not plan.many:
+                if line is None:
                     raise
+                if str(job.photo) not in line:
+                    line = f"{job.photo}: {line}"
+                if not plan.many:
+                    raise UserError(line) from error
                 failures.append({"photo": str(job.photo), "error": line})
                 progress.say(f"error: {line}", error=True)
             else:

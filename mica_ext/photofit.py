@@ -45,15 +45,22 @@ class FitOptions:
     """Points this many standard deviations off count half, further ones less."""
     movement_scale: float = 2.0
     """How much wider than the drawn expressions the prior is."""
-    weight_floor: float = 0.12
+    weight_floor: float = 0.06
     """Standard deviation that every bounded expression weight keeps beside them."""
     jaw_spread: tuple[float, float, float] = (0.25, 0.03, 0.02)
     """Standard deviations of the jaw's rotation [rad]: opening, sideways, twist."""
-    jaw_floor: float = 0.03
+    jaw_floor: float = 0.01
     """Standard deviation [rad] of the opening beside what goes with the drawn expressions."""
     jaw_low: tuple[float, float, float] = (0.0, -0.15, -0.1)
     jaw_high: tuple[float, float, float] = (0.55, 0.15, 0.1)
     """Bounds of the jaw's rotation [rad]."""
+
+
+LIPS = ((61, 67), (62, 66), (63, 65))
+"""Inner lip points, upper and lower."""
+CLOSED = 0.025
+"""Gaps of this share of the eye corners' distance are half noise: landmark networks leave about
+0.02 on closed mouths."""
 
 
 class PhotoFit(NamedTuple):
@@ -153,7 +160,7 @@ class PhotoFitter:
         unit = np.maximum(unit, span / 2.4)  # a profile's eyes lie close together
         moves = np.broadcast_to(np.clip(0.0, self.low, self.high), (len(points), len(self.low)))
         state = State(turn, at - turn @ mean.mean(0), moves)
-        return state, Goal(points, centre, focal, self.noise * unit[:, None])
+        return state, Goal(_shut(points, unit), centre, focal, self.noise * unit[:, None])
 
     def _pose_step(self, state: State, goal: Goal) -> State:
         """One step for turn and place."""
@@ -260,6 +267,20 @@ def rotation_vector(rotation: Float64[np.ndarray, "B 3 3"]) -> Float64[np.ndarra
     return axis * np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 1.0)[:, None]
 
 
+def _shut(
+    points: Float64[np.ndarray, "B 68 2"], unit: Float64[np.ndarray, " B"]
+) -> Float64[np.ndarray, "B 68 2"]:
+    """The points with lips that all but touch drawn together."""
+    points = points.copy()
+    upper, lower = (np.array(side) for side in zip(*LIPS, strict=True))
+    half = (points[:, lower] - points[:, upper]) / 2
+    middle = points[:, upper] + half
+    gap = 2 * np.linalg.norm(half, axis=-1) / unit[:, None]
+    half *= 1 - np.exp(-np.square(gap / CLOSED))[..., None]
+    points[:, upper], points[:, lower] = middle - half, middle + half
+    return points
+
+
 def _seen(
     points: Float64[np.ndarray, "B 68 3"], goal: Goal
 ) -> tuple[Float64[np.ndarray, "B 68 2"], Float64[np.ndarray, "B 68 2 3"]]:
@@ -295,7 +316,7 @@ def _normal(
     """Normal equations H step = g of the weighted errors."""
     root = np.sqrt(trust)[..., None]
     J = (jacobian * root[..., None]).reshape(len(error), 136, -1)
-    r = (error * root).reshape(len(error), 136, 1)
+    r = (error * root).reshape(len(error), -1, 1)
     Jt = J.transpose(0, 2, 1)
     return Jt @ J, (Jt @ r)[..., 0]
 

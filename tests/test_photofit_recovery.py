@@ -186,3 +186,36 @@ def test_rotation_vector_inverts_the_rotation():
     matrices = rotation_matrices(torch.from_numpy(vectors)).numpy()
     np.testing.assert_allclose(rotation_vector(matrices), vectors, atol=1e-7)
     np.testing.assert_allclose(rotation_of(vectors), matrices, atol=1e-7)
+
+
+def test_lips_that_all_but_touch_are_taken_for_closed(head):
+    from mica_ext.photofit import LIPS, _shut
+
+    points = np.random.default_rng(0).uniform(0, 100, (1, 68, 2))
+    for (upper, lower), gap in zip(LIPS, (1.0, 2.0, 20.0), strict=True):
+        points[0, lower] = points[0, upper] + [0, gap]
+    shut = _shut(points, np.array([100.0]))
+    gaps = [np.linalg.norm(shut[0, a] - shut[0, b]) for a, b in LIPS]
+    assert gaps[0] < 0.2
+    assert gaps[1] < 1.0
+    assert gaps[2] == pytest.approx(20.0)
+    np.testing.assert_allclose(shut[0, 61] + shut[0, 67], points[0, 61] + points[0, 67])
+    untouched = [i for i in range(68) if i not in np.ravel(LIPS)]
+    np.testing.assert_array_equal(shut[:, untouched], points[:, untouched])
+
+
+def test_an_arkit_heads_prior_knows_pairs_and_leaves_other_heads_alone(head):
+    from flame_assets.anthro import EXPRESSIONS
+    from flame_assets.store import load_head
+    from mica_ext.fit_prior import movement_precision
+
+    floors = {"scale": 2.0, "weight_floor": 0.06, "jaw_floor": (0.01, 0.03, 0.02)}
+    assert movement_precision(head, **floors) is None
+    precision = movement_precision(load_head("anthro"), **floors)
+    spread = np.linalg.inv(precision)
+    left, right = (3 + EXPRESSIONS.index(f"mouthSmile{side}") for side in ("Left", "Right"))
+    roll = 3 + EXPRESSIONS.index("mouthRollUpper")
+    assert np.linalg.eigvalsh(precision).min() > 0
+    assert spread[left, right] > 0.8 * spread[left, left]
+    assert spread[left, left] > 4 * spread[roll, roll]
+    assert spread[0, 3 + EXPRESSIONS.index("jawOpen")] > 0.01  # the hinge goes with jawOpen

@@ -5,7 +5,10 @@ Follows the official evaluator step by step, its quirks included, so that it end
 - the start may be a reflection when that fits the landmarks better;
 - in the metrical protocol the start's translation still comes from the scaled fit;
 - the rotation turns about the scan's origin, and the variables are not scaled against each other;
+- distances are unsigned and squared: no weights, no trimming, no test of normals;
 - the search stops at the first accepted step that gains less than 1e-4 of the sum of squares.
+
+The official penalty on a negative scale is left out: it is zero on every path that starts at 1.
 
 All lengths are millimetres of the scan.
 """

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from eval_now.align import Alignment
+from eval_now.align import Alignment, landmark_similarity
 from eval_now.landmarks import check_order
 
 Name = Literal[
@@ -17,7 +17,6 @@ Name = Literal[
     "not_neutral",  # the predictor says that its mesh wears an expression
     "large_turn",  # the refinement turned further than landmarks can be wrong
     "step_limit",  # the refinement was cut short
-    "flat_faces",  # triangles without area
     "two_meshes",  # both .obj and .ply; the .obj counts
 ]
 
@@ -58,19 +57,27 @@ def inspect_landmarks(
     return found
 
 
+def inspect_unit(
+    image: str,
+    landmarks: Float[np.ndarray, "7 3"],
+    scan_landmarks: Float[np.ndarray, "7 3"],
+    unit_mm: float,
+) -> list[Warned]:
+    """Whether the face has about its natural size in the unit that the prediction claims."""
+    power = round(math.log10(landmark_similarity(landmarks, scan_landmarks).scale / unit_mm))
+    if not power:
+        return []
+    text = (
+        f"at {unit_mm:g} mm per unit the face is 10^{-power} times its natural size; check --unit"
+    )
+    return [Warned("unit", image, "", text)]
+
+
 def inspect_alignment(
-    image: str, protocol: str, alignment: Alignment, unit_mm: float | None
+    image: str, protocol: str, alignment: Alignment, fitted_scale: bool
 ) -> list[Warned]:
     """What the movement from prediction to scan gives away."""
     found: list[Warned] = []
-    if unit_mm is not None:
-        power = round(math.log10(alignment.landmark_fit.scale / unit_mm))
-        if power:
-            text = (
-                f"the face is 10^{-power} times its natural size if one unit is {unit_mm:g} mm; "
-                "check --unit"
-            )
-            found.append(Warned("unit", image, protocol, text))
     turn = turn_degrees(alignment.refinement.rotation)
     if turn > LARGEST_TURN_DEGREES:
         text = (
@@ -80,7 +87,7 @@ def inspect_alignment(
     if not alignment.stopped:
         text = f"the refinement was cut off after {alignment.steps} steps"
         found.append(Warned("step_limit", image, protocol, text))
-    if unit_mm is None and alignment.landmark_gaps.max() > FARTHEST_LANDMARK_MM:
+    if fitted_scale and alignment.landmark_gaps.max() > FARTHEST_LANDMARK_MM:
         text = (
             f"landmark {int(alignment.landmark_gaps.argmax())} lies "
             f"{alignment.landmark_gaps.max():.0f} mm off the predicted surface: "

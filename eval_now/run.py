@@ -32,6 +32,8 @@ from eval_now.result import (
 from eval_now.score import Protocol, ScoredImage, plan_tasks, run_tasks
 from eval_now.submission import write_submission
 
+LONGEST_LIST = 20
+
 
 def run(config: EvalConfig, console: Console) -> RunResult | None:
     """Score the validation split, or pack the test split (returns None)."""
@@ -55,7 +57,7 @@ def run(config: EvalConfig, console: Console) -> RunResult | None:
         manifest = load_manifest(folder)
     found, missing = _find_predictions(folder, images, manifest)
     if missing and not config.allow_missing:
-        raise UserError(_missing_text(folder, missing, len(images)))
+        raise _missing_error(console, folder, missing, len(images))
     if not found:
         raise UserError(f"{folder}: none of the {len(images)} listed images has a prediction")
     if config.split == "test":
@@ -92,11 +94,18 @@ def _find_predictions(
     return found, missing
 
 
-def _missing_text(folder: Path, missing: list[Missing], listed: int) -> str:
-    first = "; ".join(f"{entry.image} ({entry.reason})" for entry in missing[:20])
-    more = f"; and {len(missing) - 20} more" if len(missing) > 20 else ""
-    return (
-        f"{folder}: {len(missing)} of {listed} images have no usable prediction: {first}{more}; "
+def _missing_error(
+    console: Console, folder: Path, missing: list[Missing], listed: int
+) -> UserError:
+    """The error with a short list in it; a long list is printed line by line before it."""
+    entries = [f"{entry.image} ({entry.reason})" for entry in missing]
+    if len(entries) > LONGEST_LIST:
+        for entry in entries:
+            console.print(entry, highlight=False, markup=False, soft_wrap=True)
+        entries = [*entries[:3], f"and {len(entries) - 3} more, listed above"]
+    return UserError(
+        f"{folder}: {len(missing)} of {listed} images have no usable prediction: "
+        f"{'; '.join(entries)}; "
         "add them, or go on with --allow-missing (the result is then marked as incomplete)"
     )
 
@@ -148,7 +157,7 @@ def _score(
             failures.extend(Missing(image=name, reason=text) for name, text in task_result.failures)
             progress.advance(bar, len({one.score.image for one in task_result.scored}))
     if failures and not config.allow_missing:
-        raise UserError(_missing_text(folder, failures, len(images)))
+        raise _missing_error(console, folder, failures, len(images))
     if not scored:
         raise UserError(
             f"{folder}: not one prediction could be read; the first: {failures[0].reason}"

@@ -14,7 +14,13 @@ from jaxtyping import Float32
 from eval_now.align import Alignment, align
 from eval_now.dataset import ImageEntry, NowDataset, Scan
 from eval_now.errors import UserError
-from eval_now.guards import Warned, inspect_alignment, inspect_landmarks, turn_degrees
+from eval_now.guards import (
+    Warned,
+    inspect_alignment,
+    inspect_landmarks,
+    inspect_unit,
+    turn_degrees,
+)
 from eval_now.predictions import PredictionFiles, load_prediction
 
 Protocol = Literal["non-metrical", "metrical"]
@@ -91,6 +97,8 @@ def _score_image(
         text = f"both .obj and .ply are there; {files.mesh.name} counts"
         result.warnings.append(Warned("two_meshes", image.name, "", text))
     result.warnings.extend(inspect_landmarks(image.name, landmarks, scan.landmarks))
+    if task.unit_mm is not None:
+        result.warnings.extend(inspect_unit(image.name, landmarks, scan.landmarks, task.unit_mm))
     for protocol in task.protocols:
         unit_mm = task.unit_mm if protocol == "metrical" else None
         alignment = align(
@@ -102,7 +110,7 @@ def _score_image(
             unit_mm,
         )
         result.scored.append(_scored(scan, image, protocol, alignment))
-        result.warnings.extend(inspect_alignment(image.name, protocol, alignment, unit_mm))
+        result.warnings.extend(inspect_alignment(image.name, protocol, alignment, unit_mm is None))
 
 
 def _scored(scan: Scan, image: ImageEntry, protocol: Protocol, alignment: Alignment) -> ScoredImage:

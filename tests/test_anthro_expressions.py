@@ -206,11 +206,13 @@ def test_lips_meet_in_neutral_and_when_closed_over_an_open_jaw(head, model):
 @pytest.mark.parametrize(
     ("name", "landmark", "axis", "sign"),
     [
-        ("mouthSmileLeft", 54, 1, 1), ("mouthFrownLeft", 54, 1, -1), ("mouthStretchRight", 48, 0, -1),
+        ("mouthSmileLeft", 54, 1, 1), ("mouthFrownLeft", 54, 1, -1),
+        ("mouthStretchRight", 48, 0, -1),
         ("mouthPucker", 51, 2, 1), ("browInnerUp", 22, 1, 1), ("browDownLeft", 23, 1, -1),
         ("browOuterUpLeft", 26, 1, 1), ("jawLeft", 8, 0, 1), ("jawRight", 8, 0, -1),
         ("jawForward", 8, 2, 1), ("mouthLeft", 51, 0, 1), ("mouthUpperUpLeft", 52, 1, 1),
-        ("mouthLowerDownRight", 58, 1, -1), ("noseSneerLeft", 35, 1, 1), ("eyeBlinkLeft", 43, 1, -1),
+        ("mouthLowerDownRight", 58, 1, -1), ("noseSneerLeft", 35, 1, 1),
+        ("eyeBlinkLeft", 43, 1, -1),
         ("eyeWideRight", 37, 1, 1), ("mouthRollUpper", 51, 1, -1), ("mouthShrugLower", 57, 1, 1),
     ],
 )  # fmt: skip

@@ -10,21 +10,26 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from flame_assets.anthro import eyes, jaw, lids
 from flame_assets.anthro import expression_table as table
+from flame_assets.anthro import eyes, jaw, lids
 from flame_assets.anthro.controlset import ControlSet
 from flame_assets.anthro.fields import left_share, one_sided, two_sided
 from flame_assets.anthro.surface import Surface
 
-_PAIRS = (
-    "eyeBlink eyeLookDown eyeLookIn eyeLookOut eyeLookUp eyeSquint eyeWide browDown browOuterUp "
-    "cheekSquint noseSneer mouthSmile mouthFrown mouthDimple mouthStretch mouthPress "
-    "mouthLowerDown mouthUpperUp"
-).split()
-_SINGLES = (
-    "jawForward jawLeft jawRight jawOpen mouthClose mouthFunnel mouthPucker mouthLeft mouthRight "
-    "mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper browInnerUp cheekPuff"
-).split()
+# fmt: off
+_PAIRS = [
+    "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint", "eyeWide",
+    "browDown", "browOuterUp", "cheekSquint", "noseSneer", "mouthSmile", "mouthFrown",
+    "mouthDimple", "mouthStretch", "mouthPress", "mouthLowerDown", "mouthUpperUp",
+]
+# fmt: on
+# fmt: off
+_SINGLES = [
+    "jawForward", "jawLeft", "jawRight", "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker",
+    "mouthLeft", "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower",
+    "mouthShrugUpper", "browInnerUp", "cheekPuff",
+]
+# fmt: on
 EXPRESSIONS: tuple[str, ...] = tuple(
     sorted([name + side for name in _PAIRS for side in ("Left", "Right")] + _SINGLES)
 )

@@ -1,4 +1,4 @@
-"""The eyeballs: spheres with a corneal bulge, fine rings at pupil and iris, rigid with their joint."""
+"""The eyeballs: spheres with a corneal bulge, fine rings at pupil and iris."""
 
 from typing import NamedTuple
 

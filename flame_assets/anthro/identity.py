@@ -1,9 +1,9 @@
 """Identity: 100 modes with unit-normal coefficients, ordered by the variance they explain.
 
 The prior is a sum of named fields (one per anthropometric trait), overall size and stretches, and a
-smooth Gaussian process over the controls. It is conditioned on the published standard deviations of
-`measures.MEASURES`, then diagonalised in vertex space with the face weighted most. A second, smaller
-Gaussian process without mirror symmetry gives a few antisymmetric modes.
+smooth Gaussian process over the controls. It is conditioned on the published spreads of
+`measures.MEASURES`, then diagonalised in vertex space with the face weighted most. A second,
+smaller Gaussian process without mirror symmetry gives a few antisymmetric modes.
 """
 
 from typing import NamedTuple

@@ -81,6 +81,8 @@ class Rims(NamedTuple):
     second: Float[ndarray, "32 3"]
     first_radius: Float[ndarray, " 32"]
     second_radius: Float[ndarray, " 32"]
+    corner: Float[ndarray, " 32"]
+    """1 at the canthi, where the second row holds on to the globe, 0 along the lids."""
 
 
 def rims(points: Float[ndarray, "32 3"]) -> Rims:
@@ -97,4 +99,4 @@ def rims(points: Float[ndarray, "32 3"]) -> Rims:
     second_radius = (1 - corner) * clear + corner * (eyes.RADIUS - 0.06)
     second = eyes.CENTRE + unit * 11.9 + (1 - corner) * outward * 0.30 - eyes.CENTRE
     second *= second_radius / np.linalg.norm(second, axis=1, keepdims=True)
-    return Rims(first, eyes.CENTRE + second, first_radius[:, 0], second_radius[:, 0])
+    return Rims(first, eyes.CENTRE + second, first_radius[:, 0], second_radius[:, 0], corner[:, 0])

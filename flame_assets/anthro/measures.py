@@ -1,4 +1,4 @@
-"""Anthropometric measures: pooled adult means and standard deviations [mm], and the points they span.
+"""Anthropometric measures: pooled adult means and standard deviations, and their end points.
 
 Definitions after Farkas, Anthropometry of the Head and Face (1994), and Farkas et al., J Craniofac
 Surg 2005; head and face breadths agree with Zhuang and Bradtmiller, J Occup Environ Hyg 2005 (3997

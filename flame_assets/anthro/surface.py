@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
-from scipy.spatial import cKDTree
 
 from flame_assets.anthro import domain, ears, eyes, lids, mouth, teeth
 from flame_assets.anthro.controlset import ControlSet
@@ -49,7 +48,7 @@ class Surface:
 class _Half:
     """Vertices of the left half with their rows, in order of arrival."""
 
-    def __init__(self, controls: int):
+    def __init__(self, controls: int) -> None:
         self.controls = controls
         self.vertices: list[ndarray] = []
         self.identity: list[ndarray] = []
@@ -104,13 +103,17 @@ def _skin(
     half.triangles.append(template.triangles)
 
 
-def _rims(half: _Half, template: HalfTemplate) -> ndarray:
+def _rims(half: _Half, controls: ControlSet, template: HalfTemplate) -> ndarray:
     """Rows behind the lid margin; returns their ids."""
     lid, points = template.lid, half.vertices[0]
     rims = lids.rims(points[template.lid])
     rows = half.identity[0][lid]
     first = half.add(rims.first, rows, contact=rims.first_radius)
-    second = half.add(rims.second, rows, contact=rims.second_radius)
+    globe = np.zeros(len(controls.positions))
+    globe[controls.lid()] = 1 / 16  # as the eyeball
+    corner = rims.corner[:, None]
+    held = (1 - corner) * rows + corner * globe
+    second = half.add(rims.second, held, rows, contact=rims.second_radius)
     half.triangles += [closed_strip(first, lid), closed_strip(second, first)]
     return np.concatenate([first, second])
 
@@ -155,7 +158,7 @@ def build_surface(
     """Assemble the neutral head; `jaw_weights` say how much each control moves with the jaw."""
     half = _Half(len(controls.positions))
     _skin(half, controls, template, jaw_weights)
-    parts = {"rims": _rims(half, template), "bag": _bag(half, template)}
+    parts = {"rims": _rims(half, controls, template), "bag": _bag(half, template)}
     parts["ear"], ear_modes = _ear(half, template)
     parts |= {"lid": template.lid, "seam": template.seam, "skin": np.arange(len(template.places))}
     parts["lip_border"] = template.lip_rings[2]

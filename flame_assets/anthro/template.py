@@ -75,7 +75,7 @@ def _vermilion_distance(
 class _SizeField:
     """Wanted edge length [mm of the domain] at a place: fine at eyes, mouth, nose, ears."""
 
-    def __init__(self, lid: Float[ndarray, "n 2"], seam: Float[ndarray, "m 2"]):
+    def __init__(self, lid: Float[ndarray, "n 2"], seam: Float[ndarray, "m 2"]) -> None:
         self._lid, self._seam = cKDTree(lid), cKDTree(seam)
 
     def __call__(self, places: Float[ndarray, "n 2"]) -> Float[ndarray, " n"]:

@@ -18,7 +18,7 @@ class LandmarkTrainingConfig:
     """Folder of the run; started again with the same options, the run goes on where it stopped."""
     photo_epochs: int = 120
     """Passes over the photos before rendered heads join."""
-    mixed_steps: int = 800
+    mixed_steps: int = 1800
     """Steps on photos and rendered heads together."""
     heads: int = 1500
     """Different heads to render."""
@@ -26,7 +26,7 @@ class LandmarkTrainingConfig:
     """Crops per step; of the mixed steps' crops an eighth are rendered."""
     learning_rate: float = 2e-3
     """Peak of the warm-up and cosine schedule (AdamW) on photos."""
-    mixed_learning_rate: float = 1e-3
+    mixed_learning_rate: float = 1.5e-3
     """The same for the mixed steps."""
     holdout: int = 70
     """Photos kept out of training to watch the run."""

@@ -152,7 +152,13 @@ def bend(
 
     pulled = cv2.resize(pull(COARSE).astype(np.float32), (INPUT, INPUT))
     source = GRID + pulled
-    bent = cv2.remap(view, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    bent = cv2.remap(
+        view,
+        source[..., 0],
+        source[..., 1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
     moved = points
     for _ in range(12):
         moved = points - pull(moved)

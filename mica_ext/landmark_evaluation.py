@@ -18,6 +18,7 @@ from torch import Tensor
 
 from flame_assets.flame import Flame
 from mica_ext.errors import UserError
+from mica_ext.export import write_whole
 from mica_ext.landmark_config import LandmarkEvaluationConfig
 from mica_ext.landmark_data import LabelledPhoto, read_labelled
 from mica_ext.landmark_search import find_landmarks
@@ -209,6 +210,10 @@ def london_figures(folder: Path, network: LandmarkNetwork, fitter: PhotoFitter) 
     scores = []
     for kind in ("neutral_front", "smiling_front"):
         paths = sorted((folder / kind).glob("*.jpg"))
+        if not paths:
+            raise UserError(
+                f"{folder / kind}: expected the London set's photos NNN_*.jpg, found none"
+            )
         images = {path.name[:3]: load_image(path) for path in paths}
         faces = {name: detect(image) for name, image in images.items()}
         whole = [name for name in images if faces[name]]
@@ -216,8 +221,6 @@ def london_figures(folder: Path, network: LandmarkNetwork, fitter: PhotoFitter) 
         scores.append(dict(zip(whole, seen.expression[:, smiles].sum(1), strict=True)))
     neutral, smiling = scores
     pairs = [smiling[name] - neutral[name] for name in neutral if name in smiling]
-    if not pairs:
-        raise UserError(f"{folder}: expected neutral_front/NNN_*.jpg and smiling_front/NNN_*.jpg")
     higher = 100 * float((np.array(pairs) > 0).mean())
     return [
         _plain("London: pairs", float(len(pairs)), ""),
@@ -235,6 +238,8 @@ def evaluate(config: LandmarkEvaluationConfig) -> list[Figure]:
     from flame_assets.store import load_head
 
     torch.set_num_threads(config.threads)
+    if config.out is not None and not config.out.parent.is_dir():
+        raise UserError(f"{config.out}: expected an existing folder {config.out.parent}: create it")
     network = load_landmark_network(config.weights)
     fitter = PhotoFitter(Flame(load_head(config.head)))
     figures = helen_figures(config, network, fitter)
@@ -248,7 +253,8 @@ def evaluate(config: LandmarkEvaluationConfig) -> list[Figure]:
         table.add_row(figure.name, f"{figure.value:.3f} {figure.unit}", figure.target, met)
     Console(width=100).print(table)
     if config.out is not None:
-        config.out.write_text(json.dumps([figure._asdict() for figure in figures], indent=1) + "\n")
+        content = json.dumps([figure._asdict() for figure in figures], indent=1) + "\n"
+        write_whole(config.out, content.encode())
     return figures
 
 

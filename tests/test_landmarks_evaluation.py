@@ -82,3 +82,12 @@ def test_the_marked_face_is_chosen_among_several(monkeypatch):
     assert face_of(photo) is faces[1]
     monkeypatch.setattr(landmark_evaluation, "detect", lambda image: faces[2:])
     assert face_of(photo) is None
+
+
+def test_wrong_folders_are_refused_in_one_line(tmp_path):
+    from mica_ext.errors import UserError
+    from mica_ext.landmark_config import LandmarkEvaluationConfig
+    from mica_ext.landmark_evaluation import evaluate
+
+    with pytest.raises(UserError, match="existing folder"):
+        evaluate(LandmarkEvaluationConfig(helen=tmp_path, out=tmp_path / "missing" / "a.json"))

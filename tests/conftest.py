@@ -34,3 +34,11 @@ def now_cases() -> Path:
     if not folder.is_dir():
         pytest.skip("missing: ../shared/reference/now_cases (NoW-style cases; not distributed)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def head():
+    """The Anthro head, built once per test process."""
+    from flame_assets.anthro import build_anthro
+
+    return build_anthro()

@@ -5,20 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from flame_assets.anthro import EXPRESSIONS, arkit, build_anthro
+from flame_assets.anthro import EXPRESSIONS, arkit
 from flame_assets.errors import UserError
 from flame_assets.flame import Flame, HeadParameters
-from flame_assets.head import HeadModel
 
 DEEPEST = 0.1  # mm
 BODIES = ("left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth", "tongue")
 ONE_SIDE = [name for name in EXPRESSIONS if not name.endswith("Right")]
 QUICK = ("jawOpen", "mouthClose", "eyeBlinkLeft", "mouthPucker", "cheekPuff")
-
-
-@pytest.fixture(scope="module")
-def head() -> HeadModel:
-    return build_anthro()
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,7 @@ import torch
 
 from flame_assets.anthro import EXPRESSIONS, build_anthro
 from flame_assets.flame import Flame, HeadParameters
-from flame_assets.head import HeadModel
 from flame_assets.landmarks import contour_row
-
-
-@pytest.fixture(scope="module")
-def head() -> HeadModel:
-    return build_anthro()
 
 
 def edges_of(triangles):

@@ -5,18 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from flame_assets.anthro import build_anthro
 from flame_assets.anthro.controlset import control_set
 from flame_assets.anthro.measures import MEASURES, ends
 from flame_assets.flame import Flame, HeadParameters
-from flame_assets.head import HeadModel
 
 SAMPLES = 600
-
-
-@pytest.fixture(scope="module")
-def head() -> HeadModel:
-    return build_anthro()
 
 
 @pytest.fixture(scope="module")

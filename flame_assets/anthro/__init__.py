@@ -5,8 +5,14 @@ template mesh; neutral shape, identity and expressions are all linear in the con
 from published anthropometric measures in about two seconds, the same bytes every time.
 """
 
-from flame_assets.anthro.arkit import ArkitPose, arkit
-from flame_assets.anthro.build import build_anthro
-from flame_assets.anthro.expressions import EXPRESSIONS
+from flame_assets.anthro.arkit import EXPRESSIONS, ArkitPose, arkit
+from flame_assets.head import HeadModel
 
 __all__ = ["EXPRESSIONS", "ArkitPose", "arkit", "build_anthro"]
+
+
+def build_anthro() -> HeadModel:
+    """Build the head; `flame_assets.store.load_head("anthro")` keeps it for the next time."""
+    from flame_assets.anthro import build  # SciPy's geometry, not needed where a head is loaded
+
+    return build.build()

@@ -1,10 +1,11 @@
-"""build_anthro: from named control points to a finished HeadModel, in about two seconds."""
+"""Anthro, from named control points to a finished HeadModel, in about two seconds."""
 
 import numpy as np
 
 from flame_assets.anthro import jaw, rig
+from flame_assets.anthro.arkit import EXPRESSIONS
 from flame_assets.anthro.controlset import control_set
-from flame_assets.anthro.expressions import EXPRESSIONS, expression_modes
+from flame_assets.anthro.expressions import expression_modes
 from flame_assets.anthro.identity import identity_modes
 from flame_assets.anthro.landmarks import landmarks
 from flame_assets.anthro.regions import colours, regions
@@ -27,7 +28,7 @@ def _lid_contacts(surface: Surface) -> tuple[LidContact, ...]:
     return tuple(contacts)
 
 
-def build_anthro() -> HeadModel:
+def build() -> HeadModel:
     """The Anthro head: deterministic, numpy and scipy only; see the package's docstring."""
     controls = control_set()
     template = half_template(controls)

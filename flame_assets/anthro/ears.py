@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.interpolate import CubicSpline
-from scipy.spatial import Delaunay, cKDTree
+from scipy.spatial import Delaunay, KDTree
 
 from flame_assets.anthro import domain
 from flame_assets.anthro.strips import closed_strip
@@ -145,15 +145,15 @@ def _height(plate: Float[ndarray, "n 2"], outline: Float[ndarray, "k 2"]) -> Flo
     height = np.zeros(len(plate))
     for ridge in _RIDGES:
         path = _smooth_path(ridge.path, 120)
-        distance, nearest = cKDTree(path).query(plate)
+        distance, nearest = KDTree(path).query(plate)
         top = ridge.first + (ridge.last - ridge.first) * nearest / (len(path) - 1)
         height = np.maximum(height, top * np.exp(-0.5 * (distance / ridge.width) ** 2))
     concha = _smooth_path([*map(tuple, _CONCHA), tuple(_CONCHA[0])], 200)
-    depth = cKDTree(concha).query(plate)[0]
+    depth = KDTree(concha).query(plate)[0]
     depth = np.where(domain.inside_polygon(plate, concha), depth, -depth)
     bowl = np.clip((depth + 0.8) / 5.0, 0, 1)
     bowl = bowl * bowl * (3 - 2 * bowl)
-    crus = cKDTree(_smooth_path(_CRUS, 60)).query(plate)[0]
+    crus = KDTree(_smooth_path(_CRUS, 60)).query(plate)[0]
     crus = np.exp(-0.5 * (crus / 2.0) ** 2)
     cavum = 1 / (1 + np.exp((plate[:, 0] - 3.0) / 1.5))
     height -= bowl * (1 - 0.75 * crus) * (5.5 + (_CONCHA_DEPTH - 5.5) * cavum)
@@ -161,7 +161,7 @@ def _height(plate: Float[ndarray, "n 2"], outline: Float[ndarray, "k 2"]) -> Flo
         a = (plate[:, 0] - bump.a) / bump.wide_a
         b = (plate[:, 1] - bump.b) / bump.wide_b
         height += bump.height * np.exp(-0.5 * (a * a + b * b))
-    edge = np.clip(cKDTree(outline).query(plate)[0] / 1.6, 0, 1)
+    edge = np.clip(KDTree(outline).query(plate)[0] / 1.6, 0, 1)
     return height * np.sqrt(edge * (2 - edge))
 
 
@@ -207,7 +207,7 @@ def ear(ring: Float[ndarray, "k 3"]) -> Ear:
     )
     inside = domain.inside_polygon(grid, outline)
     lip = _inset(outline, _LIP)
-    inside &= cKDTree(outline).query(grid)[0] > _LIP + 0.6 * _SPACING
+    inside &= KDTree(outline).query(grid)[0] > _LIP + 0.6 * _SPACING
     plate = np.concatenate([outline, lip, grid[inside]])
     face = Delaunay(plate).simplices.astype(np.int64)
     face = face[domain.inside_polygon(plate[face].mean(axis=1), outline)]
@@ -229,7 +229,7 @@ def ear(ring: Float[ndarray, "k 3"]) -> Ear:
         ]
     )
     local = np.stack([(vertices - _PIVOT) @ UP, (vertices - _PIVOT) @ BACK], 1)
-    free = np.clip(cKDTree(ring).query(vertices)[0] / 8.0, 0, 1)
+    free = np.clip(KDTree(ring).query(vertices)[0] / 8.0, 0, 1)
     stretch = [local[:, :1] / 62 * UP, local[:, 1:] / 36 * BACK, local[:, 1:] / 36 * OUT]
     modes = np.stack(stretch, 2) * free[:, None, None]
     return Ear(vertices, triangles, modes)

@@ -12,28 +12,10 @@ from numpy import ndarray
 
 from flame_assets.anthro import expression_table as table
 from flame_assets.anthro import eyes, jaw, lids
+from flame_assets.anthro.arkit import EXPRESSIONS, JAW_OPEN, PAIRS, SINGLES
 from flame_assets.anthro.controlset import ControlSet
 from flame_assets.anthro.fields import left_share, one_sided, two_sided
 from flame_assets.anthro.surface import Surface
-
-# fmt: off
-_PAIRS = [
-    "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint", "eyeWide",
-    "browDown", "browOuterUp", "cheekSquint", "noseSneer", "mouthSmile", "mouthFrown",
-    "mouthDimple", "mouthStretch", "mouthPress", "mouthLowerDown", "mouthUpperUp",
-]
-# fmt: on
-# fmt: off
-_SINGLES = [
-    "jawForward", "jawLeft", "jawRight", "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker",
-    "mouthLeft", "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower",
-    "mouthShrugUpper", "browInnerUp", "cheekPuff",
-]
-# fmt: on
-EXPRESSIONS: tuple[str, ...] = tuple(
-    sorted([name + side for name in _PAIRS for side in ("Left", "Right")] + _SINGLES)
-)
-"""ARKit's names, sorted; all of its 52 but tongueOut."""
 
 _LID_TURNS = {
     "eyeSquint": (4.0, -9.0),
@@ -142,7 +124,7 @@ def _closing(controls: ControlSet, weights: Float[ndarray, " c"]) -> Float[ndarr
 
 def _glide() -> Float[ndarray, "3"]:
     """The glide of the condyles as it must be before the joint turns."""
-    return jaw.rotation(jaw.OPEN).T @ jaw.GLIDE
+    return jaw.rotation(JAW_OPEN).T @ jaw.GLIDE
 
 
 def _single(
@@ -170,10 +152,10 @@ def expression_modes(
         return surface.expression_basis @ controls.with_seam(field)
 
     made: dict[str, Float[ndarray, "v 3"]] = {}
-    for name in _PAIRS:
+    for name in PAIRS:
         left = _paired(controls, name)
         made[name + "Left"], made[name + "Right"] = spread(left), spread(controls.mirrored(left))
-    for name in _SINGLES:
+    for name in SINGLES:
         made[name] = spread(_single(controls, name, weights))
     for name, shift in _JAW_SHIFTS.items():
         made[name] += surface.jaw[:, None] * np.array(shift)

@@ -45,7 +45,8 @@ def _process(
     controls: ControlSet, kernels: tuple[tuple[float, float], ...]
 ) -> Float[ndarray, "c c"]:
     distance = cdist(controls.positions, controls.positions)
-    return sum(sd * sd * np.exp(-0.5 * (distance / length) ** 2) for sd, length in kernels)
+    terms = [sd * sd * np.exp(-0.5 * (distance / length) ** 2) for sd, length in kernels]
+    return np.sum(terms, axis=0)
 
 
 def _parity(controls: ControlSet, sign: float) -> Float[ndarray, "m n"]:

@@ -4,12 +4,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from flame_assets.anthro.arkit import JAW_OPEN
 from flame_assets.anthro.controlset import ControlSet
 
 JOINT = np.array([0.0, -16.0, 6.0])
 """Axis of the condyles [mm]: just in front of and below the tragus."""
-OPEN = np.radians(19.0)
-"""Rotation about x of the jaw joint at jawOpen = 1 [rad]."""
 GLIDE = np.array([0.0, -1.5, 2.5])
 """How far the condyles glide down and forward meanwhile [mm]."""
 
@@ -58,7 +57,7 @@ def rotation(angle: float) -> Float[ndarray, "3 3"]:
 
 
 def opened(
-    points: Float[ndarray, "n 3"], weights: Float[ndarray, " n"], angle: float = OPEN
+    points: Float[ndarray, "n 3"], weights: Float[ndarray, " n"], angle: float = JAW_OPEN
 ) -> Float[ndarray, "n 3"]:
     """Linear blend skinning of points [mm] by the jaw joint alone."""
     turned = (points - JOINT) @ rotation(angle).T + JOINT
@@ -66,7 +65,7 @@ def opened(
 
 
 def before_opening(
-    targets: Float[ndarray, "n 3"], weights: Float[ndarray, " n"], angle: float = OPEN
+    targets: Float[ndarray, "n 3"], weights: Float[ndarray, " n"], angle: float = JAW_OPEN
 ) -> Float[ndarray, "n 3"]:
     """Points [mm] that `opened` carries to `targets`."""
     blends = np.eye(3) + weights[:, None, None] * (rotation(angle) - np.eye(3))

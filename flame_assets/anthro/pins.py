@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from flame_assets.anthro import domain
 from flame_assets.anthro.controls import CONTROLS
@@ -44,7 +44,7 @@ def pin(template: HalfTemplate, places: Float[ndarray, "n 2"], face_offset: int)
     mirrored = places[:, 0] < 0
     wanted = domain.flatten(np.stack([np.abs(places[:, 0]), places[:, 1]], 1))
     corners = domain.flatten(template.places)[template.triangles]
-    near = cKDTree(corners.mean(axis=1)).query(wanted, k=_CANDIDATES)[1]
+    near = np.asarray(KDTree(corners.mean(axis=1)).query(wanted, k=_CANDIDATES)[1])
     a, b, c = (corners[near, k] for k in range(3))
     point = wanted[:, None]
     shares = np.stack([_cross(b - point, c - point), _cross(c - point, a - point)], 2)

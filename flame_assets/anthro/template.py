@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
-from scipy.spatial import Delaunay, cKDTree
+from scipy.spatial import Delaunay, KDTree
 
 from flame_assets.anthro import domain, ears, lids, mouth
 from flame_assets.anthro.controlset import ControlSet
@@ -76,7 +76,7 @@ class _SizeField:
     """Wanted edge length [mm of the domain] at a place: fine at eyes, mouth, nose, ears."""
 
     def __init__(self, lid: Float[ndarray, "n 2"], seam: Float[ndarray, "m 2"]) -> None:
-        self._lid, self._seam = cKDTree(lid), cKDTree(seam)
+        self._lid, self._seam = KDTree(lid), KDTree(seam)
 
     def __call__(self, places: Float[ndarray, "n 2"]) -> Float[ndarray, " n"]:
         u, v = places[:, 0], places[:, 1]
@@ -175,10 +175,10 @@ def _darts(
     room = (u > 0.55 * h) & (u < domain.U_BACK - 0.55 * h) & (v > domain.V_BOTTOM + 0.6 * h)
     places, h = places[room], h[room]
     points = domain.embed(places)
-    free = cKDTree(domain.embed(fixed)).query(points)[0] > 0.75 * h
-    free &= cKDTree(lid).query(places)[0] > 2.6
+    free = KDTree(domain.embed(fixed)).query(points)[0] > 0.75 * h
+    free &= KDTree(lid).query(places)[0] > 2.6
     places, h, points = places[free], h[free], points[free]
-    tree, taken = cKDTree(points), np.zeros(len(points), bool)
+    tree, taken = KDTree(points), np.zeros(len(points), bool)
     chosen = []
     for i in rng.permutation(len(points)):
         if not taken[i]:

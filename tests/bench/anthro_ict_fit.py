@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from flame_assets.anthro import EXPRESSIONS
 from flame_assets.anthro import jaw as anthro_jaw
+from flame_assets.anthro.arkit import JAW_OPEN
 from flame_assets.head import HeadModel
 
 SKIN_VERTICES = 11248
@@ -150,7 +151,7 @@ class Model:
     def slopes(self, neutral: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Derivative [v, 3, e] of `expressed` by the weights; lid contacts are left out."""
         k = EXPRESSIONS.index("jawOpen")
-        turn = anthro_jaw.rotation(anthro_jaw.OPEN * weights[k])
+        turn = anthro_jaw.rotation(JAW_OPEN * weights[k])
         turned = np.einsum("ij,vjk->vik", turn - np.eye(3), self.expression)
         basis = self.expression + self.jaw[:, None, None] * turned
         ahead = weights.copy()
@@ -166,7 +167,7 @@ class Model:
     def expressed(self, neutral: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Vertices for ARKit weights on a neutral head [v, 3] in mm; the eyes stay still."""
         shaped = neutral + self.expression @ weights
-        turn = anthro_jaw.OPEN * weights[EXPRESSIONS.index("jawOpen")]
+        turn = JAW_OPEN * weights[EXPRESSIONS.index("jawOpen")]
         joint = self.head.joint_regressor[2].astype(float) @ shaped
         posed = shaped.copy()
         posed += self.jaw[:, None] * (

@@ -8,7 +8,8 @@ Follows the official evaluator step by step, its quirks included, so that it end
 - distances are unsigned and squared: no weights, no trimming, no test of normals;
 - the search stops at the first accepted step that gains less than 1e-4 of the sum of squares.
 
-The official penalty on a negative scale is left out: it is zero on every path that starts at 1.
+The official penalty on a negative scale is a wall here: it is zero on every path that stays
+positive, and beyond there is nothing to find.
 
 All lengths are millimetres of the scan.
 """
@@ -78,15 +79,27 @@ def landmark_similarity(
     return Similarity(scale, rotation, target_mean - scale * rotation @ source_mean)
 
 
+class Ball(NamedTuple):
+    """The part of a scan that the benchmark measures [mm]."""
+
+    centre: Float[np.ndarray, " 3"]
+    radius: float
+
+
+def crop_ball(landmarks: Float[np.ndarray, "7 3"]) -> Ball:
+    """A ball around the nose, as large as the face."""
+    bridge = (landmarks[1] + landmarks[2]) / 2
+    eyes = np.linalg.norm(landmarks[0] - landmarks[3])
+    radius = 1.4 * (eyes + np.linalg.norm(bridge - landmarks[4])) / 2
+    return Ball(landmarks[4] + 0.3 * (bridge - landmarks[4]), float(radius))
+
+
 def crop_scan(
     vertices: Float[np.ndarray, "V 3"], landmarks: Float[np.ndarray, "7 3"]
 ) -> Bool[np.ndarray, " V"]:
-    """Which scan vertices the benchmark measures: a ball around the nose."""
-    bridge = (landmarks[1] + landmarks[2]) / 2
-    centre = landmarks[4] + 0.3 * (bridge - landmarks[4])
-    eyes = np.linalg.norm(landmarks[0] - landmarks[3])
-    radius = 1.4 * (eyes + np.linalg.norm(bridge - landmarks[4])) / 2
-    return np.linalg.norm(vertices - centre, axis=1) <= radius
+    """Which scan vertices lie in the ball."""
+    ball = crop_ball(landmarks)
+    return np.linalg.norm(vertices - ball.centre, axis=1) <= ball.radius
 
 
 def _skew(vector: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
@@ -202,9 +215,12 @@ def align(
             step = _dogleg_step(matrix, gradient, radius)
             trial = variables.copy()
             trial[free] += step
-            if np.array_equal(trial, variables):
-                stopped = True  # the radius has shrunk below rounding
+            if np.array_equal(trial, variables) or not np.isfinite(trial).all():
+                stopped = True  # the radius has shrunk below rounding, or no direction is left
                 break
+            if trial[0] <= 0:
+                radius *= 0.25
+                continue
             trial_total, trial_state = search.evaluate(trial)
             gain = total - trial_total
             ratio = gain / float(2 * gradient @ step - step @ matrix @ step)

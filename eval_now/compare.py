@@ -29,7 +29,7 @@ def compare_runs(folders: list[Path], config: CompareConfig, console: Console) -
     rows = rows_of(runs, by_challenge=True)
     save_tables(config.out, rows)
     print_table(console, rows)
-    console.print(f"written to {config.out}", highlight=False, soft_wrap=True)
+    console.print(f"written to {config.out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _must_be_comparable(folders: list[Path], runs: list[RunResult]) -> None:

@@ -57,6 +57,8 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if (self.predictions is None) and (self.predictor is None):
             raise ValueError("expected --predictions DIR or --predictor NAME")
+        if self.predictor is not None and self.unit is not None:
+            raise ValueError("expected no --unit with --predictor, which states its own")
         if self.jobs < 0 or self.heatmaps < 0:
             raise ValueError("expected --jobs and --heatmaps of 0 or more")
 
@@ -66,6 +68,10 @@ class CompareConfig:
     """Cumulative error curves (PNG, PDF) and one table of several runs."""
 
     out: Path = Path("now_comparison")
-    """Folder for curves.png, curves.pdf, table.md and table.tex."""
+    """Folder for curves_PROTOCOL.png and .pdf, table.md and table.tex."""
     largest_mm: float = 5.0
     """Right end of the curves."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.largest_mm < 1000:
+            raise ValueError("expected --largest-mm between 0 and 1000")

@@ -3,8 +3,11 @@
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from numba import njit
+
+from eval_now.align import crop_ball
+from eval_now.meshes import Mesh, vertex_normals
 
 BACKGROUND = 1.0
 SUPERSAMPLING = 2
@@ -18,8 +21,8 @@ class View(NamedTuple):
     half_width: float
 
 
-def face_view(landmarks: Float[np.ndarray, "7 3"], half_width: float, turn_degrees: float) -> View:
-    """Look at a face from the front or from a side, however its scanner stood.
+def face_view(landmarks: Float[np.ndarray, "7 3"], turn_degrees: float) -> View:
+    """Look at what the benchmark measures of a face, front or side, however its scanner stood.
 
     Positive turns show more of the face's left side.
     """
@@ -34,21 +37,17 @@ def face_view(landmarks: Float[np.ndarray, "7 3"], half_width: float, turn_degre
     turn = np.array(
         [[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]]
     )
-    centre = landmarks[4] + 0.3 * (bridge - landmarks[4])
-    return View(turn @ frame, centre, half_width)
+    ball = crop_ball(landmarks)
+    return View(turn @ frame, ball.centre, ball.radius)
 
 
 def render(
-    vertices: Float[np.ndarray, "V 3"],
-    triangles: Int[np.ndarray, "F 3"],
-    colours: Float[np.ndarray, "V 3"],
-    view: View,
-    size: int,
+    mesh: Mesh, colours: Float[np.ndarray, "V 3"], view: View, size: int
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Picture of a mesh with vertex colours in [0,1], both sides of a surface visible."""
     fine = size * SUPERSAMPLING
-    local = (vertices - view.centre) @ view.rotation.T
-    normals = _vertex_normals(local, triangles)
+    local = (mesh.vertices - view.centre) @ view.rotation.T
+    normals = vertex_normals(Mesh(local, mesh.triangles))
     light = np.array([0.25, 0.35, 1.0]) / np.linalg.norm([0.25, 0.35, 1.0])
     shade = 0.45 + 0.55 * np.abs(normals @ light)
     points = np.stack(
@@ -60,20 +59,9 @@ def render(
         axis=1,
     )
     picture = np.full((fine, fine, 3), BACKGROUND)
-    _fill(points, triangles, np.clip(colours, 0, 1) * shade[:, None], picture)
+    _fill(points, mesh.triangles, np.clip(colours, 0, 1) * shade[:, None], picture)
     coarse = picture.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING, 3).mean(axis=(1, 3))
     return (coarse * 255 + 0.5).astype(np.uint8)
-
-
-def _vertex_normals(
-    vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"]
-) -> Float[np.ndarray, "V 3"]:
-    corners = vertices[triangles]
-    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.zeros_like(vertices)
-    for k in range(3):
-        np.add.at(normals, triangles[:, k], faces)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 
 @njit(cache=True)

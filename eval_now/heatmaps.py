@@ -29,9 +29,8 @@ def draw_heatmaps(
     scored: list[ScoredImage],
     count: int,
     console: Console,
-) -> list[Path]:
+) -> None:
     """Write out/heatmaps/PROTOCOL/{worst,median,best}_K_IMAGE.png of every protocol."""
-    written: list[Path] = []
     chosen = [
         pair
         for protocol in dict.fromkeys(one.score.protocol for one in scored)
@@ -45,9 +44,7 @@ def draw_heatmaps(
             stem = f"{title.replace(' ', '_')}_{entry.subject}_{entry.challenge}_{entry.stem}"
             path = out / "heatmaps" / one.score.protocol / f"{stem}.png"
             write_atomically(path, heatmap_png(dataset, entry, found[entry], one, title))
-            written.append(path)
             progress.advance(task)
-    return written
 
 
 def choose(scored: list[ScoredImage], count: int) -> list[tuple[str, ScoredImage]]:
@@ -91,28 +88,24 @@ def heatmap_png(
     error = np.zeros(len(scan.vertices))
     error[kept] = one.distances
     colours = colormaps[COLOUR_MAP](np.clip(error / TOP_MM, 0, 1))[:, :3]
-    half_width = (
-        1.05 * float(np.linalg.norm(scan.vertices[kept] - landmarks[4], axis=1).max()) * 0.9
-    )
     score = one.score
     move = Similarity(score.scale, np.array(score.rotation), np.array(score.shift))
     mesh = load_mesh(files.mesh)
+    moved = move.apply(mesh.vertices)
     grey = np.tile(GREY, (len(mesh.vertices), 1))
-    front = face_view(landmarks, half_width, 0.0)
+    front = face_view(landmarks, 0.0)
     panels: list[tuple[str, UInt8[np.ndarray, "H W 3"]]] = []
     photo = _photo(dataset, entry)
     if photo is not None:
         panels.append(("photo", photo))
-    panels.append(
-        ("prediction", render(move.apply(mesh.vertices), mesh.triangles, grey, front, PANEL))
-    )
+    panels.append(("prediction", render(mesh._replace(vertices=moved), grey, front, PANEL)))
     for name, turn in (
         ("scan, its right side", -45.0),
         ("scan", 0.0),
         ("scan, its left side", 45.0),
     ):
-        view = face_view(landmarks, half_width, turn)
-        panels.append((name, render(scan.vertices, triangles, colours, view, PANEL)))
+        view = face_view(landmarks, turn)
+        panels.append((name, render(scan._replace(triangles=triangles), colours, view, PANEL)))
     figure = Figure(figsize=(2.9 * len(panels) + 0.7, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels))

@@ -15,9 +15,10 @@ from eval_now.align import landmark_similarity
 from eval_now.errors import UserError
 from eval_now.meshes import read_bytes
 from eval_now.npyfile import read_npy_header
-from eval_now.objfile import numbers_of
+from eval_now.objfile import LARGEST_NUMBER, lines_of, numbers_of
 
 Landmarks = Float[np.ndarray, "7 3"]
+SMALLEST_FACE = 1e-9  # in any unit
 IBUG_ROWS = (36, 39, 42, 45, 33, 48, 54)
 
 _ATTRIBUTE = re.compile(r'(\w+)\s*=\s*"([^"]*)"')
@@ -26,14 +27,18 @@ _ATTRIBUTE = re.compile(r'(\w+)\s*=\s*"([^"]*)"')
 def load_landmarks(path: Path) -> Landmarks:
     """Landmarks of a prediction, `.npy` or `.txt`."""
     data = read_bytes(path)
-    return parse_npy(path, data) if path.suffix.lower() == ".npy" else parse_txt(path, data)
+    parse = parse_npy if path.suffix.lower() == ".npy" else parse_txt
+    landmarks = parse(path, data)
+    if np.ptp(landmarks, axis=0).max() < SMALLEST_FACE:
+        raise UserError(f"{path}: all seven landmarks are the same point")
+    return landmarks
 
 
 def parse_pp(path: Path, data: bytes) -> Landmarks:
     """MeshLab's picked points in the file's order, rounded to float32 as the benchmark does."""
     points: list[list[float]] = []
     line_of: dict[tuple[float, ...] | str, int] = {}
-    for number, line in enumerate(data.decode("latin-1").splitlines(), start=1):
+    for number, line in enumerate(lines_of(data), start=1):
         for element in re.findall(r"<point\b[^>]*>", line):
             values = dict(_ATTRIBUTE.findall(element))
             words = [values.get(axis, "missing") for axis in "xyz"]
@@ -54,7 +59,7 @@ def parse_pp(path: Path, data: bytes) -> Landmarks:
 def parse_txt(path: Path, data: bytes) -> Landmarks:
     """Seven lines `x y z`, rounded to float32 as the benchmark does."""
     points: list[list[float]] = []
-    for number, line in enumerate(data.decode("latin-1").splitlines(), start=1):
+    for number, line in enumerate(lines_of(data), start=1):
         words = line.split("#")[0].replace(",", " ").split()
         if words:
             points.append(numbers_of(words, 3, path, number))
@@ -75,10 +80,9 @@ def parse_npy(path: Path, data: bytes) -> Landmarks:
         raise UserError(f"{path}: expected 21 numbers, found {dtype} and {len(data) - body} bytes")
     flat = np.frombuffer(data, dtype, 21, body).astype(np.float64)
     points = flat.reshape(shape, order="F" if fortran else "C").reshape(7, 3)
-    if not np.isfinite(points).all():
-        raise UserError(
-            f"{path}: landmark {int(np.argwhere(~np.isfinite(points))[0, 0])} is not finite"
-        )
+    wrong = np.flatnonzero(~(np.abs(points) < LARGEST_NUMBER).all(axis=1))
+    if len(wrong):
+        raise UserError(f"{path}: landmark {wrong[0]} is not finite and below {LARGEST_NUMBER:g}")
     return points
 
 

@@ -2,8 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,6 +15,9 @@ from eval_now.objfile import read_obj
 from eval_now.plyfile import read_ply
 
 MESH_SUFFIXES = (".obj", ".ply")
+FEWEST_TRIANGLES = 4  # of the smallest solid
+LARGEST_FILE = 2**30
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Mesh(NamedTuple):
@@ -23,23 +28,34 @@ class Mesh(NamedTuple):
 
 
 def read_bytes(path: Path) -> bytes:
-    """Content of a file that must be readable and not empty."""
+    """Content of a file that must be readable, not empty and not absurdly large.
+
+    The byte-order mark that Windows editors put before text is taken off: no reader expects it.
+    """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if len(data) > LARGEST_FILE:
+        raise UserError(f"{path}: expected at most {LARGEST_FILE >> 20} MiB")
+    data = data.removeprefix(BYTE_ORDER_MARK)
     if not data:
         raise UserError(f"{path}: the file is empty")
     return data
 
 
 def load_mesh(path: Path) -> Mesh:
-    """A mesh with at least one triangle."""
+    """A mesh with a surface."""
     mesh = Mesh(*_reader(path)(path, read_bytes(path)))
     if not len(mesh.vertices):
         raise UserError(f"{path}: expected a mesh, found no vertices")
     if not len(mesh.triangles):
         raise UserError(f"{path}: expected a surface, found no faces (a point cloud?)")
+    if len(mesh.triangles) < FEWEST_TRIANGLES:
+        raise UserError(
+            f"{path}: expected {FEWEST_TRIANGLES} or more triangles, found {len(mesh.triangles)}"
+        )
     return mesh
 
 
@@ -63,18 +79,43 @@ def _reader(path: Path):  # noqa: ANN202
     raise UserError(f"{path}: expected a mesh file .obj or .ply")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes its place only when the block has ended well."""
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        temporary = None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing."""
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "V 3"]:
+    """Area-weighted unit normals."""
+    corners = mesh.vertices[mesh.triangles]
+    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.stack(
+        [
+            np.bincount(mesh.triangles.ravel(), np.repeat(faces[:, k], 3), len(mesh.vertices))
+            for k in range(3)
+        ],
+        axis=1,
+    )
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 
 def save_ply(path: Path, mesh: Mesh) -> None:

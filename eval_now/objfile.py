@@ -4,7 +4,6 @@ The fast reader stops at anything it does not know; the careful one then reads t
 either understands it (17-digit numbers, say) or raises the error.
 """
 
-import math
 from pathlib import Path
 from typing import no_type_check
 
@@ -13,6 +12,9 @@ from jaxtyping import Float, Int
 from numba import njit
 
 from eval_now.errors import UserError
+
+LARGEST_NUMBER = 1e9
+"""No face lies a thousand kilometres away; larger numbers would only overflow later."""
 
 Vertices = Float[np.ndarray, "V 3"]
 Triangles = Int[np.ndarray, "F 3"]
@@ -27,8 +29,9 @@ def read_obj(path: Path, data: bytes, with_faces: bool = True) -> tuple[Vertices
     read_vertices, read_triangles, plain = _read(text, vertices, triangles, with_faces)
     triangles = triangles[:read_triangles]
     inside = triangles.size == 0 or (triangles.min() >= 0 and triangles.max() < read_vertices)
-    if plain and inside:
-        return vertices[:read_vertices], triangles
+    vertices = vertices[:read_vertices]
+    if plain and inside and (np.abs(vertices) < LARGEST_NUMBER).all():
+        return vertices, triangles
     return _read_carefully(path, data, with_faces)
 
 
@@ -175,8 +178,7 @@ def _read_carefully(path: Path, data: bytes, with_faces: bool) -> tuple[Vertices
     vertices: list[list[float]] = []
     triangles: list[tuple[int, int, int]] = []
     lines_of_triangles: list[int] = []
-    lines = data.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines_of(data), start=1):
         words = line.split()
         if not words:
             continue
@@ -212,13 +214,21 @@ def _corner(word: str, vertices_so_far: int, path: Path, number: int) -> int:
     return index - 1 if index > 0 else vertices_so_far + index
 
 
+def lines_of(data: bytes) -> list[str]:
+    """Lines of a text file as an editor counts them: Unix, Windows and old Mac line ends."""
+    return data.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
 def numbers_of(words: list[str], count: int, path: Path, number: int) -> list[float]:
-    """`count` finite numbers, or the error that names the line."""
+    """`count` numbers of a sensible size, or the error that names the line."""
     try:
         values = [float(word) for word in words]
     except ValueError:
         values = []
-    if len(values) != count or not all(math.isfinite(value) for value in values):
+    if len(values) != count or not all(abs(value) < LARGEST_NUMBER for value in values):
         found = " ".join(words)[:80]
-        raise UserError(f"{path} line {number}: expected {count} finite numbers, found {found!r}")
+        raise UserError(
+            f"{path} line {number}: expected {count} finite numbers below "
+            f"{LARGEST_NUMBER:g}, found {found!r}"
+        )
     return values

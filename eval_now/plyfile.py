@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eval_now.errors import UserError
-from eval_now.objfile import numbers_of
+from eval_now.objfile import LARGEST_NUMBER, lines_of, numbers_of
 
 SCALARS = {
     **dict.fromkeys(("char", "int8"), "i1"),
@@ -72,9 +72,12 @@ def read_ply(path: Path, data: bytes) -> tuple[Float[np.ndarray, "V 3"], Int[np.
         raise UserError(
             f"{path}: a face names vertex {triangles[wrong][0]}, the file has {len(vertices)}"
         )
-    rows = np.flatnonzero(~np.isfinite(vertices).all(axis=1))
+    rows = np.flatnonzero(~(np.abs(vertices) < LARGEST_NUMBER).all(axis=1))
     if len(rows):
-        raise UserError(f"{path}: vertex {rows[0]} is not finite: {vertices[rows[0]].tolist()}")
+        raise UserError(
+            f"{path}: vertex {rows[0]} is not finite and below {LARGEST_NUMBER:g}: "
+            f"{vertices[rows[0]].tolist()}"
+        )
     return vertices, triangles
 
 
@@ -85,7 +88,7 @@ def _read_header(path: Path, data: bytes) -> _Header:
     body = end + len(b"end_header")
     body += 2 if data[body : body + 2] == b"\r\n" else 1
     order, elements = None, []
-    lines = data[:body].decode("latin-1").splitlines()
+    lines = lines_of(data[:body].rstrip(b"\r\n"))
     for number, line in enumerate(lines, start=1):
         words = line.split()
         try:
@@ -141,7 +144,7 @@ def _fans(polygons: Int[np.ndarray, "F 3"] | list[list[int]]) -> Int[np.ndarray,
 def _read_ascii(
     path: Path, data: bytes, header: _Header
 ) -> tuple[Float[np.ndarray, "V 3"], list[list[int]]]:
-    lines = data[header.body :].decode("latin-1").splitlines()
+    lines = lines_of(data[header.body :].rstrip(b"\r\n"))
     vertices: list[list[float]] = []
     polygons: list[list[int]] = []
     at = 0

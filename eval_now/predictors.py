@@ -54,7 +54,7 @@ Predict = Callable[[Photo], Prediction]
 
 
 class NoFaceError(Exception):
-    """A predictor found no face in a photo; the image counts as missing, the run goes on."""
+    """A predictor found no face in a photo; like an unreadable photo, it counts as missing."""
 
 
 def find_predictor(name: str) -> Predict:
@@ -93,37 +93,39 @@ def predict_images(
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"predicting with {name}", total=len(todo))
         for image in todo:
-            photo = Photo(image.name, dataset.picture(image), dataset.box(image))
-            changed = _predict_one(predict, photo, folder / image.name, manifest)
-            if changed != manifest:
-                save_manifest(folder, changed)
-            manifest = changed
+            try:
+                photo = Photo(image.name, dataset.picture(image), dataset.box(image))
+                outcome = predict(photo)
+            except (NoFaceError, UserError) as error:
+                outcome = str(error) or "no face found"
+            before, manifest = manifest, _noted(manifest, image.name, outcome)
+            if manifest != before:
+                save_manifest(folder, manifest)
+            if not isinstance(outcome, str):
+                _save_prediction(folder / image.name, outcome)
             progress.advance(task)
     return manifest
 
 
-def _predict_one(predict: Predict, photo: Photo, base: Path, manifest: Manifest) -> Manifest:
-    """Predict one image and write it in mm.
-
-    The landmarks are written last, so that half a prediction is no prediction.
-    """
-    failed = dict(manifest.failed)
-    not_neutral = set(manifest.not_neutral) - {photo.name}
-    try:
-        prediction = predict(photo)
-    except NoFaceError as error:
-        failed[photo.name] = str(error) or "no face found"
-    else:
-        failed.pop(photo.name, None)
-        if prediction.neutral is False:
-            not_neutral.add(photo.name)
-        to_mm = UNIT_MM[prediction.unit]
-        mesh = Mesh(prediction.vertices * to_mm, prediction.triangles)
-        save_ply(base.with_suffix(".ply"), mesh)
-        save_npy(base.with_suffix(".npy"), prediction.landmarks * to_mm)
+def _noted(manifest: Manifest, name: str, outcome: Prediction | str) -> Manifest:
+    """The manifest with one image's outcome; a string says why there is no prediction."""
+    failed = {one: reason for one, reason in manifest.failed if one != name}
+    not_neutral = set(manifest.not_neutral) - {name}
+    if isinstance(outcome, str):
+        failed[name] = outcome
+    elif outcome.neutral is False:
+        not_neutral.add(name)
     return replace(
         manifest, not_neutral=tuple(sorted(not_neutral)), failed=tuple(sorted(failed.items()))
     )
+
+
+def _save_prediction(base: Path, prediction: Prediction) -> None:
+    """Write one prediction in mm, landmarks last: half a prediction is no prediction."""
+    to_mm = UNIT_MM[prediction.unit]
+    mesh = Mesh(prediction.vertices * to_mm, prediction.triangles)
+    save_ply(base.with_suffix(".ply"), mesh)
+    save_npy(base.with_suffix(".npy"), prediction.landmarks * to_mm)
 
 
 def save_npy(path: Path, landmarks: Float[np.ndarray, "7 3"]) -> None:

@@ -1,13 +1,16 @@
 """Tables of a run or of several: terminal, Markdown, LaTeX."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from eval_now.guards import Warned
 from eval_now.meshes import write_atomically
-from eval_now.result import RunResult
+from eval_now.result import Missing, RunResult
 from eval_now.statistics import Interval, Pooled
 
 
@@ -21,6 +24,7 @@ class Row(NamedTuple):
     incomplete: bool
 
 
+MOST_MISSING = 10
 HEADINGS = ("protocol", "method", "challenge", "median", "mean", "std", "95 % of median", "images")
 NOTE = (
     "Scan-to-mesh distance in mm, all distances of all images pooled; std is the population "
@@ -75,7 +79,9 @@ def print_table(console: Console, rows: list[Row]) -> None:
         for before, row in zip([None, *own[:-1]], own, strict=True):
             if before is not None and row.challenge == "all":
                 table.add_section()
-            table.add_row(*_cells(row)[1:], style="bold" if row.challenge == "all" else None)
+            table.add_row(
+                *map(escape, _cells(row)[1:]), style="bold" if row.challenge == "all" else None
+            )
         console.print(table)
 
 
@@ -113,19 +119,22 @@ def save_tables(folder: Path, rows: list[Row]) -> None:
     write_atomically(folder / "table.tex", latex(rows).encode())
 
 
-def print_warnings(console: Console, result: RunResult) -> None:
+def print_warnings(console: Console, warnings: Sequence[Warned]) -> None:
     """Warnings by name, with one example each; all of them stand in result.json."""
-    names = dict.fromkeys(warning.name for warning in result.warnings)
-    for name in names:
-        same = [warning for warning in result.warnings if warning.name == name]
+    for name in dict.fromkeys(warning.name for warning in warnings):
+        same = [warning for warning in warnings if warning.name == name]
         where = same[0].image + (f", {same[0].protocol}" if same[0].protocol else "")
         more = f" and {len(same) - 1} more" if len(same) > 1 else ""
         console.print(
-            f"[yellow]warning {name}[/yellow] ({where}{more}): {same[0].text}", highlight=False
+            f"[yellow]warning {name}[/yellow] {escape(f'({where}{more}): {same[0].text}')}",
+            highlight=False,
         )
-    for entry in result.missing[:10]:
-        console.print(f"[yellow]missing[/yellow] {entry.image}: {entry.reason}", highlight=False)
-    if len(result.missing) > 10:
-        console.print(
-            f"[yellow]missing[/yellow] and {len(result.missing) - 10} more", highlight=False
-        )
+
+
+def print_missing(console: Console, missing: Sequence[Missing]) -> None:
+    """The first of the missing images; all of them stand in result.json."""
+    lines = [f"{entry.image}: {entry.reason}" for entry in missing[:MOST_MISSING]]
+    if len(missing) > MOST_MISSING:
+        lines.append(f"and {len(missing) - MOST_MISSING} more")
+    for line in lines:
+        console.print(f"[yellow]missing[/yellow] {escape(line)}", highlight=False)

@@ -1,6 +1,7 @@
 """`result.json`: what a run measured, with everything needed to judge or repeat it."""
 
 import json
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from jaxtyping import Float32
 
 from eval_now.errors import UserError
 from eval_now.guards import Warned
-from eval_now.meshes import write_atomically
+from eval_now.meshes import whole_file, write_atomically
 from eval_now.score import ImageScore, Protocol, ScoredImage
 from eval_now.statistics import Interval, Pooled, pool
 
@@ -96,11 +97,8 @@ def distances_file(folder: Path, protocol: Protocol) -> Path:
 
 def save_distances(folder: Path, protocol: Protocol, scored: list[ScoredImage]) -> None:
     """Write the distances of one protocol."""
-    path = distances_file(folder, protocol)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp.npz")
-    np.savez(temporary, **{image.score.image: image.distances for image in scored})  # pyright: ignore[reportArgumentType]
-    temporary.replace(path)
+    with whole_file(distances_file(folder, protocol)) as file:
+        np.savez(file, **{image.score.image: image.distances for image in scored})  # pyright: ignore[reportArgumentType]
 
 
 def load_distances(folder: Path, protocol: Protocol) -> dict[str, Float32[np.ndarray, " P"]]:
@@ -109,10 +107,19 @@ def load_distances(folder: Path, protocol: Protocol) -> dict[str, Float32[np.nda
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path}: not readable ({error}); run `eval-now` for this folder again"
         ) from None
+
+
+def clear_results(folder: Path) -> None:
+    """Take away what an earlier run left, so that no picture or distance outlives its result."""
+    earlier = [folder / RESULT_FILE, *folder.glob("distances_*.npz")]
+    for rank in ("worst", "median", "best"):
+        earlier += folder.glob(f"heatmaps/*/{rank}_*.png")
+    for path in earlier:
+        path.unlink(missing_ok=True)
 
 
 def save_result(folder: Path, result: RunResult) -> None:

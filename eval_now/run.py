@@ -20,17 +20,18 @@ from eval_now.errors import UserError
 from eval_now.guards import Warned
 from eval_now.predictions import UNIT_MM, Manifest, PredictionFiles, find_prediction, load_manifest
 from eval_now.predictors import predict_images
-from eval_now.report import print_table, print_warnings, rows_of, save_tables
+from eval_now.report import print_missing, print_table, print_warnings, rows_of, save_tables
 from eval_now.result import (
     Missing,
     RunResult,
     Settings,
+    clear_results,
     protocol_result,
     save_distances,
     save_result,
 )
-from eval_now.score import Protocol, ScoredImage, plan_tasks, run_tasks
-from eval_now.submission import write_submission
+from eval_now.score import Protocol, ScoredImage, inspect_units, plan_tasks, run_tasks
+from eval_now.submission import only_readable, write_submission
 
 LONGEST_LIST = 20
 
@@ -48,6 +49,7 @@ def run(config: EvalConfig, console: Console) -> RunResult | None:
         for subject in dict.fromkeys(image.subject for image in images):
             dataset.scan_file(subject)  # every fault before any work
             dataset.landmarks(subject)
+    _must_be_writable(config.out)
     folder = config.predictions or config.out / "predictions"
     if config.predictor is not None:
         manifest = predict_images(config.predictor, dataset, images, folder, console)
@@ -61,23 +63,36 @@ def run(config: EvalConfig, console: Console) -> RunResult | None:
     if not found:
         raise UserError(f"{folder}: none of the {len(images)} listed images has a prediction")
     if config.split == "test":
+        found, failures = only_readable(found, console)
+        if failures and not config.allow_missing:
+            raise _missing_error(console, folder, failures, len(images))
         write_submission(config.out, found, console)
+        print_missing(console, [*missing, *failures])
         return None
     result, scored = _score(config, dataset, folder, images, found, missing, manifest, console)
+    clear_results(config.out)
     for entry in result.protocols:
         own = [one for one in scored if one.score.protocol == entry.protocol]
         save_distances(config.out, entry.protocol, own)
-    save_result(config.out, result)
     rows = rows_of([result], by_challenge=True)
     save_tables(config.out, rows)
+    save_result(config.out, result)
     print_table(console, rows)
-    print_warnings(console, result)
+    print_warnings(console, result.warnings)
+    print_missing(console, result.missing)
     if config.heatmaps:
         from eval_now.heatmaps import draw_heatmaps
 
         draw_heatmaps(config.out, dataset, dict(found), scored, config.heatmaps, console)
-    console.print(f"written to {config.out}", highlight=False, soft_wrap=True)
+    console.print(f"written to {config.out}", highlight=False, markup=False, soft_wrap=True)
     return result
+
+
+def _must_be_writable(folder: Path) -> None:
+    """Refuse an impossible --out before hours of work, without making the folder yet."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"--out {folder}: {there} is not a folder that can be written to")
 
 
 def _find_predictions(
@@ -149,6 +164,10 @@ def _score(
         for name in (manifest.not_neutral if manifest else ())
         if name in {image.name for image in images}
     ]
+    if unit_mm is not None:
+        of_units = inspect_units(dataset, found, unit_mm)
+        print_warnings(console, of_units)
+        warnings += of_units
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("scoring", total=len(found))
         for task_result in run_tasks(tasks, jobs):

@@ -4,6 +4,7 @@ import math
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -21,6 +22,7 @@ from eval_now.guards import (
     inspect_unit,
     turn_degrees,
 )
+from eval_now.landmarks import load_landmarks
 from eval_now.predictions import PredictionFiles, load_prediction
 
 Protocol = Literal["non-metrical", "metrical"]
@@ -90,15 +92,10 @@ def _score_image(
     scan: Scan, image: ImageEntry, files: PredictionFiles, task: SubjectTask, result: SubjectResult
 ) -> None:
     mesh, landmarks = load_prediction(files)
-    spread = float(np.linalg.norm(landmarks - landmarks.mean(axis=0), axis=1).max())
-    if not spread > 0:
-        raise UserError(f"{files.landmarks}: all seven landmarks are the same point")
     if files.doubled:
         text = f"both .obj and .ply are there; {files.mesh.name} counts"
         result.warnings.append(Warned("two_meshes", image.name, "", text))
     result.warnings.extend(inspect_landmarks(image.name, landmarks, scan.landmarks))
-    if task.unit_mm is not None:
-        result.warnings.extend(inspect_unit(image.name, landmarks, scan.landmarks, task.unit_mm))
     for protocol in task.protocols:
         unit_mm = task.unit_mm if protocol == "metrical" else None
         alignment = align(
@@ -138,6 +135,23 @@ def _scored(scan: Scan, image: ImageEntry, protocol: Protocol, alignment: Alignm
     return ScoredImage(score, in_file_order)
 
 
+def inspect_units(
+    dataset: NowDataset, found: list[tuple[ImageEntry, PredictionFiles]], unit_mm: float
+) -> list[Warned]:
+    """Check all claimed units; it takes no time, while scoring in a wrong unit takes hours."""
+    warnings: list[Warned] = []
+    of_scans = {
+        subject: dataset.landmarks(subject) for subject in {one.subject for one, _ in found}
+    }
+    for image, files in found:
+        try:
+            landmarks = load_landmarks(files.landmarks)
+        except UserError:
+            continue  # scoring will say so
+        warnings += inspect_unit(image.name, landmarks, of_scans[image.subject], unit_mm)
+    return warnings
+
+
 def plan_tasks(
     dataset: NowDataset,
     images: list[tuple[ImageEntry, PredictionFiles]],
@@ -167,6 +181,10 @@ def run_tasks(tasks: list[SubjectTask], jobs: int) -> Iterator[SubjectResult]:
         try:
             for done in as_completed([pool.submit(score_subject, task) for task in tasks]):
                 yield done.result()
+        except BrokenProcessPool:
+            raise UserError(
+                "a scoring process was killed (out of memory?); go on with fewer --jobs"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -11,11 +11,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from eval_now.align import rotation_and_turns
+from eval_now.align import crop_ball, rotation_and_turns
 from eval_now.boxes import Box, save_box
 from eval_now.closest import build_tree, closest_distances
 from eval_now.howto import BOXES, LISTS, PICTURES, SCAN_LANDMARKS, SCANS, Split
-from eval_now.meshes import Mesh, save_obj, save_ply, write_atomically
+from eval_now.meshes import Mesh, save_obj, save_ply, vertex_normals, write_atomically
 from eval_now.predictors import save_npy
 
 CHALLENGES = ("multiview_neutral", "multiview_expressions", "multiview_occlusions", "selfie")
@@ -53,10 +53,9 @@ def make_scan(
 ) -> SyntheticScan:
     """Spoil a clean head (mm, y up, z out of the face) into a scan of its face."""
     random = np.random.default_rng(seed)
-    bridge = (landmarks[1] + landmarks[2]) / 2
-    centre = landmarks[4] + 0.3 * (bridge - landmarks[4])
+    measured = crop_ball(landmarks)
+    centre, radius = measured.centre, 1.25 * measured.radius  # real scans reach further, too
     eyes = float(np.linalg.norm(landmarks[0] - landmarks[3]))
-    radius = 1.25 * 1.4 * (eyes + float(np.linalg.norm(bridge - landmarks[4]))) / 2
     mesh = _cut(head, np.linalg.norm(head.vertices - centre, axis=1) < 1.3 * radius)
     mesh = _outer_side(mesh)
     while _mean_edge(mesh) > 1.3 * damage.spacing:
@@ -100,20 +99,6 @@ def subdivide(mesh: Mesh) -> Mesh:
     triangles = [np.stack(t, axis=1) for t in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
     vertices = np.concatenate([mesh.vertices, mesh.vertices[unique].mean(axis=1)])
     return Mesh(vertices, np.concatenate(triangles))
-
-
-def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "V 3"]:
-    """Area-weighted unit normals."""
-    corners = mesh.vertices[mesh.triangles]
-    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.stack(
-        [
-            np.bincount(mesh.triangles.ravel(), np.repeat(faces[:, k], 3), len(mesh.vertices))
-            for k in range(3)
-        ],
-        axis=1,
-    )
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 
 def _mean_edge(mesh: Mesh) -> float:

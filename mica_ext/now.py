@@ -9,6 +9,7 @@ from jaxtyping import Float32, UInt8
 from rich.progress import track
 
 from eval_now.boxes import Box
+from eval_now.errors import UserError as BenchmarkError
 from eval_now.meshes import Mesh
 from eval_now.synthetic import (
     Damage,
@@ -83,6 +84,13 @@ class NowPhotos(SyntheticFaces):
 
 def synth_now(config: SynthNowConfig) -> None:
     """Write the data set."""
+    try:
+        _write_data_set(config)
+    except BenchmarkError as error:
+        raise UserError(str(error)) from None
+
+
+def _write_data_set(config: SynthNowConfig) -> None:
     root = config.folder
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"{root}: expected a new or empty folder; choose another or remove it")

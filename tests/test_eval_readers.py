@@ -67,7 +67,7 @@ def test_obj_polygons_become_fans():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("v 0 0 0\nv 1 nan 0\n", "line 2: expected 3 finite numbers, found '1 nan 0'"),
+        ("v 0 0 0\nv 1 nan 0\n", "line 2: expected 3 finite numbers below 1e+09, found '1 nan 0'"),
         ("v 0 0 0\n\nv 1 0\n", "line 3: expected 3 finite numbers"),
         ("v 0 0 0\nv\n", "line 2: expected 3 finite numbers"),
         ("v 0 0 0\nv 1 0 0\nv 0 x 1\n", "line 3"),

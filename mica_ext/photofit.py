@@ -37,16 +37,15 @@ class FitOptions:
     """Steps for turn and place alone, from a frontal start."""
     steps: int = 6
     """Steps for everything."""
-    noise: float = 0.025
-    """Standard deviation of the inner points, in distances of the outer eye corners.
-
-    More than the network's scatter on purpose: its errors are shared between points. On heads of
-    another model, half of it would follow the points nearer and find the identity worse.
-    """
-    contour_noise: float = 0.05
+    noise: float = 0.014
+    """Standard deviation of the inner points, in distances of the outer eye corners."""
+    contour_noise: float = 0.03
     """The same for the 17 contour points, which slide along the outline."""
     outlier: float = 4.0
     """Points this many standard deviations off count half, further ones less."""
+    identity_spread: float = 0.6
+    """Standard deviation of the shape coefficients. Below the population's 1 on purpose: the
+    points' errors are shared, and what they share would be taken for a person's features."""
     movement_scale: float = 2.0
     """How much wider than the drawn expressions the prior is."""
     weight_floor: float = 0.06
@@ -107,7 +106,9 @@ class PhotoFitter:
         self.axes_count = self.blend.axes.shape[1]
         bounds = self.head.expression_bounds
         low, high = bounds or (-np.inf, np.inf)
-        identity, expression = np.ones(self.axes_count), np.ones(self.head.expression_count)
+        identity = np.full(self.axes_count, o.identity_spread**-2)
+        free = np.full(self.axes_count, np.inf)
+        expression = np.ones(self.head.expression_count)
         movements = movement_precision(
             self.head,
             scale=o.movement_scale,
@@ -119,8 +120,8 @@ class PhotoFitter:
         if movements is not None:
             moving = np.r_[:3, 3 + self.axes_count : len(self.precision)]
             self.precision[np.ix_(moving, moving)] = movements
-        self.low = np.concatenate([o.jaw_low, -np.inf * identity, low * expression])
-        self.high = np.concatenate([o.jaw_high, np.inf * identity, high * expression])
+        self.low = np.concatenate([o.jaw_low, -free, low * expression])
+        self.high = np.concatenate([o.jaw_high, free, high * expression])
         self.noise = np.array([o.contour_noise] * 17 + [o.noise] * 51)
 
     def __call__(

@@ -101,8 +101,7 @@ def load_face(path: Path) -> SavedFace:
         x0, y0, x1, y1 = content["photo"]["box"]
         return SavedFace(
             parameters=FaceParameters(
-                HeadParameters(**_tensors(content["parameters"])),
-                Camera(**_tensors(content["camera"])),
+                HeadParameters(**_rows(content["parameters"])), _camera(content["camera"])
             ),
             pose=content["pose"],
             provenance=Provenance(*sources),
@@ -112,8 +111,11 @@ def load_face(path: Path) -> SavedFace:
         )
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a whole parameter file ({error!r})") from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"{path}: not a whole file of `reconstruct --params` ({reason}); write it again"
+        ) from error
 
 
 def rebuild(face: SavedFace, head: HeadModel, pose: Pose | None = None) -> HeadMesh:
@@ -124,6 +126,13 @@ def rebuild(face: SavedFace, head: HeadModel, pose: Pose | None = None) -> HeadM
             f"the parameters belong to the head {wanted.name} {wanted.version}, this is "
             f"{head.name} {head.version}: reconstruct the photo again with this head"
         )
+    for name, values in face.parameters.head._asdict().items():
+        width = getattr(HeadParameters.zeros(head), name).shape[1]
+        if values.shape != (1, width):
+            raise UserError(
+                f"the parameters hold {values.numel()} numbers as {name}, the head {head.name} has "
+                f"{width}: write the file again with `reconstruct --params`"
+            )
     with torch.inference_mode():
         return Flame(head)(in_pose(face.parameters.head, pose or face.pose))
 
@@ -145,5 +154,17 @@ def save_landmarks(
     write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def _tensors(values: dict[str, Any]) -> dict[str, Tensor]:
-    return {name: torch.tensor([value], dtype=torch.float32) for name, value in values.items()}
+def _camera(values: dict[str, Any]) -> Camera:
+    rows = _rows({"focal_px": [values["focal_px"]], **{k: values[k] for k in Camera._fields[1:]}})
+    if [row.numel() for row in rows.values()] != [1, 2, 3]:
+        raise ValueError("camera: expected 1, 2 and 3 numbers")
+    return Camera(rows["focal_px"][0], rows["centre_px"], rows["translation"])
+
+
+def _rows(values: dict[str, Any]) -> dict[str, Float[Tensor, "1 N"]]:
+    """Named lists of numbers as batches of one."""
+    rows = {name: torch.tensor([value], dtype=torch.float32) for name, value in values.items()}
+    for name, row in rows.items():
+        if row.ndim != 2 or not row.isfinite().all():
+            raise ValueError(f"{name}: expected a list of finite numbers")
+    return rows

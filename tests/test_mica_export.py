@@ -178,15 +178,25 @@ def test_parameter_files_of_other_heads_versions_or_kinds_are_refused(tmp_path):
     for change, message in (
         ({"format": "else"}, "expected a file written by"),
         ({"version": 9}, "written in version 9"),
-        ({"pose": "sideways"}, "not a whole parameter file"),
-        ({"camera": {}}, "not a whole parameter file"),
+        ({"pose": "sideways"}, "not a whole"),
+        ({"camera": {}}, "not a whole"),
+        ({"camera": []}, "not a whole"),
+        ({"camera": content["camera"] | {"centre_px": [1.0]}}, "not a whole"),
+        ({"parameters": content["parameters"] | {"shape": [float("nan")]}}, "shape: .* finite"),
+        ({"parameters": content["parameters"] | {"shape": [[1.0]]}}, "shape: .* list of"),
     ):
         path.write_text(json.dumps(content | change))
         with pytest.raises(UserError, match=message):
             load_face(path)
-    path.write_text("{")
-    with pytest.raises(UserError, match="not a whole"):
-        load_face(path)
+    for junk in (b"{", b"\x89PNG" + bytes(1000), b"[" * 100_000):
+        path.write_bytes(junk)
+        with pytest.raises(UserError, match="not a whole") as refusal:
+            load_face(path)
+        assert len(str(refusal.value)) < 400
+    short = content["parameters"] | {"jaw_pose": [0.1]}
+    path.write_text(json.dumps(content | {"parameters": short}))
+    with pytest.raises(UserError, match="1 numbers as jaw_pose, the head toy has 3"):
+        rebuild(load_face(path), HEAD)
     with pytest.raises(UserError, match="cannot be read"):
         load_face(tmp_path / "missing.json")
     other = some_face()

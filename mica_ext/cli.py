@@ -1,5 +1,6 @@
 """The commands `reconstruct` and `mica-ext`; whatever is heavy is imported when it is needed."""
 
+import io
 import json
 import logging
 import os
@@ -16,9 +17,9 @@ from mica_ext.landmark_config import LandmarkEvaluationConfig, LandmarkTrainingC
 from mica_ext.now_config import SynthNowConfig
 
 if TYPE_CHECKING:
-    from mica_ext.outputs import Job
+    from mica_ext.outputs import Job, Outputs
     from mica_ext.parameters import Pose
-    from mica_ext.reconstruct import Reconstruction, Reconstructor
+    from mica_ext.reconstruct import Photo, Reconstruction, Reconstructor
 
 LOGGER = logging.getLogger(__name__)
 SOME_FAILED = 3
@@ -74,11 +75,20 @@ def _run(command: object) -> int:
 def _guarded(work: Callable[[], int]) -> int:
     """Run a command; what a user can mend becomes one line and its exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # file names need not fit the terminal's code
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return work()
+        code = work()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our output has had enough, as `| head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Exception as error:
         line = _line(error)
         if line is None:
@@ -88,11 +98,15 @@ def _guarded(work: Callable[[], int]) -> int:
 
 
 def _line(error: Exception) -> str | None:
-    """The one line of a user error of any of our packages; None for a bug."""
+    """The one line of what a user can mend, full disks and missing rights too; None for a bug."""
     from flame_assets.errors import UserError as HeadError
     from pacofr.errors import UserError as FaceError
 
-    return str(error) if isinstance(error, UserError | HeadError | FaceError) else None
+    if isinstance(error, UserError | HeadError | FaceError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.filename or 'output'}: {error.strerror}"
+    return None
 
 
 def run_reconstruct(config: ReconstructConfig) -> int:
@@ -110,10 +124,13 @@ def run_reconstruct(config: ReconstructConfig) -> int:
 
     reconstructor = Reconstructor.load(config.model, head=config.head, device=config.device)
     records, failures = [], []
-    with _Progress(len(plan.jobs), shown=plan.many) as progress:
+    shown = plan.many and sys.stderr is not None and sys.stderr.isatty()
+    with _Progress(len(plan.jobs), shown=shown) as progress:
         for job in plan.jobs:
             try:
                 own = _one_photo(reconstructor, job, config)
+            except BrokenPipeError:
+                raise
             except Exception as error:
                 line = _line(error)
                 if line is None:
@@ -151,33 +168,54 @@ def run_reconstruct(config: ReconstructConfig) -> int:
 def _one_photo(
     reconstructor: "Reconstructor", job: "Job", config: ReconstructConfig
 ) -> list[dict[str, Any]]:
-    """Reconstruct one photo and write its files; a record for each face."""
+    """Reconstruct one photo and write the files of all its faces, or none of them."""
     from mica_ext.outputs import check_writable
-    from mica_ext.parameters import save_face, save_landmarks
     from pacofr.images import load_image
 
     image = load_image(job.photo)
     which = int(config.face) if config.face.isdecimal() else config.face
     pose: Pose = "neutral" if config.neutral else "posed" if config.posed else "expressive"
     results = reconstructor.faces(image, which, pose)  # type: ignore[arg-type]
-    records = []
-    for number, result in enumerate(results):
-        files = job.outputs.of_face(number)
-        for path in files.paths():
-            check_writable(path, overwrite=config.overwrite, make_folder=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-        if files.mesh is not None:
-            result.save(files.mesh, config.unit)
-        if files.params is not None:
-            save_face(files.params, result.saved(job.photo.name))
-        if files.landmarks is not None:
-            save_landmarks(files.landmarks, result.mesh, result.landmarks_px, config.unit or "mm")
-        if files.overlay is not None:
-            from mica_ext.figure import overlay_picture, save_picture
+    outputs = [job.outputs.of_face(number) for number in range(len(results))]
+    places = [path for files in outputs for path in files.paths()]
+    for path in places:
+        check_writable(path, overwrite=config.overwrite, make_folder=True)
+    new = [path for path in places if not path.exists()]
+    try:
+        for files, result in zip(outputs, results, strict=True):
+            _write(files, image, result, config, job.photo.name)
+    except BaseException:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
+    return [
+        _record(job.photo, result, files.paths(), config)
+        for files, result in zip(outputs, results, strict=True)
+    ]
 
-            save_picture(files.overlay, overlay_picture(image, result))
-        records.append(_record(job.photo, result, files.paths(), config))
-    return records
+
+def _write(
+    files: "Outputs",
+    image: "Photo",
+    result: "Reconstruction",
+    config: ReconstructConfig,
+    photo_name: str,
+) -> None:
+    """Write what is asked for of one face."""
+    from mica_ext.parameters import save_face, save_landmarks
+
+    for path in files.paths():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if files.mesh is not None:
+        result.save(files.mesh, config.unit)
+    if files.params is not None:
+        save_face(files.params, result.saved(photo_name))
+    if files.landmarks is not None:
+        save_landmarks(files.landmarks, result.mesh, result.landmarks_px, config.unit or "mm")
+    if files.overlay is not None:
+        from mica_ext.figure import overlay_picture, save_picture
+
+        save_picture(files.overlay, overlay_picture(image, result))
 
 
 def _record(

@@ -49,14 +49,6 @@ class ReconstructConfig:
     overwrite: Flag = False
     """Replace files that exist."""
 
-    def __post_init__(self) -> None:
-        if self.neutral and self.posed:
-            raise ValueError("--neutral and --posed exclude each other: choose one")
-        if self.face not in ("largest", "center", "all") and not self.face.isdecimal():
-            raise ValueError(
-                f"--face: expected largest, center, all or a number from 0, got {self.face!r}"
-            )
-
 
 @dataclass(frozen=True, kw_only=True)
 class RebuildConfig:

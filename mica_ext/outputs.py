@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parent / "examples" / "astronaut.jpg"
 
 
 class Outputs(NamedTuple):
-    """Files for the first face of a photo; further faces get _2, _3, ... after the stem."""
+    """Files for the first face of a photo; further ones get _face2, ... after the stem."""
 
     mesh: Path | None
     params: Path | None
@@ -49,6 +49,12 @@ class Plan(NamedTuple):
 
 def make_plan(config: ReconstructConfig) -> Plan:
     """Pair photos with files; `UserError` on anything that cannot work."""
+    if config.neutral and config.posed:
+        raise UserError("--neutral and --posed exclude each other: choose one")
+    if config.face not in ("largest", "center", "all") and not config.face.isdecimal():
+        raise UserError(
+            f"--face: expected largest, center, all or a number from 0, got {config.face!r}"
+        )
     if config.example:
         if config.photos:
             raise UserError("--example brings its own photo: leave the other photos out")
@@ -114,8 +120,8 @@ def _in_folders(config: ReconstructConfig, stem: str) -> Outputs:
 
 
 def _checked(plan: Plan, config: ReconstructConfig) -> Plan:
-    inputs = {job.photo.resolve() for job in plan.jobs}
-    seen: set[Path] = set()
+    inputs = {os.path.realpath(job.photo) for job in plan.jobs}
+    seen: set[str] = set()
     for job in plan.jobs:
         _check_suffix("--out", job.outputs.mesh, MESHES)
         _check_suffix("--overlay", job.outputs.overlay, PICTURES)
@@ -125,7 +131,7 @@ def _checked(plan: Plan, config: ReconstructConfig) -> Plan:
         if mesh is not None and mesh.suffix.lower() == ".glb" and config.unit not in (None, "m"):
             raise UserError(f"{mesh}: GLB files are in metres by definition; leave --unit out")
         for path in job.outputs.paths():
-            place = path.resolve()
+            place = os.path.realpath(path)  # of links in a circle too, unlike Path.resolve
             if place in inputs:
                 raise UserError(
                     f"{path}: would replace a photo given as input; choose another name"
@@ -177,7 +183,7 @@ def _numbered(path: Path, number: int) -> Path:
     if number == 0:
         return path
     ending = "".join(path.suffixes[-2:]) if path.stem.endswith(_MIDDLE) else path.suffix
-    return path.with_name(f"{path.name.removesuffix(ending)}_{number + 1}{ending}")
+    return path.with_name(f"{path.name.removesuffix(ending)}_face{number + 1}{ending}")
 
 
 _MIDDLE = (".params", ".landmarks", ".overlay")

@@ -29,13 +29,13 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 def load_image(path: Path | str) -> UInt8[np.ndarray, "H W 3"]:
     """Read a photo as RGB, upright, sRGB; `UserError` with one line on anything that is none."""
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder: expected an image file")
-    if not path.exists():
-        raise UserError(f"{path} does not exist: expected an image file; check the path")
-    if not path.is_file():
-        raise UserError(f"{path} is no regular file: expected an image file")
     try:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder: expected an image file")
+        if not path.exists():
+            raise UserError(f"{path} does not exist: expected an image file; check the path")
+        if not path.is_file():
+            raise UserError(f"{path} is no regular file: expected an image file")
         with path.open("rb") as stream:
             return _load(stream, str(path))
     except OSError as error:

@@ -4,6 +4,7 @@ The mechanics run with an untrained landmark network and a toy head; what the fa
 tested in test_mica_reconstruct.py.
 """
 
+import errno
 import json
 import shutil
 import subprocess
@@ -170,10 +171,46 @@ def test_with_several_faces_it_says_so_and_takes_the_one_asked_for(run, crowd, t
     assert boxes["2"] == boxes["center"]  # the middle one is the smallest
     code, said, _ = run(crowd, "--out", tmp_path / "all.obj", "--face", "all")
     assert code == 0
-    assert {"all.obj", "all_2.obj", "all_3.obj"} <= {p.name for p in tmp_path.iterdir()}
+    assert {"all.obj", "all_face2.obj", "all_face3.obj"} <= {p.name for p in tmp_path.iterdir()}
     code, _, err = run(crowd, "--out", tmp_path / "x.obj", "--face", "3")
     assert code == 2
     assert "3 found" in one_line(err)
+
+
+def test_faces_of_photos_of_one_name_never_share_a_file(run, crowd, tmp_path):
+    other = tmp_path / "other" / "crowd.jpg"
+    other.parent.mkdir()
+    Image.open(crowd).save(other)
+    code, said, _ = run(crowd, other, "--out", tmp_path / "out", "--face", "all", "--json")
+    files = [file for face in json.loads(said)["faces"] for file in face["files"]]
+    assert code == 0
+    assert len(set(files)) == len(list((tmp_path / "out").iterdir())) == 6
+
+
+def test_a_photo_that_fails_half_way_leaves_nothing(run, photo, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mica_ext.figure.overlay_picture", full)
+    out = tmp_path / "out"
+    out.mkdir()
+    old = out / "old.json"
+    old.write_text("{}")
+    names = ("--out", out / "m.obj", "--params", old, "--overlay", out / "o.png", "--overwrite")
+    code, _, err = run(photo, *names)
+    assert code == 2
+    assert "No space left" in one_line(err)
+    assert list(out.iterdir()) == [old]
+
+
+def test_a_reader_that_has_had_enough_ends_the_run_quietly():
+    script = "from mica_ext.cli import _guarded as g; exit(g(lambda: print('x' * 2**20) or 0))"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 BAD_FILES = {
@@ -183,11 +220,15 @@ BAD_FILES = {
 }
 
 
-@pytest.mark.parametrize("name", [*BAD_FILES, "missing.jpg", "bomb.png", "wall.png"])
+@pytest.mark.parametrize(
+    "name", [*BAD_FILES, "missing.jpg", "loop.jpg", "long" * 70, "bomb.png", "wall.png"]
+)
 def test_bad_photos_are_refused_in_one_line_with_nothing_written(run, tmp_path, name):
     path = tmp_path / name
     if name in BAD_FILES:
         path.write_bytes(BAD_FILES[name])
+    elif name == "loop.jpg":
+        path.symlink_to(name)
     elif name == "bomb.png":
         Image.new("1", (20000, 20000)).save(path)
     elif name == "wall.png":
@@ -263,6 +304,8 @@ def test_a_folder_without_rights_is_refused(run, photo, tmp_path, monkeypatch):
         (("--out", "m.obj", "--params", "p.txt"), ".json"),
         (("--out", "m.glb", "--unit", "mm"), "metres by definition"),
         (("--out", "m.obj", "--device", "tpu"), "--device"),
+        (("--out", "m.obj", "--face", "best"), "--face: expected largest"),
+        (("--out", "m.obj", "--neutral", "--posed"), "exclude each other"),
         (("--out", "m.obj", "--head", "nobody"), "no head 'nobody'"),
     ],
 )

@@ -9,7 +9,8 @@ Follows the official evaluator step by step, its quirks included, so that it end
 - the search stops at the first accepted step that gains less than 1e-4 of the sum of squares.
 
 The official penalty on a negative scale is a wall here: it is zero on every path that stays
-positive, and beyond there is nothing to find.
+positive, and beyond there is nothing to find. A metrical search whose mesh is several times too
+large or small by its own landmarks is cut short: it would wander for minutes, to no use.
 
 All lengths are millimetres of the scan.
 """
@@ -23,6 +24,8 @@ from eval_now.closest import Evaluation, build_tree, closest_distances, evaluate
 
 SMALLEST_GAIN = 1e-4
 MOST_STEPS = 200
+MOST_STEPS_IN_WRONG_UNIT = 25
+WRONG_UNIT = 5.0
 FIRST_RADIUS = 0.1
 CG_TOLERANCE = 1e-5
 
@@ -205,7 +208,9 @@ def align(
     variables = np.array([1.0, 0, 0, 0, 0, 0, 0])
     total, state = search.evaluate(variables)
     radius, steps, stopped = FIRST_RADIUS, 0, False
-    while steps < MOST_STEPS and not stopped:
+    sized = 1 / WRONG_UNIT < start.scale / fit.scale < WRONG_UNIT
+    most_steps = MOST_STEPS if sized else MOST_STEPS_IN_WRONG_UNIT
+    while steps < most_steps and not stopped:
         steps += 1
         matrix, gradient = state.normal[free, free], state.gradient[free]
         if not gradient.any():

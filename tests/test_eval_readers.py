@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from eval_now.boxes import Box, load_box, save_box
 from eval_now.dataset import choose_challenges, read_image_list
 from eval_now.errors import UserError
-from eval_now.landmarks import parse_npy, parse_pp, parse_txt
+from eval_now.landmarks import load_landmarks, parse_npy, parse_pp, parse_txt
 from eval_now.meshes import Mesh, load_mesh, load_vertices, save_obj, save_ply
 from eval_now.objfile import _read_carefully, read_obj
 from eval_now.plyfile import read_ply
@@ -68,6 +68,7 @@ def test_obj_polygons_become_fans():
     ("text", "message"),
     [
         ("v 0 0 0\nv 1 nan 0\n", "line 2: expected 3 finite numbers below 1e+09, found '1 nan 0'"),
+        ("v 0 0 0\nv 1 2e200 0\n", "line 2: expected 3 finite numbers below 1e+09"),
         ("v 0 0 0\n\nv 1 0\n", "line 3: expected 3 finite numbers"),
         ("v 0 0 0\nv\n", "line 2: expected 3 finite numbers"),
         ("v 0 0 0\nv 1 0 0\nv 0 x 1\n", "line 3"),
@@ -169,6 +170,7 @@ ASCII = (
     ("old", "new", "message"),
     [
         ("1 0 0", "1 0 nan", "line 11: expected 3 finite numbers"),
+        ("1 0 0", "1 0 1e30", "line 11: expected 3 finite numbers"),
         ("1 0 0", "1 0", "line 11: too few numbers for a vertex"),
         ("3 0 1 2\n", "", "line 13: the file ends before its last face"),
         ("3 0 1 2", "3 0 1 3", "names vertex 3, the file has 3"),
@@ -214,6 +216,7 @@ def test_meshes_without_surface_or_content_are_refused(tmp_path):
         "cloud.obj": "v 0 0 0\nv 1 1 1\n",
         "empty.obj": "",
         "words.obj": "hello\n",
+        "one.obj": "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n",
         "a.stl": "solid",
     }
     for name, text in cases.items():
@@ -223,6 +226,18 @@ def test_meshes_without_surface_or_content_are_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         load_mesh(tmp_path / "absent.ply")
     np.testing.assert_array_equal(load_vertices(tmp_path / "cloud.obj"), [[0, 0, 0], [1, 1, 1]])
+
+
+def test_a_byte_order_mark_hides_no_first_line(tmp_path):
+    save_obj(tmp_path / "a.obj", TETRAHEDRON)
+    text = (tmp_path / "a.obj").read_text()
+    (tmp_path / "marked.obj").write_text(text, encoding="utf-8-sig")
+    np.testing.assert_array_equal(load_mesh(tmp_path / "marked.obj").vertices, TETRAHEDRON.vertices)
+    (tmp_path / "points.txt").write_text("\n".join(f"1 2 {k}" for k in range(7)), "utf-8-sig")
+    assert load_landmarks(tmp_path / "points.txt")[0].tolist() == [1, 2, 0]
+    (tmp_path / "same.txt").write_text("1 2 3\n" * 7)
+    with pytest.raises(UserError, match=r"same\.txt: all seven landmarks are the same point"):
+        load_landmarks(tmp_path / "same.txt")
 
 
 # --- landmarks ------------------------------------------------------------------------------------
@@ -259,6 +274,7 @@ def npy(array: np.ndarray) -> bytes:
         (np.zeros((7, 2)), r"found \(7, 2\)"),
         (np.zeros(21), r"found \(21,\)"),
         (np.array([[None] * 3] * 7), "expected 21 numbers, found object"),
+        (np.eye(7, 3) * 1e200, "landmark 0 is not finite and below"),
         (np.where(np.eye(7, 3) > 0, np.nan, 1.0), "landmark 0 is not finite"),
     ],
 )

@@ -79,7 +79,7 @@ def now(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for subject in (1, 2, 3):
         mesh, landmarks = face(subject)
         unseen = "a side" if subject == 2 else "nothing"
-        damage = Damage(spacing=4.0, spikes=5, loose_points=5, patch=subject == 3, unseen=unseen)
+        damage = Damage(spacing=8.0, spikes=5, loose_points=5, patch=subject == 3, unseen=unseen)
         write_scan(root, f"S_{subject}_TA", make_scan(mesh, landmarks, subject, damage))
         write_truth(root, f"S_{subject}_TA", mesh, landmarks)
     for name in NAMES:
@@ -253,6 +253,13 @@ def test_wrong_units_are_named(now, tmp_path, factor, unit):
     assert "unit" in names
 
 
+def test_a_mesh_far_away_is_scored_and_named(now, tmp_path):
+    assert "landmarks_off_surface" in warnings_for(now, tmp_path, lambda v, p: (v + 1e6, p))
+    (image,) = load_result(tmp_path / "o").protocols[0].images
+    assert image.scale > 0
+    assert image.median > 0
+
+
 def test_a_turned_refinement_is_named(now, tmp_path):
     turn = Rotation.from_rotvec([0, 0, np.radians(50)]).as_matrix()
     names = warnings_for(now, tmp_path, lambda v, p: (v, (p - p[4]) @ turn.T + p[4]))
@@ -298,6 +305,43 @@ def test_a_predictor_runs_resumes_and_reports(now, tmp_path, monkeypatch):
         evaluate(now, predictor="other", out=tmp_path / "o")
 
 
+def test_an_unreadable_photo_is_a_missing_prediction(now, tmp_path, monkeypatch):
+    def predict(photo: Photo) -> Prediction:
+        if photo.name == NAMES[0]:
+            raise UserError(f"{photo.path}: not a picture")
+        mesh, landmarks = face(int(photo.name[2]))
+        return Prediction(mesh.vertices, mesh.triangles, landmarks, "mm", True)
+
+    monkeypatch.setattr(eval_now.predictors, "find_predictor", lambda name: predict)
+    result, text = evaluate(now, predictor="mine", out=tmp_path / "o", allow_missing=True)
+    (missing,) = result.missing
+    assert missing.image == NAMES[0]
+    assert "not a picture" in missing.reason
+    assert "missing" in text
+    with pytest.raises(ValueError, match="no --unit with --predictor"):
+        EvalConfig(predictor="mine", unit="m")
+
+
+def test_a_run_takes_the_place_of_the_last(now, tmp_path):
+    folder = write_predictions(tmp_path / "p", names=NAMES[:1])
+    listed = tmp_path / "list.txt"
+    listed.write_text(NAMES[0])
+    settings = {"predictions": folder, "image_list": listed, "out": tmp_path / "o"}
+    old = [
+        tmp_path / "o" / name
+        for name in ("distances_metrical.npz", "heatmaps/metrical/worst_1_S.png")
+    ]
+    old[1].parent.mkdir(parents=True)
+    for path in old:
+        path.touch()
+    _, text = evaluate(now, **settings, name="[red]mine[/blue]")
+    assert "[red]mine[/blue]" in text
+    assert not any(path.exists() for path in old)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is not a folder that can be written to"):
+        evaluate(now, **{**settings, "out": tmp_path / "file/out"})
+
+
 def test_unknown_predictors_are_answered_with_the_known(now, tmp_path):
     with pytest.raises(UserError, match=r"--predictor nobody: not registered .*known: mica_ext"):
         evaluate(now, predictor="nobody", out=tmp_path / "o")
@@ -315,9 +359,17 @@ def test_the_test_split_is_packed_and_not_scored(now, tmp_path):
     assert names == {stem + end for stem in stems for end in (".obj", ".npy")}
     assert all((tmp_path / "o/submission" / name).is_file() for name in names)
     assert "ringnet@tue.mpg.de" in text
+    other = tmp_path / "o/submission/S_1_TA/selfie/IMG_99.obj"
+    other.touch()
+    with pytest.raises(UserError, match=r"holds 1 other files, e\.g\. S_1_TA/selfie/IMG_99\.obj"):
+        evaluate(now, predictions=predictions, split="test", out=tmp_path / "o")
+    (predictions / NAMES[1]).with_suffix(".obj").write_text("v 0 0\n")
+    with pytest.raises(UserError, match=r"1 of 2 images .*IMG_11\.obj line 1"):
+        evaluate(now, predictions=predictions, split="test", out=tmp_path / "o2")
     (predictions / NAMES[0]).with_suffix(".npy").unlink()
     with pytest.raises(UserError, match="1 of 2 images"):
         evaluate(now, predictions=predictions, split="test", out=tmp_path / "o2")
+    assert not (tmp_path / "o2").exists()
 
 
 def test_runs_are_compared_in_curves_and_a_table(now, tmp_path):
@@ -338,6 +390,10 @@ def test_runs_are_compared_in_curves_and_a_table(now, tmp_path):
     lines = (out / "table.md").read_text().splitlines()
     assert "exact_50%" in lines[2]  # the better one first
     assert r"exact\_50\%" in (out / "table.tex").read_text()
+    broken = tmp_path / "other/distances_non-metrical.npz"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"distances_non-metrical\.npz: not readable"):
+        compare_runs([tmp_path / "other"], CompareConfig(out=out), Console())
     evaluate(now, predictions=exact, out=tmp_path / "few", challenge=("selfie",))
     with pytest.raises(UserError, match="measured other images"):
         compare_runs([tmp_path / "exact", tmp_path / "few"], CompareConfig(out=out), Console())

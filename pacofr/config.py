@@ -234,7 +234,11 @@ class PretrainConfig:
 
 
 def paper() -> PretrainConfig:
-    """ViT-B/16, batch 720, 32 epochs of 2 M faces: 17 h on 8 V100 in the paper (LaPa F1 92.52)."""
+    """ViT-B/16, batch 720, 32 epochs of 2 M faces: 17 h on 8 V100 in the paper (LaPa F1 92.52).
+
+    torchrun --nproc-per-node 8 -m pacofr pretrain paper --shards SHARDS --out RUN
+    --loss.perceptual-weights vit-b-300ep.pth.tar
+    """
     return PretrainConfig()
 
 
@@ -244,17 +248,27 @@ def paper_20m() -> PretrainConfig:
 
 
 def small() -> PretrainConfig:
-    """ViT-S/16 at 224 px."""
+    """ViT-S/16 at 224 px, for one GPU; not timed yet.
+
+    pacofr pretrain small --shards SHARDS --out RUN
+    """
     return _sized(width=384, heads=6, decoder_width=384, decoder_heads=12)
 
 
 def tiny() -> PretrainConfig:
-    """ViT-Ti/16 at 224 px."""
+    """ViT-Ti/16 at 224 px, for one GPU; not timed yet.
+
+    pacofr pretrain tiny --shards SHARDS --out RUN
+    """
     return _sized(width=192, heads=3, decoder_width=192, decoder_heads=6)
 
 
 def micro() -> PretrainConfig:
-    """112 px in 8 px patches (still 196 positions), width 128, 6 blocks: trains on a laptop."""
+    """112 px in 8 px patches (still 196 positions), width 128, 6 blocks: trains on a laptop.
+
+    pacofr pretrain micro --shards SHARDS --out RUN --epochs 10: about 26 images a second on one
+    core of a server CPU, half of that with a perceptual net.
+    """
     model = PaCoFRConfig(
         encoder=VitConfig(image_size=112, patch_size=8, width=128, depth=6, heads=4),
         decoder=DecoderConfig(width=128, heads=4),

@@ -24,7 +24,7 @@ class EvalConfig:
     How to get the data:
     eval-now data
 
-    One core scores about 5 images a second; the first run compiles for some ten seconds.
+    One core scores several images a second; the first run compiles for some ten seconds.
     """
 
     split: Literal["val", "test"] = "val"

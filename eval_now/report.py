@@ -75,13 +75,16 @@ def print_table(console: Console, rows: list[Row]) -> None:
         caption = INCOMPLETE if any(row.incomplete for row in own) else None
         table = Table(title=f"NoW, {protocol}, mm", caption=caption)
         for index, heading in enumerate(HEADINGS[1:]):
-            table.add_column(heading, justify="left" if index < 2 else "right", no_wrap=index > 1)
+            if index < 2:
+                table.add_column(heading, overflow="fold")
+            else:
+                table.add_column(heading, justify="right", no_wrap=True)
         for before, row in zip([None, *own[:-1]], own, strict=True):
-            if before is not None and row.challenge == "all":
+            whole = row.challenge == "all"
+            if before is not None and whole:
                 table.add_section()
-            table.add_row(
-                *map(escape, _cells(row)[1:]), style="bold" if row.challenge == "all" else None
-            )
+            method, *rest = map(escape, _cells(row)[1:])
+            table.add_row(method if whole else "", *rest, style="bold" if whole else None)
         console.print(table)
 
 

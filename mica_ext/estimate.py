@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from flame_assets.flame import Flame
@@ -35,6 +36,9 @@ class MicaExt:
         self.device = device
         self.landmarks = load_landmark_network(pack.landmarks).to(device)
         self.fitter = PhotoFitter(flame)
+        # The fit solves many small systems: NumPy's BLAS threads gain nothing there, and on a
+        # busy machine or under a CPU quota they wait many times longer than they work.
+        self.blas = ThreadpoolController().select(user_api="blas")
 
     @torch.inference_mode()
     def __call__(self, crops: Sequence[FaceCrop], photo_size: tuple[int, int]) -> Estimate:
@@ -44,5 +48,6 @@ class MicaExt:
         in_photo = move_points(torch.stack([crop.crop_to_image for crop in crops]), points)
         height, width = photo_size
         middle = torch.tensor([(width - 1) / 2, (height - 1) / 2]).expand(len(crops), 2)
-        fit = self.fitter(in_photo, middle)
+        with self.blas.limit(limits=1):
+            fit = self.fitter(in_photo, middle)
         return Estimate(fit.parameters, in_photo)

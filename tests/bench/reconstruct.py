@@ -60,8 +60,13 @@ def bench_cold_start(photo: Path, model: str, repeat: int) -> None:
     print(f"  import torch alone  {bare:7.0f} ms   ratio {whole / bare:.2f}")
 
 
-def forward_time(image: np.ndarray, reconstructor: Reconstructor, repeat: int) -> float:
-    """Time spent inside the networks for one photo [ms]: detector's three and the landmarks'."""
+def call_and_forward_times(
+    photo: Path, reconstructor: Reconstructor, repeat: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whole calls and what of each was spent inside the networks [ms], one pair per call.
+
+    Measured in the same calls, so that a machine that slows down slows both.
+    """
     spent: list[float] = []
     modules = [*networks(mtcnn.load_mtcnn()), reconstructor.model.landmarks]
 
@@ -73,14 +78,16 @@ def forward_time(image: np.ndarray, reconstructor: Reconstructor, repeat: int) -
 
     hooks = [m.register_forward_pre_hook(start) for m in modules]
     hooks += [m.register_forward_hook(stop) for m in modules]
-    sums = []
+    pairs = []
     for _ in range(repeat + 1):
         spent.clear()
-        reconstructor(image)
-        sums.append(sum(spent))
+        began = now()
+        reconstructor(photo)
+        pairs.append((now() - began, sum(spent)))
     for hook in hooks:
         hook.remove()
-    return 1e3 * float(np.median(sums[1:]))
+    whole, inside = 1e3 * np.array(pairs[1:]).T
+    return whole, inside
 
 
 def networks(owner: object) -> list[torch.nn.Module]:
@@ -99,10 +106,10 @@ def bench_warm(photo: Path, model: str, repeat: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "photo.jpg"
         cv2.imwrite(str(path), image[:, :, ::-1])
-        whole = median_ms(lambda: reconstructor(path), repeat)
-        inside = forward_time(image, reconstructor, repeat)
-        print(f"warm, 640-pixel photo {whole:7.1f} ms")
-        print(f"  networks' forwards  {inside:7.1f} ms   ratio {whole / inside:.2f}")
+        whole, inside = call_and_forward_times(path, reconstructor, repeat)
+        print(f"warm, 640-pixel photo {np.median(whole):7.1f} ms")
+        ratio = np.median(whole / inside)
+        print(f"  networks' forwards  {np.median(inside):7.1f} ms   ratio {ratio:.2f}")
         face = detect(image)[0]
         crop = crop_face(image, face)
         result = reconstructor(image)

@@ -2,9 +2,12 @@
 
 import math
 import multiprocessing
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -179,7 +182,9 @@ def run_tasks(tasks: list[SubjectTask], jobs: int) -> Iterator[SubjectResult]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as pool:
         try:
-            for done in as_completed([pool.submit(score_subject, task) for task in tasks]):
+            with _interrupts_ignored():
+                waiting = [pool.submit(score_subject, task) for task in tasks]
+            for done in as_completed(waiting):
                 yield done.result()
         except BrokenProcessPool:
             raise UserError(
@@ -187,4 +192,19 @@ def run_tasks(tasks: list[SubjectTask], jobs: int) -> Iterator[SubjectResult]:
             ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
             raise
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes started here leave Ctrl-C to this one, which ends them without a traceback each."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -98,7 +98,7 @@ def _check_folders(config: ReconstructConfig) -> None:
         path: Path | None = getattr(config, flag)
         if path is None:
             continue
-        if path.suffix and not path.is_dir():
+        if path.suffix.lower() in (*MESHES, *PICTURES, ".json") and not path.is_dir():
             raise UserError(
                 f"--{flag} {path}: several photos need a folder here, such as --{flag} "
                 f"{path.with_suffix('')}"

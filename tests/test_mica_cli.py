@@ -121,7 +121,7 @@ def test_a_folder_goes_on_past_a_bad_file_and_exits_3(run, photo, tmp_path):
     shutil.copy(photo, folder / "a.jpeg")
     (folder / "broken.png").write_bytes(b"no image")
     (folder / "notes.txt").write_text("not even by name")
-    out = tmp_path / "meshes"
+    out = tmp_path / "meshes.v2"  # a folder's name may hold a dot
     code, said, err = run(folder, "--out", out, "--overlay", out, "--format", "ply")
     assert code == 3
     assert sorted(p.name for p in out.iterdir()) == [

@@ -77,8 +77,8 @@ def bench_protocol(protocol: str, reference: dict, official_yardstick: float, pa
         sticks.append(yardstick())
         ratio = official / official_yardstick
         print(
-            f"  {kind}: {min(seconds):.3f} s per image (median {np.median(seconds):.3f}), yardstick "
-            f"{min(sticks):.3f} s (median {np.median(sticks):.3f}): "
+            f"  {kind}: {min(seconds):.3f} s per image (median {np.median(seconds):.3f}), "
+            f"yardstick {min(sticks):.3f} s (median {np.median(sticks):.3f}): "
             f"{ratio / (min(seconds) / min(sticks)):.1f} times the official speed "
             f"(of medians {ratio / (np.median(seconds) / np.median(sticks)):.1f})"
         )

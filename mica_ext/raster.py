@@ -4,6 +4,7 @@ Convention of pixels (OpenCV's): the centre of the top left pixel is (0, 0), x r
 Depth is the distance [m] along the viewing axis, positive in front of the camera.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, no_type_check
 
 import numpy as np
@@ -11,6 +12,18 @@ from jaxtyping import Float, Float32, Int32
 from numba import njit
 
 NEAREST_DEPTH = 1e-4  # [m] a triangle that reaches behind this plane is not drawn
+
+
+def compiled(*, fastmath: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """`numba.njit` cached on disk, or anew in each process where no folder can be written."""
+
+    def wrap(function: Callable[..., None]) -> Callable[..., None]:
+        try:
+            return njit(cache=True, nogil=True, error_model="numpy", fastmath=fastmath)(function)
+        except RuntimeError:  # "no locator available": read-only installation and home
+            return njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+
+    return wrap
 
 
 class Raster(NamedTuple):
@@ -44,7 +57,7 @@ def rasterize(
     return Raster(seen, barycentric, depth)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 @no_type_check  # numba needs the bare function
 def _rasterize(points, triangles, perspective, seen, barycentric, depth):  # noqa: ANN001, ANN202
     height, width = seen.shape
@@ -116,7 +129,7 @@ def vertex_normals(
     return _vertex_normals(points, np.ascontiguousarray(triangles))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 @no_type_check
 def _vertex_normals(points, triangles):  # noqa: ANN001, ANN202
     sums = np.zeros((points.shape[0], 3), np.float64)

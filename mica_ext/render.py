@@ -9,9 +9,8 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32, UInt8
-from numba import njit
 
-from mica_ext.raster import Raster, rasterize, vertex_normals
+from mica_ext.raster import Raster, compiled, rasterize, vertex_normals
 
 INNER_BRIGHTNESS = np.float32(0.35)  # the inner side of a surface, seen through an opening
 PLAIN_COLOUR = (0.78, 0.62, 0.54)  # sRGB, for a head without colours of its own
@@ -161,7 +160,7 @@ def _encoding_table(steps: int = 4096) -> Float32[np.ndarray, " steps"]:
 _ENCODE = _encoding_table()
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 @no_type_check  # numba needs the bare function
 def _shade(  # noqa: ANN202
     seen,  # noqa: ANN001

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from mica_ext.raster import rasterize, vertex_normals
+from mica_ext.raster import compiled, rasterize, vertex_normals
 from mica_ext.render import (
     Lighting,
     View,
@@ -215,3 +215,18 @@ def test_the_portrait_view_keeps_the_whole_head_in_the_picture():
         assert screen[:, 0].max() < 199
         assert screen[:, 1].min() > 0
         assert screen[:, 1].max() < 299
+
+
+def test_without_a_place_for_its_cache_the_rasteriser_still_compiles(monkeypatch):
+    def nowhere(*_):
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr("numba.core.caching.FunctionCache.__init__", nowhere)
+
+    @compiled()
+    def fill(array):  # noqa: ANN001, ANN202
+        array[:] = 3
+
+    array = np.zeros(2)
+    fill(array)
+    assert array.tolist() == [3, 3]

@@ -5,7 +5,7 @@ Depth is the distance [m] along the viewing axis, positive in front of the camer
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, no_type_check
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32
@@ -14,10 +14,10 @@ from numba import njit
 NEAREST_DEPTH = 1e-4  # [m] a triangle that reaches behind this plane is not drawn
 
 
-def compiled(*, fastmath: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def compiled(*, fastmath: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`numba.njit` cached on disk, or anew in each process where no folder can be written."""
 
-    def wrap(function: Callable[..., None]) -> Callable[..., None]:
+    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return njit(cache=True, nogil=True, error_model="numpy", fastmath=fastmath)(function)
         except RuntimeError:  # "no locator available": read-only installation and home

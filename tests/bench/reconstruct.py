@@ -172,7 +172,7 @@ def bench_memory(photo: Path, model: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--photo", type=Path, default=EXAMPLE)
     parser.add_argument("--model", default="auto")
     parser.add_argument("--repeat", type=int, default=7)

@@ -1,6 +1,6 @@
-"""MicaExt: face crops of a photo to the parameters of the heads in it.
+"""MicaExt: the detected faces of a photo to the parameters of the heads in it.
 
-    FaceCrop.face -LandmarkNetwork-> 68 points -crop_to_image-> in the photo -PhotoFitter-> head
+    Face -find_landmarks: crop, LandmarkNetwork-> 68 points in the photo -PhotoFitter-> head
 
 Identity and expression networks will start the fit, or take its place, behind the same interface.
 """
@@ -8,17 +8,19 @@ Identity and expression networks will start the fit, or take its place, behind t
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from flame_assets.flame import Flame
-from mica_ext.crop import FaceCrop, move_points
+from mica_ext.landmark_search import find_landmarks
 from mica_ext.landmarks import load_landmark_network
 from mica_ext.model import FaceParameters
 from mica_ext.packs import Pack
 from mica_ext.photofit import PhotoFitter
+from pacofr.faces.detect import Face
 
 
 class Estimate(NamedTuple):
@@ -29,11 +31,10 @@ class Estimate(NamedTuple):
 
 
 class MicaExt:
-    """All that lies between a face crop and `FaceParameters`, for one head."""
+    """All that lies between a detected face and `FaceParameters`, for one head."""
 
     def __init__(self, pack: Pack, flame: Flame, device: torch.device) -> None:
         """Load the pack's networks, strictly."""
-        self.device = device
         self.landmarks = load_landmark_network(pack.landmarks).to(device)
         self.fitter = PhotoFitter(flame)
         # The fit solves many small systems: NumPy's BLAS threads gain nothing there, and on a
@@ -41,13 +42,12 @@ class MicaExt:
         self.blas = ThreadpoolController().select(user_api="blas")
 
     @torch.inference_mode()
-    def __call__(self, crops: Sequence[FaceCrop], photo_size: tuple[int, int]) -> Estimate:
-        """Faces of one photo of `photo_size` (height, width); results are on the CPU."""
-        faces = torch.stack([crop.face for crop in crops]).to(self.device)
-        points = self.landmarks(faces).cpu()
-        in_photo = move_points(torch.stack([crop.crop_to_image for crop in crops]), points)
-        height, width = photo_size
-        middle = torch.tensor([(width - 1) / 2, (height - 1) / 2]).expand(len(crops), 2)
+    def __call__(self, image: UInt8[np.ndarray, "H W 3"], faces: Sequence[Face]) -> Estimate:
+        """The heads of these faces of an RGB photo; results are on the CPU."""
+        found = [find_landmarks(self.landmarks, image, face).landmarks_px for face in faces]
+        points = torch.stack(found)
+        height, width = image.shape[:2]
+        middle = torch.tensor([(width - 1) / 2, (height - 1) / 2]).expand(len(faces), 2)
         with self.blas.limit(limits=1):
-            fit = self.fitter(in_photo, middle)
-        return Estimate(fit.parameters, in_photo)
+            fit = self.fitter(points, middle)
+        return Estimate(fit.parameters, points)

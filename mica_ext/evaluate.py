@@ -5,13 +5,12 @@ Identity only: the neutral head of the face that the benchmark's box means.
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from eval_now.boxes import Box
 from eval_now.errors import UserError as BenchmarkError
 from eval_now.predictors import NoFaceError, Photo, Predict, Prediction
 from flame_assets.errors import UserError as HeadError
-from mica_ext.crop import crop_face, crop_points
 from mica_ext.errors import UserError
 from mica_ext.parameters import in_pose
 from mica_ext.reconstruct import Reconstructor
@@ -39,18 +38,13 @@ def predict(reconstructor: Reconstructor, photo: Photo) -> Prediction:
         image = load_image(photo.path)
     except FaceError as error:
         raise BenchmarkError(str(error)) from None
-    size = image.shape[:2]
     face = find_face(image, photo.box)
-    if face is not None:
-        crop = crop_face(image, face)
-    elif photo.box is not None:
+    if face is None:
+        if photo.box is None:
+            raise NoFaceError("no face found, and the data has no box for this photo")
         # The benchmark says where the face is, so a blind detector is no excuse.
-        rough = crop_points(image, points_in(photo.box))
-        seen = reconstructor.model([rough], size).landmarks_px[0].double().numpy()
-        crop = crop_points(image, five_points(seen))
-    else:
-        raise NoFaceError("no face found, and the data has no box for this photo")
-    estimate = reconstructor.model([crop], size)
+        face = face_in(photo.box)
+    estimate = reconstructor.model(image, [face])
     mesh = reconstructor.flame(in_pose(estimate.parameters.head, "neutral"))
     return Prediction(
         vertices=mesh.vertices[0].double().numpy(),
@@ -79,13 +73,8 @@ def overlap(face: Face, box: Box) -> float:
     return wide * high / ((x1 - x0) * (y1 - y0) + box_area - wide * high)
 
 
-def points_in(box: Box) -> Float[np.ndarray, "5 2"]:
-    """The five alignment points a frontal face would have in this box [px]."""
-    corner = np.array([box.left, box.top])
-    return corner + POINTS_IN_BOX * [box.right - box.left, box.bottom - box.top]
-
-
-def five_points(landmarks: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "5 2"]:
-    """The detector's five points from iBUG landmarks: eye centres, nose tip, mouth corners."""
-    eyes = landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)
-    return np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]])
+def face_in(box: Box) -> Face:
+    """A frontal face that fills this box, to start the search for the real one [px]."""
+    edges = np.array([box.left, box.top, box.right, box.bottom], np.float32)
+    points = edges[:2] + POINTS_IN_BOX * (edges[2:] - edges[:2])
+    return Face(edges, 0.0, points.astype(np.float32))

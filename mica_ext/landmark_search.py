@@ -57,10 +57,16 @@ def _follow(
         points, certainty = network.look(crop.face[None].to(device))
         landmarks = move_points(crop.crop_to_image, points[0].cpu())
         implied = five_points(landmarks.double().numpy())
-        if looks == LOOKS or disagreement(five, implied) < FAR:
+        if looks == LOOKS or disagreement(five, implied) < FAR or not _likely(five, implied):
             break
         five = implied
     return Found(landmarks, crop, float(certainty[0]))
+
+
+def _likely(five: Shaped[np.ndarray, "5 2"], implied: Shaped[np.ndarray, "5 2"]) -> bool:
+    """Can the detector have been that far off? Another face's size means nothing was found."""
+    ratio = np.linalg.norm(implied[1] - implied[0]) / max(np.linalg.norm(five[1] - five[0]), 1e-6)
+    return bool(0.5 < ratio < 2.0)
 
 
 def disagreement(five: Shaped[np.ndarray, "5 2"], other: Shaped[np.ndarray, "5 2"]) -> float:

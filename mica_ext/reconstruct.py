@@ -17,7 +17,6 @@ from torch import Tensor
 from flame_assets.flame import Flame, HeadMesh
 from flame_assets.head import HeadModel
 from flame_assets.store import load_head
-from mica_ext.crop import crop_face
 from mica_ext.errors import UserError
 from mica_ext.estimate import MicaExt
 from mica_ext.export import Surface, Unit, write_surface, write_whole
@@ -102,9 +101,8 @@ class Reconstructor:
         image = photo if isinstance(photo, np.ndarray) else load_image(photo)
         found = detect(image)
         chosen = choose_face(found, image.shape, which)
-        crops = [crop_face(image, face) for face in chosen]
         height, width = image.shape[:2]
-        estimate = self.model(crops, (height, width))
+        estimate = self.model(image, chosen)
         meshes = self.flame(in_pose(estimate.parameters.head, pose))
         return [
             Reconstruction(

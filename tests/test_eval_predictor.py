@@ -35,16 +35,10 @@ def test_the_box_chooses_among_faces(monkeypatch):
     assert evaluate.overlap(face(0, 0, 10, 10), Box(5, 0, 15, 10)) == pytest.approx(1 / 3)
 
 
-def test_five_points_stand_in_the_detectors_order():
-    points = evaluate.points_in(Box(100, 200, 200, 320))
+def test_a_box_stands_in_for_a_face_in_the_detectors_order():
+    points = evaluate.face_in(Box(100, 200, 200, 320)).points
     assert points[:, 0].tolist() == pytest.approx([131, 169, 150, 135, 165])
     assert (np.diff(points[[0, 2, 3], 1]) > 0).all()
-    landmarks = np.zeros((68, 2))
-    landmarks[36:42], landmarks[42:48] = [1, 2], [5, 2]
-    landmarks[30], landmarks[48], landmarks[54] = [3, 4], [2, 6], [4, 6]
-    np.testing.assert_array_equal(
-        evaluate.five_points(landmarks), [[1, 2], [5, 2], [3, 4], [2, 6], [4, 6]]
-    )
 
 
 def test_a_photo_without_face_and_box_is_a_missing_prediction(monkeypatch, tmp_path):

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from flame_assets.store import load_head
-from mica_ext.crop import crop_face
 from mica_ext.outputs import EXAMPLE
 from mica_ext.raster import rasterize, vertex_normals
 from mica_ext.reconstruct import Reconstructor
@@ -111,13 +110,11 @@ def bench_warm(photo: Path, model: str, repeat: int) -> None:
         ratio = np.median(whole / inside)
         print(f"  networks' forwards  {np.median(inside):7.1f} ms   ratio {ratio:.2f}")
         face = detect(image)[0]
-        crop = crop_face(image, face)
         result = reconstructor(image)
         parts = {
             "load": lambda: load_image(path),
             "detect": lambda: detect(image),
-            "crop": lambda: crop_face(image, face),
-            "landmarks and fit": lambda: reconstructor.model([crop], image.shape[:2]),
+            "landmarks and fit": lambda: reconstructor.model(image, [face]),
             "head": lambda: reconstructor.flame(result.parameters.head),
             "write obj": lambda: result.save(Path(folder) / "mesh.obj"),
         }

@@ -100,3 +100,22 @@ def test_ears_stay_attached(head):
         person = head.template + head.shape_basis @ rng.standard_normal(100).astype(np.float32)
         lengths = np.linalg.norm(person[edges[:, 0]] - person[edges[:, 1]], axis=1)
         assert (lengths < 1.8 * rest + 1e-3).all()
+
+
+def test_the_mouths_inside_stays_inside_whatever_the_person(head):
+    from mica_ext.render import View, draw
+
+    flame = Flame(head)
+    people = np.random.default_rng(3).standard_normal((4, head.shape_count)).astype(np.float32)
+    people[0] = 0  # a small child's fit: its short chin once let the vestibule through
+    people[0, [1, 26, 4, 3, 18, 19]] = [3.1, -2.3, -2.0, 2.0, -1.6, 1.3]
+    parameters = HeadParameters.zeros(head, 4)._replace(shape=torch.from_numpy(people))
+    colours = np.zeros((head.vertices_count, 3), np.float32)
+    colours[:, 2] = 1.0
+    inside = np.setdiff1d(head.regions["mouth_inside"], head.regions["lips"])
+    colours[inside] = [1, 0, 0]
+    view = View(900.0, np.array([64.0, 64.0]), np.array([0, 0.06, -0.6]), np.eye(3))
+    for vertices in flame(parameters).vertices.numpy():
+        white = np.full((128, 128, 3), 255, np.uint8)
+        picture = draw(vertices, head.triangles, view, white, colours=colours).picture.astype(int)
+        assert not (picture[..., 0] - picture[..., 2] > 60).any()

@@ -121,21 +121,32 @@ def _rims(half: _Half, controls: ControlSet, template: HalfTemplate) -> ndarray:
 def _bag(half: _Half, template: HalfTemplate) -> ndarray:
     """The oral cavity; returns the ids of its vertices."""
     seam = template.seam
-    lips, identity = half.vertices[0][seam], half.identity[0][seam]
-    expression = half.expression[0][seam]
+    lips, expression = half.vertices[0][seam], half.expression[0][seam]
     previous, ids = seam, []
     for ring in mouth.bag(lips):
         points = ring.points.copy()
         points[[0, -1], 0] = 0.0
         jaw = half.jaw[0][seam] if ring.jaw is None else ring.jaw
-        row = half.add(points, identity, ring.follow[:, None] * expression, jaw)
+        row = half.add(points, _as_skin(half, points), ring.follow[:, None] * expression, jaw)
         half.triangles.append(open_strip(row, previous))
         previous = row
         ids.append(row)
-    mean = identity.mean(axis=0)
+    mean = half.identity[0][seam].mean(axis=0)
     throat = half.add(mouth.THROAT[None], mean, 0 * mean, 0.5)
     half.triangles.append(fan(previous, int(throat[0])))
     return np.concatenate([*ids, throat])
+
+
+def _as_skin(half: _Half, points: Float[ndarray, "n 3"]) -> Float[ndarray, "n c"]:
+    """Identity rows of the skin around each point: what lies behind a lip or chin stays behind it.
+
+    Points on the midline follow the midline's skin, so that no symmetric person moves them aside.
+    """
+    skin, rows = half.vertices[0], half.identity[0]
+    distance = np.linalg.norm(points[:, None] - skin, axis=2)
+    distance[np.ix_(points[:, 0] == 0.0, skin[:, 0] != 0.0)] = np.inf
+    weight = 1 / (distance + 1.5) ** 4
+    return weight / weight.sum(axis=1, keepdims=True) @ rows
 
 
 def _ear(half: _Half, template: HalfTemplate) -> tuple[ndarray, ndarray]:

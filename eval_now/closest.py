@@ -10,7 +10,8 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float, Int
-from numba import njit
+
+from eval_now.compiled import compiled
 
 TRIANGLES_PER_LEAF = 3
 STACK_SIZE = 64
@@ -62,7 +63,7 @@ def _without_flat(corners: Float[np.ndarray, "F 3 3"]) -> Float[np.ndarray, "F 3
     return corners
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 @no_type_check
 def _split(centres, order, leaves):  # noqa: ANN001, ANN202
     """Reorder triangles so that every node's range halves at the median of its longest side."""
@@ -104,7 +105,7 @@ def _split(centres, order, leaves):  # noqa: ANN001, ANN202
         parts *= 2
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 @no_type_check
 def _fill_boxes(low, high, boxes, leaves):  # noqa: ANN001, ANN202
     """Boxes of the leaves from their triangles, then of the parents from their children."""
@@ -123,7 +124,7 @@ def _fill_boxes(low, high, boxes, leaves):  # noqa: ANN001, ANN202
             boxes[node, 3 + k] = max(boxes[2 * node + 1, 3 + k], boxes[2 * node + 2, 3 + k])
 
 
-@njit(cache=True, inline="always", error_model="numpy")
+@compiled(inline="always", error_model="numpy")
 @no_type_check
 def _box_distance(boxes, node, x, y, z):  # noqa: ANN001, ANN202
     """Squared distance of a point to a box, 0 inside."""
@@ -133,7 +134,7 @@ def _box_distance(boxes, node, x, y, z):  # noqa: ANN001, ANN202
     return dx * dx + dy * dy + dz * dz
 
 
-@njit(cache=True, inline="always", error_model="numpy")
+@compiled(inline="always", error_model="numpy")
 @no_type_check
 def _closest_on_triangle(corners, i, x, y, z):  # noqa: ANN001, ANN202
     """Closest point of triangle i as (weight of edge b, weight of edge c, squared distance).
@@ -171,7 +172,7 @@ def _closest_on_triangle(corners, i, x, y, z):  # noqa: ANN001, ANN202
     return v, w, ex * ex + ey * ey + ez * ez
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 @no_type_check
 def _query(boxes, corners, x, y, z, start, stack, bounds):  # noqa: ANN001, ANN202
     """Closest triangle (tree order) to one point, beginning with the triangle `start`."""
@@ -212,7 +213,7 @@ def _query(boxes, corners, x, y, z, start, stack, bounds):  # noqa: ANN001, ANN2
     return best, best_v, best_w, best_d
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 @no_type_check
 def _distances_and_normal_equations(  # noqa: ANN202
     boxes, corners, points, scale, rotation, turns, shift, found, distances  # noqa: ANN001

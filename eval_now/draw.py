@@ -4,9 +4,9 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from numba import njit
 
 from eval_now.align import crop_ball
+from eval_now.compiled import compiled
 from eval_now.meshes import Mesh, vertex_normals
 
 BACKGROUND = 1.0
@@ -64,7 +64,7 @@ def render(
     return (coarse * 255 + 0.5).astype(np.uint8)
 
 
-@njit(cache=True)
+@compiled()
 @no_type_check
 def _fill(points, triangles, colours, picture):  # noqa: ANN001, ANN202
     """Draw every triangle into the picture, nearest (largest z) in front."""

@@ -9,8 +9,8 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float, Int
-from numba import njit
 
+from eval_now.compiled import compiled
 from eval_now.errors import UserError
 
 LARGEST_NUMBER = 1e9
@@ -35,7 +35,7 @@ def read_obj(path: Path, data: bytes, with_faces: bool = True) -> tuple[Vertices
     return _read_carefully(path, data, with_faces)
 
 
-@njit(cache=True)
+@compiled()
 @no_type_check
 def _count(text):  # noqa: ANN001, ANN202
     """Upper bounds for vertices and triangles, from the beginnings of the lines."""
@@ -62,7 +62,7 @@ def _count(text):  # noqa: ANN001, ANN202
     return vertices, triangles
 
 
-@njit(cache=True)
+@compiled()
 @no_type_check
 def _blank(text, i):  # noqa: ANN001, ANN202
     """First place from i on that is neither space nor tab."""
@@ -71,7 +71,7 @@ def _blank(text, i):  # noqa: ANN001, ANN202
     return i
 
 
-@njit(cache=True)
+@compiled()
 @no_type_check
 def _number(text, i, powers):  # noqa: ANN001, ANN202
     """Decimal number at place i: (value, place behind it, understood); right to 2^-52."""
@@ -119,7 +119,7 @@ def _number(text, i, powers):  # noqa: ANN001, ANN202
     return (-value if negative else value), i, True
 
 
-@njit(cache=True)
+@compiled()
 @no_type_check
 def _read(text, vertices, triangles, with_faces):  # noqa: ANN001, ANN202
     """Fill vertices and triangles; (vertices read, triangles read, everything understood)."""

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+MALFORMED = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
+"""What content of the wrong kind raises where it is taken for a model's."""
 MAX_OPCODES = 200_000  # a FLAME model takes some hundreds
 
 ALLOWED = frozenset(
@@ -85,14 +87,7 @@ def read_pickle_from(stream: io.BytesIO) -> Any:
         (content,) = reader.stack
     except PickleError:
         raise
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except MALFORMED as error:
         raise PickleError("is no readable pickle") from error
     return content
 

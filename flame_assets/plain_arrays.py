@@ -13,7 +13,14 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy.lib import format as npy_format
 
-from flame_assets.inert_pickle import Call, Name, PickleError, read_pickle, read_pickle_from
+from flame_assets.inert_pickle import (
+    MALFORMED,
+    Call,
+    Name,
+    PickleError,
+    read_pickle,
+    read_pickle_from,
+)
 
 MAX_ELEMENTS = 1 << 28
 _STORAGES = {"Long": "<i8", "Int": "<i4", "Float": "<f4", "Double": "<f8"}
@@ -40,14 +47,7 @@ def as_array(value: Any, depth: int = 0) -> Shaped[np.ndarray, "..."]:
             return _ndarray(shape, _dtype(dtype), bool(fortran), raw)
     except PickleError:
         raise
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except MALFORMED as error:
         raise PickleError("holds a malformed array") from error
     raise PickleError(f"holds a {value.function} where an array should be")
 

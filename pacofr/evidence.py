@@ -6,16 +6,21 @@
     OUT/probes/NAME.json    its probe, photo by photo
     OUT/table.md, table.json
 
-The same command given again goes on wherever it was stopped.
+The same command given again goes on wherever it was stopped. Given to several processes at once, a
+core or a GPU each, every one takes the next run that no other is at work on.
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 from pacofr.commands import ProbeConfig
 from pacofr.config import ABLATIONS, PretrainConfig, preset
@@ -31,6 +36,9 @@ LOGGER = logging.getLogger(__name__)
 METHOD = "3x196-predictor"
 MAIN_ROWS = ("1-token", "3x196-random", METHOD)
 """Rows that get every seed: one mask token, a codebook without and with its predictor."""
+EARLY_SHARE = 1 / 8
+"""Share of a run's steps that warms up and incubates. The paper's is one of 32 epochs, 2,777 steps;
+the 32nd part of a run of some hundred steps would end before the predictor has learnt anything."""
 
 
 class Plan(NamedTuple):
@@ -53,13 +61,17 @@ class Plan(NamedTuple):
 class Job(NamedTuple):
     """One pre-training and its probe."""
 
+    name: str
+    """Its folder under runs/."""
     row: str
-    seed: int
+    """As the table calls it."""
+    seed: int = 0
 
-    @property
-    def name(self) -> str:
-        """Its folder under runs/."""
-        return f"{self.row}-s{self.seed}"
+
+SCRATCH = Job("scratch", "scratch")
+"""Random weights: what the probe reads off an encoder that has seen no face."""
+PERCEPTUAL = Job("perceptual", "perceptual net")
+"""The net that judges all others' reconstructions: `1-token` without any such net."""
 
 
 def evidence(config: EvidenceConfig) -> int:
@@ -71,27 +83,44 @@ def evidence(config: EvidenceConfig) -> int:
             minutes_per_run=config.minutes_per_run / 5,
             seeds=2,
         )
-    plan = make_plan(config, MAIN_ROWS if config.pilot else tuple(ABLATIONS))
-    scores = [_baseline(config, plan)]
-    code = _pretrain(config, plan, "perceptual", "1-token", seed=0, perceptual="none")
-    if code:
-        return code
-    scores.append(_probe(config, "perceptual", "perceptual net", 0))
+    with claim(config.out, "plan", wait=True):
+        plan = make_plan(config, MAIN_ROWS if config.pilot else tuple(ABLATIONS))
+    with claim(config.out, SCRATCH.name, wait=True):
+        _probe(config, SCRATCH, f"scratch:{plan.preset}")
+    with claim(config.out, PERCEPTUAL.name, wait=True):
+        code = _pretrain_and_probe(config, plan, PERCEPTUAL)
     for job in jobs(plan):
-        net = f"self:{config.out / 'runs' / 'perceptual'}"
-        code = _pretrain(config, plan, job.name, job.row, seed=job.seed, perceptual=net)
         if code:
             return code
-        scores.append(_probe(config, job.name, job.row, job.seed))
-        write_table(config.out, plan._asdict(), scores)
+        with claim(config.out, job.name) as mine:
+            code = _pretrain_and_probe(config, plan, job) if mine else 0
+        with claim(config.out, "table", wait=True):
+            write_table(config.out, plan._asdict(), _scores(config, plan))
     LOGGER.info("%s", (config.out / "table.md").read_text(encoding="utf-8"))
-    return 0
+    return code
+
+
+@contextlib.contextmanager
+def claim(out: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
+    """Whether this process alone may do `name` now; a process's end, however it comes, frees it.
+
+    `wait`: until nobody else is at it.
+    """
+    folder = out / "claims"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / f"{name}.lock", timeout=-1 if wait else 0):
+            yield True
+    except Timeout:
+        yield False
 
 
 def jobs(plan: Plan) -> list[Job]:
-    """All rows with the first seed, then the main rows with the others."""
-    first = [Job(row, 0) for row in plan.rows]
-    return first + [Job(row, seed) for seed in range(1, plan.seeds) for row in plan.main_rows]
+    """All rows with the first seed, the main ones leading, then the main rows with the others."""
+    first = [*plan.main_rows, *(row for row in plan.rows if row not in plan.main_rows)]
+    pairs = [(row, 0) for row in first]
+    pairs += [(row, seed) for seed in range(1, plan.seeds) for row in plan.main_rows]
+    return [Job(f"{row}-s{seed}", row, seed) for row, seed in pairs]
 
 
 def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Plan:
@@ -111,8 +140,8 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Plan:
         return plan
     LOGGER.info("timing the method's steps")
     incubating, after = time_steps(config)
-    seconds = 60 * config.minutes_per_run
-    epochs = 1 + max(1, round((seconds / len(crops) - incubating) / after))
+    mean = EARLY_SHARE * incubating + (1 - EARLY_SHARE) * after
+    epochs = max(1, round(60 * config.minutes_per_run / (len(crops) * mean)))
     plan = Plan(
         preset=config.preset,
         epochs=epochs,
@@ -127,7 +156,7 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Plan:
     )
     config.out.mkdir(parents=True, exist_ok=True)
     _write(file, plan._asdict())
-    minutes = len(crops) * (incubating + (epochs - 1) * after) / 60
+    minutes = epochs * len(crops) * mean / 60
     total = (len(jobs(plan)) + 1) * minutes / 60
     LOGGER.info(
         "%d epochs of %d faces a run, %.0f min each, about %.1f h in all",
@@ -145,6 +174,7 @@ def time_steps(config: EvidenceConfig, steps: int = 4) -> tuple[float, float]:
     import torch
 
     from pacofr.engine.distributed import choose_device
+    from pacofr.engine.precision import resolve_precision
     from pacofr.masking import draw
     from pacofr.model import PaCoFR, pretraining_loss
     from pacofr.perceptual import PerceptualNet
@@ -160,7 +190,7 @@ def time_steps(config: EvidenceConfig, steps: int = 4) -> tuple[float, float]:
     positions = np.arange(run.batch_size)
     chance = draw(0, 0, positions, run.model, run.masking)
     chance = [torch.from_numpy(array).to(device) for array in chance]
-    mixed = run.precision == "bf16"
+    mixed = resolve_precision(run.precision, device) == "bf16"
     seconds = []
     for incubating in (True, False):
         began = 0.0
@@ -176,67 +206,79 @@ def time_steps(config: EvidenceConfig, steps: int = 4) -> tuple[float, float]:
     return seconds[0], seconds[1]
 
 
-def run_config(plan: Plan, row: str, *, seed: int, perceptual: str) -> PretrainConfig:
-    """The preset as this row, at the plan's number of images."""
-    config = preset(plan.preset, row)
-    loss = dataclasses.replace(config.loss, perceptual_net=perceptual)
-    return dataclasses.replace(config, loss=loss, epochs=plan.epochs, seed=seed)
+def run_config(config: EvidenceConfig, plan: Plan, job: Job) -> PretrainConfig:
+    """The preset as this job's row, at the plan's number of images."""
+    if job == PERCEPTUAL:
+        run, net = preset(plan.preset, "1-token"), "none"
+    else:
+        run, net = preset(plan.preset, job.row), f"self:{config.out / 'runs' / PERCEPTUAL.name}"
+    early = max(1, round(EARLY_SHARE * plan.epochs * (plan.crops // run.batch_size)))
+    predictor = dataclasses.replace(run.model.predictor, incubation_steps=early)
+    return dataclasses.replace(
+        run,
+        model=dataclasses.replace(run.model, predictor=predictor),
+        loss=dataclasses.replace(run.loss, perceptual_net=net),
+        optim=dataclasses.replace(run.optim, warmup_epochs=EARLY_SHARE * plan.epochs),
+        epochs=plan.epochs,
+        seed=job.seed,
+    )
 
 
-def _pretrain(
-    config: EvidenceConfig, plan: Plan, name: str, row: str, *, seed: int, perceptual: str
-) -> int:
-    out = config.out / "runs" / name
-    if (out / "model").exists() or _failure(config, name):
+def _pretrain_and_probe(config: EvidenceConfig, plan: Plan, job: Job) -> int:
+    """Do or finish one job; the exit code of its pre-training."""
+    if _probe_file(config, job).exists():
         return 0
     from pacofr.pretrain import NotFiniteError, Place, pretrain
 
-    run = run_config(plan, row, seed=seed, perceptual=perceptual)
-    LOGGER.info("pre-training %s", name)
-    try:
-        place = Place(out=out, device=config.device, keep=1)
-        return pretrain(run, _crops(config, run), place)
-    except NotFiniteError as error:  # a finding, not a reason to stop
-        LOGGER.warning("%s failed: %s", name, error)
-        _write(config.out / "probes" / f"{name}.json", {"failed": str(error)})
-        return 0
+    out = config.out / "runs" / job.name
+    if not (out / "model").exists():
+        LOGGER.info("pre-training %s", job.name)
+        run = run_config(config, plan, job)
+        try:
+            place = Place(out=out, device=config.device, keep=1)
+            code = pretrain(run, _crops(config, run), place)
+        except NotFiniteError as error:  # a finding, not a reason to stop
+            LOGGER.warning("%s failed: %s", job.name, error)
+            _write(_probe_file(config, job), {"failed": str(error)})
+            return 0
+        if code:
+            return code
+    _probe(config, job, str(out))
+    return 0
 
 
-def _probe(config: EvidenceConfig, name: str, row: str, seed: int) -> RunScore:
-    """The probe of a run, from its file where it was done before."""
-    failed = _failure(config, name)
-    if failed:
-        return RunScore(name=name, row=row, seed=seed, minutes=None, probed=None, failed=failed)
-    run = config.out / "runs" / name
-    probed = _probed(config, name, str(run))
-    state = json.loads((run / "last/training/state.json").read_text(encoding="utf-8"))
-    minutes = state["seconds"] / 60
-    return RunScore(name=name, row=row, seed=seed, minutes=minutes, probed=probed, failed=None)
+def _probe(config: EvidenceConfig, job: Job, spec: str) -> None:
+    """Probe an encoder and keep what was found, photo by photo."""
+    if _probe_file(config, job).exists():
+        return
+    from pacofr.engine.distributed import choose_device
+    from pacofr.probe import encoder_of, probe
+
+    LOGGER.info("probing %s", job.name)
+    device = str(choose_device(config.device))
+    found = probe(encoder_of(spec), ProbeConfig(photos=config.helen, device=device))
+    _write(_probe_file(config, job), found._asdict())
 
 
-def _baseline(config: EvidenceConfig, plan: Plan) -> RunScore:
-    """Random weights: what the probe reads off an encoder that has seen no face."""
-    probed = _probed(config, "scratch", f"scratch:{plan.preset}")
-    return RunScore(name="scratch", row="scratch", seed=0, minutes=0.0, probed=probed, failed=None)
+def _scores(config: EvidenceConfig, plan: Plan) -> list[RunScore]:
+    """What is known by now, other processes' runs included."""
+    all_jobs = [SCRATCH, PERCEPTUAL, *jobs(plan)]
+    return [_score(config, job) for job in all_jobs if _probe_file(config, job).exists()]
 
 
-def _probed(config: EvidenceConfig, name: str, spec: str) -> Probed:
-    file = config.out / "probes" / f"{name}.json"
-    if not file.exists():
-        from pacofr.engine.distributed import choose_device
-        from pacofr.probe import encoder_of, probe
-
-        LOGGER.info("probing %s", name)
-        device = str(choose_device(config.device))
-        found = probe(encoder_of(spec), ProbeConfig(photos=config.helen, device=device))
-        _write(file, found._asdict())
-    content = json.loads(file.read_text(encoding="utf-8"))
-    return Probed(**{name: _tuple(content[name]) for name in Probed._fields})
+def _score(config: EvidenceConfig, job: Job) -> RunScore:
+    content = json.loads(_probe_file(config, job).read_text(encoding="utf-8"))
+    minutes = probed = None
+    if "failed" not in content:
+        probed = Probed(**{name: _tuple(content[name]) for name in Probed._fields})
+        state = config.out / "runs" / job.name / "last/training/state.json"
+        trained = json.loads(state.read_text(encoding="utf-8")) if job != SCRATCH else {}
+        minutes = trained.get("seconds", 0.0) / 60
+    return RunScore(job.name, job.row, job.seed, minutes, probed, content.get("failed"))
 
 
-def _failure(config: EvidenceConfig, name: str) -> str | None:
-    file = config.out / "probes" / f"{name}.json"
-    return json.loads(file.read_text(encoding="utf-8")).get("failed") if file.exists() else None
+def _probe_file(config: EvidenceConfig, job: Job) -> Path:
+    return config.out / "probes" / f"{job.name}.json"
 
 
 def _crops(config: EvidenceConfig, run: PretrainConfig) -> "ShardCrops":

@@ -9,7 +9,7 @@ from typing import Literal
 class EvidenceConfig:
     """Every row of the paper's Table 7, pre-trained alike and judged by a landmark probe.
 
-    Runs for hours (9 rows and seeds beyond the first: 13 runs of --minutes-per-run, and one for
+    Runs for hours (7 rows and the further seeds of three: 13 runs of --minutes-per-run, and one for
     the perceptual net); stop it at any time and give the same command again.
     """
 

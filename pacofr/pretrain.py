@@ -28,6 +28,7 @@ from pacofr.engine import checkpoint, distributed, optim
 from pacofr.engine.batches import Schedule, Share, ShareSampler, iterate
 from pacofr.engine.checkpoint import Progress
 from pacofr.engine.distributed import World
+from pacofr.engine.precision import resolve_precision
 from pacofr.engine.records import Records
 from pacofr.engine.stopping import StopRequest
 from pacofr.errors import UserError
@@ -128,6 +129,8 @@ def pretrain(config: PretrainConfig, crops: Crops, place: Place) -> int:
 
 def _pretrain(config: PretrainConfig, crops: Crops, place: Place, world: World) -> int:
     # ---- set-up -------------------------------------------------------------------------------
+    precision = resolve_precision(config.precision, world.device)
+    config = dataclasses.replace(config, precision=precision)
     schedule = Schedule(len(crops), config.batch_size, config.epochs, config.seed)
     schedule.check(world)
     per_epoch, total_steps = schedule.steps_per_epoch, schedule.total_steps

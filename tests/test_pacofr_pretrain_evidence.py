@@ -72,13 +72,7 @@ def test_the_paper_orders_every_pair_of_rows():
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """The tiny model under the name micro, crops in memory, and a probe that only counts."""
-    tiny = dataclasses.replace(
-        tiny_config(),
-        model=dataclasses.replace(
-            tiny_config().model,
-            predictor=dataclasses.replace(tiny_config().model.predictor, incubation_steps=None),
-        ),
-    )
+    tiny = tiny_config()
     monkeypatch.setitem(PRESETS, "micro", lambda: tiny)
     monkeypatch.setattr(pacofr.evidence, "_crops", lambda _config, _run: TinyCrops())
     monkeypatch.setattr(pacofr.evidence, "time_steps", lambda _config: (0.04, 0.02))
@@ -99,11 +93,21 @@ def small(monkeypatch, tmp_path):
 
 def test_budget_is_the_methods_own_run(small):
     plan = make_plan(small[0], tuple(ABLATIONS))
-    # 4.8 s: 2 s of incubation over 50 crops, then 1 s an epoch
-    assert plan.epochs == 1 + round((4.8 / 50 - 0.04) / 0.02) == 4
+    # 4.8 s for 50 crops: an eighth at 0.04 s a crop, the rest at 0.02 s
+    assert plan.epochs == round(4.8 / 50 / 0.0225) == 4
     names = [job.name for job in jobs(plan)]
-    assert names[: len(ABLATIONS)] == [f"{row}-s0" for row in ABLATIONS]
+    assert names[:3] == [f"{row}-s0" for row in MAIN_ROWS]
+    assert set(names[: len(ABLATIONS)]) == {f"{row}-s0" for row in ABLATIONS}
     assert names[len(ABLATIONS) :] == [f"{row}-s1" for row in MAIN_ROWS]
+
+
+def test_every_row_warms_up_and_incubates_for_an_eighth(small):
+    plan = make_plan(small[0], tuple(ABLATIONS))
+    for job in jobs(plan):
+        run = pacofr.evidence.run_config(small[0], plan, job)
+        steps = run.epochs * (50 // run.batch_size)
+        assert run.model.predictor.incubation_steps == round(steps / 8)
+        assert run.optim.warmup_epochs == run.epochs / 8
 
 
 def test_a_stopped_comparison_goes_on_and_repeats_nothing(small, monkeypatch):

@@ -14,6 +14,7 @@ from pacofr.engine import checkpoint, optim
 from pacofr.engine.batches import Schedule, ShareSampler
 from pacofr.engine.checkpoint import Progress
 from pacofr.engine.distributed import World, choose_device, refuse_disagreement, share, split
+from pacofr.engine.precision import resolve_precision
 from pacofr.engine.records import Records, Throughput, clock, cut_metrics
 from pacofr.engine.stopping import StopRequest
 from pacofr.errors import UserError
@@ -326,6 +327,16 @@ def test_usage_entropy_between_one_candidate_and_all():
 def test_asking_for_a_gpu_that_is_not_there():
     with pytest.raises(UserError, match="found none; run with --device cpu"):
         choose_device("cuda")
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_automatic_precision_is_what_the_device_multiplies_natively(native, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": native})
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    assert resolve_precision("auto", CPU) == expected
+    assert resolve_precision("auto", torch.device("cuda")) == expected
+    assert resolve_precision("auto", torch.device("mps")) == "fp32"
+    assert [resolve_precision(name, CPU) for name in ("bf16", "fp32")] == ["bf16", "fp32"]
 
 
 def test_one_process_agrees_with_itself():

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import pacofr.pretrain
 import pacofr.probe
 from pacofr.config import ABLATIONS, PRESETS
 from pacofr.errors import UserError
-from pacofr.evidence import MAIN_ROWS, METHOD, evidence, jobs, make_plan
+from pacofr.evidence import MAIN_ROWS, METHOD, claim, evidence, jobs, make_plan
 from pacofr.evidence_config import EvidenceConfig
 from pacofr.evidence_table import PAPER_AFLW, Probed, RunScore, comparisons, pooled_deviation
 from pacofr.probe import ProbeResult
@@ -138,6 +140,23 @@ def test_a_stopped_comparison_goes_on_and_repeats_nothing(small, monkeypatch):
         (config.out / f"pilot/runs/{METHOD}-s0/last/training/state.json").read_text()
     )
     assert saved["config"]["loss"]["perceptual_net"].endswith("pilot/runs/perceptual")
+
+
+def test_a_run_is_done_by_one_process_and_free_again_when_that_is_killed(tmp_path):
+    script = (
+        "import sys, time; from pathlib import Path; from pacofr.evidence import claim\n"
+        "with claim(Path(sys.argv[1]), 'row-s0') as mine: print(mine, flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "True\n"
+    with claim(tmp_path, "row-s0") as mine, claim(tmp_path, "row-s1") as another:
+        assert (mine, another) == (False, True)
+    other.kill()
+    other.communicate()
+    with claim(tmp_path, "row-s0") as mine:
+        assert mine
 
 
 def test_other_flags_are_refused(small):

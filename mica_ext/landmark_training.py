@@ -20,13 +20,13 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.progress import track
 from torch import Tensor
 
 from mica_ext.errors import UserError
 from mica_ext.landmark_config import LandmarkTrainingConfig
 from mica_ext.landmark_data import FLIP, Crop, LabelledPhoto, draw, read_labelled
 from mica_ext.landmarks import CROP_PER_CELL, LandmarkNetwork, margins, save_landmark_network
+from pacofr.progress import track
 
 LOGGER = logging.getLogger(__name__)
 MAP_SPREAD = 1.2
@@ -214,7 +214,7 @@ def run_phase(
         trainer.start_from(earlier)
     began, loss = time.monotonic(), 0.0
     first = trainer.done
-    for step in track(range(first, phase.steps), description=phase.name):
+    for step in track(range(first, phase.steps), phase.name):
         value = trainer.step()
         loss = value if step == first else 0.98 * loss + 0.02 * value
         if trainer.done % config.save_every == 0 or trainer.done == phase.steps:
@@ -238,7 +238,7 @@ def rendered_heads(count: int, seed: int) -> list[LabelledPhoto]:
     from mica_ext.data.synthetic import SyntheticFaces
 
     faces = SyntheticFaces(load_head("anthro"), seed=seed)
-    drawn = (faces.draw(index) for index in track(range(count), description="heads"))
+    drawn = (faces.draw(index) for index in track(range(count), "heads"))
     return [LabelledPhoto(face.image, face.landmarks_px) for face in drawn]
 
 

@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
-from rich.progress import track
 
 from eval_now.boxes import Box
 from eval_now.errors import UserError as BenchmarkError
@@ -27,6 +26,7 @@ from mica_ext.data.painting import occluder
 from mica_ext.data.synthetic import SyntheticFaces, draw_camera, draw_head
 from mica_ext.errors import UserError
 from mica_ext.now_config import SynthNowConfig
+from pacofr.progress import track
 
 Challenge = Literal["multiview_neutral", "multiview_expressions", "multiview_occlusions", "selfie"]
 UNSEEN = ("nothing", "a side", "nothing", "the chin")  # of the scans, in turn
@@ -96,7 +96,7 @@ def _write_data_set(config: SynthNowConfig) -> None:
         raise UserError(f"{root}: expected a new or empty folder; choose another or remove it")
     photos = NowPhotos(load_head(config.head), seed=config.seed, size=config.size)
     lists: dict[Literal["val", "test"], list[str]] = {"val": [], "test": []}
-    for number in track(range(config.subjects + 1), "persons", transient=True):
+    for number in track(range(config.subjects + 1), "persons"):
         person = photos.person(number)
         subject = f"SYNTH_{config.seed:06d}_{number + 1:05d}_TA"
         scanned = number < config.subjects

@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64, UInt8
-from rich.progress import track
 from torch import Tensor
 
 from pacofr.commands import ProbeConfig
@@ -27,6 +26,7 @@ from pacofr.errors import UserError
 from pacofr.faces.align import ffhq_crop, ffhq_matrix
 from pacofr.images import list_images, load_image
 from pacofr.masking import uniforms
+from pacofr.progress import track
 from pacofr.vit import VisionTransformer, scaled_layers
 
 FACE_PX, CANVAS_PX = 200, 256
@@ -154,7 +154,7 @@ def annotated_crops(folder: Path, side: int, config: ProbeConfig, *, test: bool)
     copies = 1 if test else config.copies
     seed, stream = (TEST_SEED, TEST_STREAM) if test else (config.seed, TRAIN_STREAM)
     images, points, owner = [], [], []
-    for number, photo in enumerate(track(photos, f"cropping {folder.name}", transient=True)):
+    for number, photo in enumerate(track(photos, f"cropping {folder.name}")):
         image, truth = load_image(photo), read_points(photo.with_suffix(".pts"))
         for copy in range(copies):
             chance = uniforms(seed, copy, np.array([number]), stream, 4)[0] * 2 - 1
@@ -197,7 +197,7 @@ def _features(
     """All tokens of each tapped layer, flattened per crop, on the CPU."""
     starts = range(0, len(images), config.batch_size)
     parts = []
-    for start in track(starts, f"encoding {what}", transient=True):
+    for start in track(starts, f"encoding {what}"):
         batch = torch.from_numpy(images[start : start + config.batch_size]).to(config.device)
         taps = encoder(batch.permute(0, 3, 1, 2) / 255)
         parts.append([tokens.flatten(1).float().cpu() for tokens in taps])
@@ -233,7 +233,7 @@ def _choose_strength(
     """The strength with the least NME over the folds, and that NME."""
     errors = np.zeros(len(STRENGTHS))
     numbers = range(int(fold.max()) + 1)
-    for number in track(numbers, "choosing the ridge's strength", transient=True):
+    for number in track(numbers, "choosing the ridge's strength"):
         kept, held = fold != number, fold == number
         found = _ridge(kernel[kept][:, kept], target[kept], kernel[held][:, kept], STRENGTHS)
         for row, one in enumerate(found):

@@ -4,6 +4,7 @@
     OUT/reconstructions.png   faces; per run: what the encoder sees, what comes out
     OUT/codebook.png          per run: its tokens laid out as faces, and decoded without any photo
     OUT/aligned.png           the mean of the aligned faces and the mean by choice at some positions
+                              (of the first run with a predictor)
     OUT/groups_RUN.png        per run with a predictor: real patches by the candidate they choose
 """
 
@@ -14,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from PIL import Image, ImageDraw, ImageFont
-from rich.progress import track
 from torch import Tensor
 
 from pacofr.codebook import denormalise, normalise, patchify, restructure, unpatchify
@@ -24,6 +24,7 @@ from pacofr.data import ShardCrops
 from pacofr.errors import UserError
 from pacofr.masking import draw
 from pacofr.model import PaCoFR, load_pretrained
+from pacofr.progress import track
 
 CELL_PX = 112
 GAP_PX = 4
@@ -72,10 +73,11 @@ def show(config: ShowConfig) -> list[Path]:
     }
     save("reconstructions.png", reconstruction_rows(runs, crops, config.seed))
     save("codebook.png", [row for run in runs for row in codebook_rows(run, config.seed)])
-    for number, run in enumerate(track(runs, "grouping patches", transient=True)):
+    lead = next((run for run in runs if run.model.predictor is not None), runs[0])
+    for run in track(runs, "grouping patches"):
         images = _crops(config, run.model.config.encoder.image_size, config.grouped)
         chosen = choices(run.model, images)
-        if number == 0:
+        if run is lead:
             save("aligned.png", aligned_rows(run, images, chosen))
         if chosen is not None:
             save(f"groups_{run.name}.png", group_rows(run.model, images, chosen))
@@ -135,8 +137,9 @@ def codebook_rows(run: Run, seed: int, mixes: int = 4) -> list[Row]:
     choice = torch.cat([pure, mixed]) if candidates > 1 else pure
     faces = tokens[torch.arange(positions), choice]
     patch = run.model.config.encoder.patch_size
+    columns = f"\n1 to {candidates}, then mixed" if candidates > 1 else ""
     return [
-        Row(f"{run.name}: tokens", to_pictures(faces, patch)),
+        Row(f"{run.name}: tokens{columns}", to_pictures(faces, patch)),
         Row("decoded", to_pictures(run.model.reconstruct(faces), patch)),
     ]
 

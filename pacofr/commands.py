@@ -17,6 +17,8 @@ class ProbeConfig:
     """Folder with trainset/ and testset/ of photos and .pts files (68 points, iBUG order)."""
     copies: int = 3
     """Displaced copies of every training photo, every second one mirrored."""
+    test_copies: int = 4
+    """The same of every test photo, whose error is their mean: less of the noise is the crop's."""
     shift: float = 0.04
     """Largest displacement of a crop, as a share of the face's 200 px."""
     turn_degrees: float = 12.0

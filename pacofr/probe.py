@@ -113,7 +113,7 @@ def probe(encoder: FaceEncoder, config: ProbeConfig) -> ProbeResult:
     fold = _folds(train.photo, config)
     strength, validation = _choose_strength(kernel, target, fold, train)
     found = _ridge(kernel, target, cross, [strength])[0].reshape(-1, 68, 2)
-    each = nme(found, test.points)
+    each = per_photo(nme(found, test.points), test.photo)
     draws = np.random.default_rng(0).integers(len(each), size=(4000, len(each)))
     low, high = np.percentile(each[draws].mean(axis=1), [2.5, 97.5])
     mean_shape = np.broadcast_to(train.points.mean(axis=0), test.points.shape)
@@ -136,6 +136,13 @@ def nme(
     return 100 * distance / np.linalg.norm(truth[:, 36] - truth[:, 45], axis=-1)
 
 
+def per_photo(
+    errors: Float64[np.ndarray, " N"], photo: Int64[np.ndarray, " N"]
+) -> Float64[np.ndarray, " P"]:
+    """Mean error of each photo's crops."""
+    return np.bincount(photo, weights=errors) / np.bincount(photo)
+
+
 def read_points(file: Path) -> Float64[np.ndarray, "68 2"]:
     """The 68 points of a .pts file, as they stand there."""
     try:
@@ -149,9 +156,9 @@ def read_points(file: Path) -> Float64[np.ndarray, "68 2"]:
 
 
 def annotated_crops(folder: Path, side: int, config: ProbeConfig, *, test: bool) -> Crops:
-    """Displaced crops of every photo of `folder`: one each for testing, `copies` for training."""
+    """Displaced crops of every photo of `folder`, `copies` or `test_copies` of each."""
     photos = list_images(folder)
-    copies = 1 if test else config.copies
+    copies = config.test_copies if test else config.copies
     seed, stream = (TEST_SEED, TEST_STREAM) if test else (config.seed, TRAIN_STREAM)
     images, points, owner = [], [], []
     for number, photo in enumerate(track(photos, f"cropping {folder.name}")):

@@ -82,6 +82,11 @@ def test_nme_is_in_percent_of_the_outer_eye_corners():
     assert probe.nme(found, truth) == pytest.approx([10.0])
 
 
+def test_a_photos_error_is_the_mean_of_its_crops():
+    errors = probe.per_photo(np.array([1.0, 3.0, 5.0, 9.0]), np.array([0, 0, 1, 1]))
+    assert errors == pytest.approx([2.0, 7.0])
+
+
 def test_mirroring_swaps_every_pair_and_keeps_the_middle():
     order = np.array(probe.MIRRORED)
     assert (order[order] == np.arange(68)).all()

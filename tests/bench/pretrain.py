@@ -1,6 +1,6 @@
 """Pre-training's speed and memory against the bare passes it is made of.
 
-    python tests/bench/pretrain.py [PRESET] [--device cuda] [--batch 16] [--compile]
+    python tests/bench/pretrain.py [PRESET] [--device cuda] [--batch 8] [--compile]
 
 Prints, for the plain step and the incubating step: images per second; the step's time over the sum
 of its bare parts (encoder, decoder and perceptual passes on tensors that are already there; goal
@@ -18,6 +18,7 @@ import torch
 
 from pacofr import config as configs
 from pacofr.codebook import unpatchify
+from pacofr.engine.precision import resolve_precision
 from pacofr.masking import draw
 from pacofr.model import PaCoFR, pretraining_loss
 from pacofr.perceptual import PerceptualNet
@@ -86,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("preset", nargs="?", default="micro", choices=list(configs.PRESETS))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
@@ -103,7 +104,8 @@ def main() -> None:
     images = torch.rand(batch, 3, *2 * (run.model.encoder.image_size,), device=device)
     chance = draw(0, 0, np.arange(batch), run.model, run.masking)
     chance = [torch.from_numpy(part).to(device) for part in chance]
-    mixed = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    precision = resolve_precision(run.precision, device)
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
     patch = run.model.encoder.patch_size
 
     def whole(*, incubating: bool) -> None:
@@ -136,7 +138,7 @@ def main() -> None:
         theirs = seconds(lambda: bare(passes=extra), device, arguments.repeats)  # noqa: B023
         flop = 2e9 * batch * ((3 + extra) * once + looked)
         print(
-            f"{run.model.encoder.width}-wide {name} step, batch {batch} on {device.type}:"
+            f"{run.model.encoder.width}-wide {name} step, batch {batch} on {device.type}, {precision}:"
             f" {batch / ours:.1f} images/s, {ours / theirs:.3f} of the bare passes,"
             f" {flop / batch / 1e9:.0f} GFLOP/image, {flop / ours / 1e12:.2f} TFLOP/s"
         )

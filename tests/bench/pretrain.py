@@ -138,8 +138,8 @@ def main() -> None:
         theirs = seconds(lambda: bare(passes=extra), device, arguments.repeats)  # noqa: B023
         flop = 2e9 * batch * ((3 + extra) * once + looked)
         print(
-            f"{run.model.encoder.width}-wide {name} step, batch {batch} on {device.type}, {precision}:"
-            f" {batch / ours:.1f} images/s, {ours / theirs:.3f} of the bare passes,"
+            f"{run.model.encoder.width}-wide {name} step, batch {batch} on {device.type} in"
+            f" {precision}: {batch / ours:.1f} images/s, {ours / theirs:.3f} of the bare passes,"
             f" {flop / batch / 1e9:.0f} GFLOP/image, {flop / ours / 1e12:.2f} TFLOP/s"
         )
         memory = [

@@ -73,6 +73,12 @@ def curate(config: CurateConfig) -> CurateStats:
 
 def _prepare(config: CurateConfig) -> None:
     """Make the folder, or see that it was made with the same settings."""
+    for source in config.sources:
+        if config.out.resolve().is_relative_to(source.resolve()):
+            raise UserError(
+                f"{config.out} lies in {source}, so its crops would count as photos the next time:"
+                " give an --out outside"
+            )
     settings = _settings(config)
     path = parts_folder(config.out) / "settings.json"
     try:
@@ -126,10 +132,11 @@ def _works(
         table = None
         if config.detections is not None:
             file = detection_file(unit, config.detections)
-            table = parts_folder(config.out) / file.stem
+            table = parts_folder(config.out) / f"{file.stem}-{file.stat().st_size}"
             convert_detections(file, table)
         drawn = b"all" if chosen is None else chosen.astype("<i8").tobytes()
-        digest = hashlib.sha256(f"{settings}|{unit.name}|{unit.digest}|".encode() + drawn)
+        taken_from = f"{unit.name}|{unit.digest}|" + (f"{table.name}|" if table else "")
+        digest = hashlib.sha256(f"{settings}|{taken_from}".encode() + drawn)
         works.append(Work(unit, digest.hexdigest(), chosen, table, None))
     return works
 

@@ -17,6 +17,8 @@ from pacofr.errors import UserError
 ByteStream = io.BytesIO | io.BufferedReader
 
 PIXELS_MAX = 100_000_000
+SIDE_MAX = 32_766
+"""OpenCV cuts nothing out of an image with a longer side."""
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".gif", ".bmp", ".dib"),
@@ -98,8 +100,7 @@ def _decode(stream: ByteStream, head: bytes, name: str) -> UInt8[np.ndarray, "H 
         if head[:4] not in (b"II*\0", b"MM\0*"):
             raise
         return _float_colour_tiff(stream, name)
-    if image.width * image.height > PIXELS_MAX:
-        raise _too_large(name, f"{image.width} x {image.height}")
+    _refuse_too_large(name, image.width, image.height)
     image.load()
     profile = image.info.get("icc_profile")
     image = _upright(image)
@@ -121,10 +122,15 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in (*FORMATS, "HEIF") if name in Image.OPEN)
 
 
+def _refuse_too_large(name: str, width: int, height: int) -> None:
+    if width * height > PIXELS_MAX or max(width, height) > SIDE_MAX:
+        raise _too_large(name, f"{width} x {height}")
+
+
 def _too_large(name: str, size: str) -> UserError:
     return UserError(
-        f"{name} has {size} pixels: expected at most {PIXELS_MAX // 1_000_000} million; "
-        "make it smaller"
+        f"{name} has {size} pixels: expected at most {PIXELS_MAX // 1_000_000} million and no "
+        f"side above {SIDE_MAX}; make it smaller"
     )
 
 
@@ -189,8 +195,7 @@ def _float_colour_tiff(stream: ByteStream, name: str) -> UInt8[np.ndarray, "H W 
     stream.seek(tags.next or 0)
     tags.load(stream)
     width, height = int(tags.get(256, 0)), int(tags.get(257, 0))
-    if width * height > PIXELS_MAX:
-        raise _too_large(name, f"{width} x {height}")
+    _refuse_too_large(name, width, height)
     stream.seek(0)
     buffer = np.frombuffer(stream.read(), np.uint8)
     decoded = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if width and height else None

@@ -72,7 +72,7 @@ def find_units(sources: tuple[Path, ...]) -> list[Unit]:
             continue
         if not source.is_dir():
             raise UserError(f"{source} is neither a folder nor a .tar file: expected photos")
-        tars = sorted(source.rglob("*.tar"))
+        tars = sorted(tar for tar in source.rglob("*.tar") if tar.is_file())
         for tar in tars:
             add(tar.relative_to(source).as_posix(), (tar,), source)
         if tars and not any(p.suffix.lower() in SUFFIXES for p in source.iterdir()):
@@ -130,7 +130,7 @@ def _tar_groups(path: Path, *, want_json: bool, read: bool) -> Iterator[Photo]:
                 elif want_json and suffix == "json" and member.isreg() and member.size < 2**20:
                     sample_id = _sample_id(_member(tar, member))
                 tar.members = []  # type: ignore[attr-defined]  # keep memory flat
-    except (tarfile.TarError, EOFError, OSError, ValueError):
+    except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError):
         if read:
             yield Photo(path.name, b"", problem=Reason.CUT_SHARD)
         return
@@ -150,7 +150,7 @@ def _sample_id(data: bytes) -> int | None:
     try:
         value = json.loads(data).get("SAMPLE_ID")
         return None if value is None else int(value)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

@@ -229,6 +229,8 @@ def test_laion_detections_instead_of_the_detector(source, helen, tmp_path, in_th
     assert rejected[Reason.NO_FACE] == 1
     assert rejected[Reason.NOT_A_FACE] == 2
     assert rejected[Reason.NO_DETECTION] >= HELEN - 9
+    torch.save(table | {5: []}, tmp_path / "sample2detect_0.pth")  # other detections: other crops
+    assert curation.curate(settings).kept == 4
 
 
 def test_nothing_kept_is_said_with_its_reasons(tmp_path, in_this_process):
@@ -261,6 +263,12 @@ def test_an_output_that_is_a_file_is_refused(source, tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(UserError, match="cannot write into"):
         curation.curate(config(source, tmp_path / "out"))
+
+
+def test_an_output_among_the_photos_is_refused(source):
+    with pytest.raises(UserError, match="would count as photos"):
+        curation.curate(config(source, source / "out"))
+    assert not (source / "out").exists()
 
 
 def deadly(data: bytes, name: str) -> np.ndarray:

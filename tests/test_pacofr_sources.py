@@ -72,6 +72,29 @@ def test_a_tar_cut_short_gives_what_stands_before(tmp_path):
     assert [p.problem for p in photos(unit, None, want_ids=False)] == [Reason.CUT_SHARD]
 
 
+@pytest.mark.parametrize("value", [b"Infinity", b"1e999", b"[" * 9**6, b"{", b"null"])
+def test_an_id_that_is_no_number_is_none(tmp_path, value):
+    write_tar(tmp_path / "a.tar", [("1.jpg", b"one"), ("1.json", b'{"SAMPLE_ID": ' + value + b"}")])
+    (unit,) = find_units((tmp_path,))
+    assert [p.sample_id for p in photos(unit, None, want_ids=True)] == [None]
+
+
+def test_a_tar_of_nested_headers_counts_as_cut(tmp_path):
+    header = tarfile.TarInfo("././@LongLink")
+    header.size, header.type = 5, tarfile.GNUTYPE_LONGNAME
+    nested = header.tobuf(tarfile.GNU_FORMAT) + b"name".ljust(512, b"\0")
+    (tmp_path / "a.tar").write_bytes(nested * 2000)
+    (unit,) = find_units((tmp_path,))
+    assert [p.problem for p in photos(unit, None, want_ids=False)] == [Reason.CUT_SHARD]
+
+
+def test_only_files_are_taken_for_tars(tmp_path):
+    (tmp_path / "gone.tar").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder.tar").mkdir()
+    write_tar(tmp_path / "a.tar", IMG2DATASET)
+    assert [unit.name for unit in find_units((tmp_path,))] == ["a.tar"]
+
+
 def test_links_and_odd_members_are_left_out(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         link = tarfile.TarInfo("evil.jpg")

@@ -72,8 +72,9 @@ class Comparison(NamedTuple):
     gap: float
     """NME of `better` minus NME of `worse`; negative agrees with the paper."""
     noise: float
-    """Half the width of the gap's 95% interval: photos, and seeds where there are several."""
+    """Half the width of the gap's 95% interval: photos, and seeds where some row has several."""
     verdict: str
+    """confirmed, reversed or undecided; "needs seeds" while the seeds' deviation is unknown."""
 
 
 def write_table(out: Path, plan: dict, scores: Sequence[RunScore]) -> None:
@@ -132,7 +133,7 @@ def pooled_deviation(scores: Sequence[RunScore]) -> float | None:
 def comparisons(scores: Sequence[RunScore]) -> list[Comparison]:
     """Every pair of rows that is done, the one that the paper finds better first."""
     found = []
-    deviation = pooled_deviation(scores) or 0.0
+    deviation = pooled_deviation(scores)
     ordered = sorted(PAPER_AFLW, key=lambda row: PAPER_AFLW[row])
     for better, worse in itertools.combinations(ordered, 2):
         ours, theirs = _done(scores, better), _done(scores, worse)
@@ -141,9 +142,12 @@ def comparisons(scores: Sequence[RunScore]) -> list[Comparison]:
         paired = _each(ours) - _each(theirs)  # the same photos, the same crops
         gap = float(paired.mean())
         photos = float(_resampled(paired).std())
-        seeds = deviation**2 * (1 / len(ours) + 1 / len(theirs))
+        seeds = (deviation or 0.0) ** 2 * (1 / len(ours) + 1 / len(theirs))
         noise = 1.96 * (photos**2 + seeds) ** 0.5
-        verdict = "undecided" if abs(gap) <= noise else "confirmed" if gap < 0 else "reversed"
+        if deviation is None:
+            verdict = "needs seeds"
+        else:
+            verdict = "undecided" if abs(gap) <= noise else "confirmed" if gap < 0 else "reversed"
         paper_gap = PAPER_AFLW[better] - PAPER_AFLW[worse]
         found.append(Comparison(better, worse, paper_gap, gap, noise, verdict))
     return found

@@ -39,16 +39,22 @@ def verdict(scores, better, worse):
 
 
 def test_a_clear_gap_is_decided_although_faces_differ_more():
-    pair = verdict([score(METHOD, 0, 5.0), score("1-token", 0, 5.4)], METHOD, "1-token")
+    others = [score("3x196-random", seed, nme) for seed, nme in enumerate((5.2, 5.22))]
+    pair = verdict([score(METHOD, 0, 5.0), score("1-token", 0, 5.4), *others], METHOD, "1-token")
     assert pair.verdict == "confirmed"
     assert pair.gap == pytest.approx(-0.4)
-    pair = verdict([score(METHOD, 0, 5.4), score("1-token", 0, 5.0)], METHOD, "1-token")
+    pair = verdict([score(METHOD, 0, 5.4), score("1-token", 0, 5.0), *others], METHOD, "1-token")
     assert pair.verdict == "reversed"
 
 
+def test_nothing_is_decided_before_the_seeds_noise_is_known():
+    pair = verdict([score(METHOD, 0, 5.0), score("1-token", 0, 5.4)], METHOD, "1-token")
+    assert pair.verdict == "needs seeds"
+
+
 def test_a_gap_within_the_noise_is_undecided():
-    pair = verdict([score(METHOD, 0, 5.0), score("1-token", 0, 5.02)], METHOD, "1-token")
-    assert pair.verdict == "undecided"
+    runs = [score(METHOD, 0, 5.0), score(METHOD, 1, 5.01), score("1-token", 0, 5.02)]
+    assert verdict(runs, METHOD, "1-token").verdict == "undecided"
 
 
 def test_seeds_that_scatter_widen_the_interval():
@@ -159,11 +165,22 @@ def test_a_run_is_done_by_one_process_and_free_again_when_that_is_killed(tmp_pat
         assert mine
 
 
+def test_an_out_that_cannot_be_written_is_one_line(small):
+    config, _ = small
+    config.out.touch()
+    with pytest.raises(UserError, match="expected a folder to write to"):
+        evidence(config)
+
+
 def test_other_flags_are_refused(small):
     config, _ = small
     make_plan(config, tuple(ABLATIONS))
     with pytest.raises(UserError, match="give the same flags, or another --out"):
         make_plan(dataclasses.replace(config, seeds=5), tuple(ABLATIONS))
+    for damage in ("{", "[]", '{"preset": "micro"}'):
+        (config.out / "plan.json").write_text(damage)
+        with pytest.raises(UserError, match="is no plan of this command"):
+            make_plan(config, tuple(ABLATIONS))
 
 
 def test_a_run_that_diverges_is_a_finding(small, monkeypatch):

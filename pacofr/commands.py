@@ -4,9 +4,12 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
+
+from pacofr.checks import at_least
+from pacofr.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,13 @@ class ProbeConfig:
     """Of the training crops' displacements and of the folds; the test crops are always the same."""
     batch_size: int = 64
     """Crops per forward pass."""
-    device: str = "cpu"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
+    """Where to encode; the regression is solved on the CPU."""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "copies", "batch_size")
+        at_least(2, self, "folds")
+        at_least(0, self, "seed")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,6 +59,12 @@ class ShowConfig:
     """Faces to average and to group by their choices."""
     seed: int = 0
     """Of the faces and masks."""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ValueError("at least one run is needed")
+        at_least(1, self, "faces", "grouped")
+        at_least(0, self, "seed")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +96,10 @@ class Probe:
         """Probe one after the other; the process's exit code."""
         from pacofr.probe import encoder_of, probe
 
+        if not self.encoders:
+            raise UserError("expected at least one encoder: RUN, NAME:FILE or scratch:PRESET")
+        if self.out is not None and (self.out.is_dir() or not self.out.parent.is_dir()):
+            raise UserError(f"expected a JSON file in a folder that is there, got {self.out}")
         scores = {}
         for spec in self.encoders:
             result = probe(encoder_of(spec), self.config)

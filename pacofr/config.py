@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
+from pacofr.checks import at_least, splits
 from pacofr.errors import UserError
 
 
@@ -39,14 +40,12 @@ class VitConfig:
     """CLIP's stem: no bias in the patch projection and a layer norm before the first block."""
 
     def __post_init__(self) -> None:
+        at_least(1, self, "image_size", "patch_size", "width", "depth", "heads")
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image size {self.image_size} is no multiple of the patch size {self.patch_size}"
             )
-        if self.width % self.heads or self.width % 4:
-            raise ValueError(
-                f"width {self.width} must be a multiple of 4 and of the {self.heads} heads"
-            )
+        splits(self.width, self.heads)
 
     @property
     def grid(self) -> int:
@@ -96,6 +95,13 @@ class PredictorConfig:
     drop: float = 0.75
     """Share of the masked positions that take a random candidate during incubation."""
 
+    def __post_init__(self) -> None:
+        at_least(1, self, "hidden")
+        if self.incubation_steps is not None:
+            at_least(0, self, "incubation_steps")
+        if not 0.0 <= self.drop <= 1.0:
+            raise ValueError(f"the drop must lie between 0 and 1, not {self.drop}")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
@@ -107,6 +113,10 @@ class DecoderConfig:
     """Features per token."""
     heads: int = 16
     """Attention heads."""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "depth", "width", "heads")
+        splits(self.width, self.heads)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,6 +170,11 @@ class LossConfig:
     perceptual_form: Literal["cosine", "mcf"] = "cosine"
     """Eq. 3 per token, or MCF's squared distance after normalising each channel over the tokens."""
 
+    def __post_init__(self) -> None:
+        at_least(0, self, "mse", "perceptual", "cross_entropy")
+        if not self.perceptual_layers or not set(self.perceptual_layers) <= set(range(1, 13)):
+            raise ValueError(f"perceptual layers lie in 1..12, not {self.perceptual_layers}")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimConfig:
@@ -175,6 +190,11 @@ class OptimConfig:
     min_lr: float = 0.0
     """End of the cosine."""
 
+    def __post_init__(self) -> None:
+        at_least(0, self, "base_lr", "weight_decay", "warmup_epochs", "min_lr")
+        if not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ValueError(f"betas must lie between 0 and 1, not {self.betas}")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -187,6 +207,9 @@ class DataConfig:
     """Mirror half of the images."""
     workers: int = 4
     """Decoding processes per training process."""
+
+    def __post_init__(self) -> None:
+        at_least(0, self, "workers")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -215,12 +238,14 @@ class PretrainConfig:
     """Steps between two pictures of reconstructions; 0 is never."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or self.accumulate < 1:
-            raise ValueError("epochs, batch size and accumulation must be at least 1")
+        at_least(1, self, "epochs", "batch_size", "accumulate")
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch size {self.batch_size} does not split into {self.accumulate} micro-batches"
             )
+        at_least(0, self, "seed", "checkpoint_minutes", "pictures_every")
+        if int(self.model.encoder.patches * self.masking.ratio) < 1:
+            raise ValueError(f"a mask ratio of {self.masking.ratio} masks no patch at all")
 
     def predictor_trains(self, step: int, steps_per_epoch: int) -> bool:
         """Does step `step` (from 0) train the belief predictor? (`incubating` of forward.)"""

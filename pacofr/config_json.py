@@ -25,7 +25,7 @@ def model_from_json(folder: Path) -> PaCoFRConfig:
         )
     if content.get("version") != MODEL_VERSION:
         raise UserError(f"{file}: expected version {MODEL_VERSION}, got {content.get('version')}")
-    return from_json(PaCoFRConfig, content["model"], str(file))
+    return from_json(PaCoFRConfig, content.get("model"), str(file))
 
 
 def from_json(kind: type[Any], content: object, where: str) -> Any:
@@ -48,5 +48,5 @@ def from_json(kind: type[Any], content: object, where: str) -> Any:
         values[name] = value
     try:
         return kind(**values)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # a value that cannot be, or of another type
         raise UserError(f"{where}: {error}") from error

@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from pacofr.checks import at_least
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvidenceConfig:
@@ -30,3 +32,7 @@ class EvidenceConfig:
     only, two seeds, in OUT/pilot."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train and probe."""
+
+    def __post_init__(self) -> None:
+        at_least(0, self, "minutes_per_run")
+        at_least(1, self, "seeds")

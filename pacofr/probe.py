@@ -22,6 +22,7 @@ from torch import Tensor
 from pacofr.commands import ProbeConfig
 from pacofr.config import PRESETS
 from pacofr.encoders import READERS, TAPS, FaceEncoder, load_encoder
+from pacofr.engine.distributed import choose_device
 from pacofr.errors import UserError
 from pacofr.faces.align import ffhq_crop, ffhq_matrix
 from pacofr.images import list_images, load_image
@@ -104,7 +105,7 @@ def probe(encoder: FaceEncoder, config: ProbeConfig) -> ProbeResult:
     side = encoder.config.image_size
     train = annotated_crops(config.photos / "trainset", side, config, test=False)
     test = annotated_crops(config.photos / "testset", side, config, test=True)
-    encoder = encoder.to(config.device).eval().requires_grad_(False)
+    encoder = encoder.to(choose_device(config.device)).eval().requires_grad_(False)
     kernel, cross = _kernels(
         _features(encoder, train.images, config, "training crops"),
         _features(encoder, test.images, config, "test crops"),
@@ -205,7 +206,7 @@ def _features(
     starts = range(0, len(images), config.batch_size)
     parts = []
     for start in track(starts, f"encoding {what}"):
-        batch = torch.from_numpy(images[start : start + config.batch_size]).to(config.device)
+        batch = torch.from_numpy(images[start : start + config.batch_size]).to(encoder.mean.device)
         taps = encoder(batch.permute(0, 3, 1, 2) / 255)
         parts.append([tokens.flatten(1).float().cpu() for tokens in taps])
     return [torch.cat(layer) for layer in zip(*parts, strict=True)]

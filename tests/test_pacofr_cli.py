@@ -72,6 +72,8 @@ def test_a_row_changes_the_preset_as_it_says(monkeypatch, tmp_path):
     [
         (["--shards", "nowhere"], "nowhere holds no finished shards"),
         (["--shards", "nowhere", "--batch-size", "0"], "must be at least 1"),
+        (["--shards", "nowhere", "--seed", "-1"], "seed must be at least 0, not -1"),
+        (["--shards", "nowhere", "--masking.ratio", "0.001"], "masks no patch at all"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(flags, line, capsys, tmp_path, monkeypatch):
@@ -83,11 +85,44 @@ def test_wrong_input_is_one_line_and_exit_code_2(flags, line, capsys, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_field_that_cannot_be_is_explained(capsys):
+@pytest.mark.parametrize(
+    ("flag", "value", "line"),
+    [
+        ("masking.ratio", "1.5", "the mask ratio must lie between"),
+        ("model.encoder.patch-size", "0", "patch size must be at least 1, not 0"),
+        ("model.encoder.heads", "0", "heads must be at least 1, not 0"),
+        ("model.decoder.heads", "3", "must be a multiple of 4 and of the 3 heads"),
+        ("model.predictor.drop", "1.5", "drop must lie between 0 and 1"),
+        ("optim.base-lr", "nan", "base lr must be at least 0, not nan"),
+        ("data.workers", "-1", "workers must be at least 0, not -1"),
+        ("loss.perceptual-layers", "13", "perceptual layers lie in 1..12"),
+    ],
+)
+def test_a_field_that_cannot_be_is_explained(flag, value, line, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["pretrain", "micro", "--out", "run", "--shards", "a", "--masking.ratio", "1.5"])
+        main(["pretrain", "micro", "--out", "run", "--shards", "a", f"--{flag}", value])
     assert stop.value.code == 2
-    assert "the mask ratio must lie between" in " ".join(capsys.readouterr().err.split())
+    assert line in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("show --shards a --out b", "at least one run is needed"),
+        ("show run --shards a --out b --faces 0", "faces must be at least 1"),
+        ("probe --photos a", "expected at least one encoder"),
+        ("probe run --photos a --folds 1", "folds must be at least 2"),
+        ("probe run --photos a --out nowhere/b.json", "in a folder that is there"),
+        ("evidence --shards a --helen b --out c --seeds 0", "seeds must be at least 1"),
+    ],
+)
+def test_other_commands_refuse_what_cannot_be(command, line, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert line in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_sources_of_a_curation_come_first(monkeypatch, tmp_path, capsys):

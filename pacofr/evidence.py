@@ -83,6 +83,7 @@ def evidence(config: EvidenceConfig) -> int:
             minutes_per_run=config.minutes_per_run / 5,
             seeds=2,
         )
+    _crops(config, preset(config.preset))  # wrong shards leave no folder behind
     with claim(config.out, "plan", wait=True):
         plan = make_plan(config, MAIN_ROWS if config.pilot else tuple(ABLATIONS))
     with claim(config.out, SCRATCH.name, wait=True):
@@ -107,12 +108,21 @@ def claim(out: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
     `wait`: until nobody else is at it.
     """
     folder = out / "claims"
-    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{name}.lock")
     try:
-        with FileLock(folder / f"{name}.lock", timeout=-1 if wait else 0):
-            yield True
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         yield False
+        return
+    except OSError as error:
+        raise UserError(
+            f"expected a folder to write to, got {out} ({error}); give another --out"
+        ) from error
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def jobs(plan: Plan) -> list[Job]:
@@ -128,8 +138,13 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Plan:
     file = config.out / "plan.json"
     crops = _crops(config, preset(config.preset))
     if file.exists():
-        content = json.loads(file.read_text(encoding="utf-8"))
-        plan = Plan(**{name: _tuple(value) for name, value in content.items()})
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            plan = Plan(**{name: _tuple(value) for name, value in content.items()})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{file} is no plan of this command ({error}); give another --out"
+            ) from error
         now = (config.preset, len(crops), crops.fingerprint, config.seeds, config.minutes_per_run)
         then = (plan.preset, plan.crops, plan.fingerprint, plan.seeds, plan.minutes_per_run)
         if now != then:
@@ -251,12 +266,10 @@ def _probe(config: EvidenceConfig, job: Job, spec: str) -> None:
     """Probe an encoder and keep what was found, photo by photo."""
     if _probe_file(config, job).exists():
         return
-    from pacofr.engine.distributed import choose_device
     from pacofr.probe import encoder_of, probe
 
     LOGGER.info("probing %s", job.name)
-    device = str(choose_device(config.device))
-    found = probe(encoder_of(spec), ProbeConfig(photos=config.helen, device=device))
+    found = probe(encoder_of(spec), ProbeConfig(photos=config.helen, device=config.device))
     _write(_probe_file(config, job), found._asdict())
 
 

@@ -79,6 +79,10 @@ class Place:
     keep: int = 2
     tensorboard: bool = False
 
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise UserError(f"expected to keep one checkpoint at least, got --keep {self.keep}")
+
 
 class Batch(NamedTuple):
     """This rank's share of a global batch."""
@@ -140,6 +144,11 @@ def _pretrain(config: PretrainConfig, crops: Crops, place: Place, world: World) 
 
     # ---- model and optimiser ------------------------------------------------------------------
     before = checkpoint.checkpoints(place.out)
+    if not before and (place.out / "model").exists():
+        raise UserError(
+            f"{place.out} holds a model/ that a new run would replace, and no checkpoint to go on"
+            " from; give another --out"
+        )
     model = PaCoFR(config.model)
     if not before:
         start_codebook(model, crops, schedule)

@@ -140,6 +140,39 @@ def test_a_broken_shard_is_one_line_also_from_a_worker(tmp_path, workers):
         run(tmp_path, Broken(), data=DataConfig(workers=workers))
 
 
+def test_an_out_with_something_else_in_it_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/mine").touch()
+    with pytest.raises(UserError, match="holds a model/ that a new run would replace"):
+        run(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "mine"]
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/metrics.jsonl").write_text('{"loss": 1}\n')
+    with pytest.raises(UserError, match="metrics.jsonl is no record of a run"):
+        run(tmp_path / "notes")
+    assert (tmp_path / "notes/metrics.jsonl").read_text() == '{"loss": 1}\n'
+    state = tmp_path / "other/checkpoints/step_00000001/training/state.json"
+    state.parent.mkdir(parents=True)
+    for content in ("[]", '{"version": 1}'):
+        state.write_text(content)
+        with pytest.raises(UserError, match="expected a checkpoint's state"):
+            run(tmp_path / "other")
+
+
+def test_one_checkpoint_at_least_is_kept(tmp_path):
+    with pytest.raises(UserError, match="got --keep 0"):
+        Place(out=tmp_path, keep=0)
+
+
+def test_a_disk_that_is_full_at_a_picture_is_one_line(tmp_path, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("PIL.Image.Image.save", full)
+    with pytest.raises(UserError, match=r"pictures .*No space left.*from the last checkpoint"):
+        run(tmp_path, pictures_every=1)
+
+
 def test_an_out_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "taken").write_text("x")
     with pytest.raises(UserError, match="expected a folder to write the run to"):

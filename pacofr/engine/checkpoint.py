@@ -234,6 +234,8 @@ def _read_state(checkpoint: Path) -> dict:
         state = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: expected a checkpoint's state, got: {error}") from error
+    if not isinstance(state, dict) or not {*Progress._fields, "config"} <= state.keys():
+        raise UserError(f"{file}: expected a checkpoint's state, got another JSON file")
     if state.get("version") != VERSION:
         raise UserError(f"{file}: expected version {VERSION}, got {state.get('version')}")
     return state

@@ -86,10 +86,7 @@ class Records:
         try:
             self._file.write(json.dumps(fields) + "\n")
         except OSError as error:
-            raise UserError(
-                f"cannot write {self.run / 'metrics.jsonl'} ({error}); make room there and give the"
-                " same command again: it goes on from the last checkpoint"
-            ) from error
+            raise self._unwritable(self.run / "metrics.jsonl", error) from error
         if self._board is not None:
             for name, value in fields.items():
                 if isinstance(value, (int, float)):
@@ -108,10 +105,20 @@ class Records:
         from PIL import Image
 
         folder = self.run / "pictures"
-        folder.mkdir(exist_ok=True)
         half = folder / f".{name}.png"
-        Image.fromarray(image).save(half)
-        os.replace(half, folder / f"{name}.png")
+        try:
+            folder.mkdir(exist_ok=True)
+            Image.fromarray(image).save(half)
+            os.replace(half, folder / f"{name}.png")
+        except OSError as error:
+            raise self._unwritable(folder, error) from error
+
+    @staticmethod
+    def _unwritable(place: Path, error: OSError) -> UserError:
+        return UserError(
+            f"cannot write {place} ({error}); make room there and give the same command again: it"
+            " goes on from the last checkpoint"
+        )
 
     def pause(self) -> None:
         """Leave the time until the next step out of the throughput (saving, pictures)."""
@@ -194,6 +201,10 @@ def _open_metrics(run: Path, first_step: int) -> IO[str]:
     except OSError as error:
         raise UserError(
             f"expected a folder to write the run to, got {run} ({error}); give another --out"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{run / 'metrics.jsonl'} is no record of a run ({error!r}); give another --out"
         ) from error
 
 

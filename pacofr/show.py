@@ -58,19 +58,22 @@ class Row(NamedTuple):
 def show(config: ShowConfig) -> list[Path]:
     """Draw all pictures of some runs; returns the files written."""
     runs = [Run(name, load_pretrained(run)) for name, run in _names(config.runs).items()]
-    config.out.mkdir(parents=True, exist_ok=True)
+    crops = {
+        run.name: _crops(config, run.model.config.encoder.image_size, config.faces) for run in runs
+    }
     written = []
 
     def save(name: str, rows: list[Row]) -> None:
         path = config.out / name
         partial = path.with_name(f".{name}")
-        Image.fromarray(sheet(rows)).save(partial, format="PNG")
-        partial.replace(path)
+        try:
+            config.out.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(sheet(rows)).save(partial, format="PNG")
+            partial.replace(path)
+        except OSError as error:
+            raise UserError(f"cannot write {path} ({error}); give another --out") from error
         written.append(path)
 
-    crops = {
-        run.name: _crops(config, run.model.config.encoder.image_size, config.faces) for run in runs
-    }
     save("reconstructions.png", reconstruction_rows(runs, crops, config.seed))
     save("codebook.png", [row for run in runs for row in codebook_rows(run, config.seed)])
     lead = next((run for run in runs if run.model.predictor is not None), runs[0])

@@ -1,5 +1,7 @@
 """The pictures of a run show what they say: checked pixel by pixel on a small network."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -99,5 +101,9 @@ def test_all_pictures_of_two_runs(tmp_path):
     with Image.open(settings.out / "reconstructions.png") as picture:
         step = show.CELL_PX + show.GAP_PX
         assert picture.size == (show.LABEL_PX + 3 * step, 5 * step)
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(UserError, match="cannot write .*; give another --out"):
+            show.show(dataclasses.replace(settings, out=out))
     with pytest.raises(UserError, match="twice"):
         show.show(ShowConfig(runs=(tmp_path / "a",) * 2, shards=folder, out=tmp_path / "out"))

@@ -200,7 +200,8 @@ def _check(folder: Path, index: ShardIndex, mend: str) -> None:
 def _member_size(header: bytes) -> int:
     """Size field of a tar header; 0 for anything else."""
     digits = header[124:135]
-    return int(digits, 8) if header[257:262] == b"ustar" and digits.isdigit() else 0
+    octal = bool(digits) and not digits.strip(b"01234567")
+    return int(digits, 8) if header[257:262] == b"ustar" and octal else 0
 
 
 class ShardDataset:
@@ -234,7 +235,10 @@ class ShardDataset:
         """The stored JPEG of a crop."""
         shard, size, offset = (int(field) for field in self.index.places[number])
         descriptor = self._open(shard)
-        data = os.pread(descriptor, size + TAR_BLOCK, offset - TAR_BLOCK)
+        try:
+            data = os.pread(descriptor, size + TAR_BLOCK, offset - TAR_BLOCK)
+        except (OSError, OverflowError) as error:
+            raise self._damaged(number, f"it cannot be read ({error})") from error
         if len(data) != size + TAR_BLOCK:
             raise self._damaged(number, "the shard is cut short")
         if _member_size(data[:TAR_BLOCK]) != size:

@@ -198,6 +198,21 @@ def test_an_index_that_points_elsewhere_is_noticed(folder):
     assert near(dataset[2], picture(2))
     with pytest.raises(UserError, match=r"crop 3 in .*shard-000000.tar.*points elsewhere"):
         dataset[3]
+    for nowhere in (0, 2**63 - 1, 2**64 - 1):  # offsets that no read takes
+        table["offset"][3] = nowhere
+        np.save(folder / "index.npy", table)
+        with pytest.raises(UserError, match=r"crop 3 in .*shard-000000.tar"):
+            ShardDataset(folder)[3]
+
+
+@pytest.mark.parametrize("size", [b"99999999999", b"-0000000001", b"\0" * 11])
+def test_a_damaged_header_is_named(folder, size):
+    dataset = ShardDataset(folder)
+    with (folder / "shard-000000.tar").open("r+b") as file:
+        file.seek(int(dataset.index.places["offset"][0]) - 512 + 124)
+        file.write(size)
+    with pytest.raises(UserError, match=r"crop 0 in .*points elsewhere"):
+        dataset[0]
 
 
 def test_a_damaged_crop_is_named(folder):

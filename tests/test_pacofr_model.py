@@ -64,6 +64,22 @@ def test_cross_entropy_moves_the_predictor_alone(model):
     assert all(p.grad is None for p in others)
 
 
+def test_gradients_in_bf16_are_those_in_float32(model):
+    """Autocast caches weights: what eq. 4's passes cast without gradients must not serve again."""
+    found = []
+    for mixed in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            output = model(*tensors(), incubating=True)
+            pretraining_loss(output, None, RUN.loss).total.backward()
+        found.append({n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad})
+    for name, exact in found[0].items():
+        if name.startswith("predictor."):  # learns labels, and rounding decides the close ones
+            continue
+        pair = exact.flatten(), found[1][name].flatten()
+        assert torch.nn.functional.cosine_similarity(*pair, dim=0) > 0.99, name
+
+
 def test_after_incubation_the_predictor_chooses_and_stays_as_it_is(model):
     before = {name: p.clone() for name, p in model.predictor.named_parameters()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.5)
@@ -231,6 +247,9 @@ def test_published_model_gives_the_same_features_back(model, tmp_path):
         (lambda c: c["model"].update(surprise=1), "does not know"),
         (lambda c: c["model"]["encoder"].pop("width"), "lacks"),
         (lambda c: c["model"]["encoder"].update(width=33), "multiple"),
+        (lambda c: c["model"]["encoder"].update(width="wide"), "config.json"),
+        (lambda c: c["model"]["encoder"].update(patch_size=0), "at least 1"),
+        (lambda c: c.pop("model"), "expected the fields of PaCoFRConfig"),
         (lambda c: c.update(version=99), "version"),
         (lambda c: c.update(format="else"), "pacofr pretrain"),
     ],

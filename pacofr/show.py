@@ -124,7 +124,7 @@ def reconstruction_rows(
         patch = settings.encoder.patch_size
         if not rows:
             rows.append(Row("face", to_pictures(output.target, patch)))
-        rows.append(Row(f"{run.name}: input", to_pictures(seen, patch)))
+        rows.append(Row(f"{run.name}\ninput", to_pictures(seen, patch)))
         rows.append(Row("output", to_pictures(output.prediction, patch)))
     return rows
 
@@ -140,9 +140,9 @@ def codebook_rows(run: Run, seed: int, mixes: int = 4) -> list[Row]:
     choice = torch.cat([pure, mixed]) if candidates > 1 else pure
     faces = tokens[torch.arange(positions), choice]
     patch = run.model.config.encoder.patch_size
-    columns = f"\n1 to {candidates}, then mixed" if candidates > 1 else ""
+    columns = f" 1 to {candidates},\nthen mixed" if candidates > 1 else ""
     return [
-        Row(f"{run.name}: tokens{columns}", to_pictures(faces, patch)),
+        Row(f"{run.name}\ntokens{columns}", to_pictures(faces, patch)),
         Row("decoded", to_pictures(run.model.reconstruct(faces), patch)),
     ]
 

@@ -10,26 +10,33 @@ The same command given again goes on wherever it was stopped. Given to several p
 core or a GPU each, every one takes the next run that no other is at work on.
 """
 
-import contextlib
 import dataclasses
 import json
 import logging
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from filelock import FileLock, Timeout
+import numpy as np
+import torch
 
+from pacofr.choice_audit import ChoiceAudit, audit_choices
 from pacofr.commands import ProbeConfig
 from pacofr.config import ABLATIONS, PretrainConfig, preset
+from pacofr.data import ShardCrops
+from pacofr.engine.claims import claim
+from pacofr.engine.distributed import choose_device
+from pacofr.engine.precision import resolve_precision
 from pacofr.errors import UserError
 from pacofr.evidence_config import EvidenceConfig
 from pacofr.evidence_table import Probed, RunScore, write_table
-
-if TYPE_CHECKING:
-    from pacofr.data import ShardCrops
+from pacofr.masking import draw
+from pacofr.model import PaCoFR, load_pretrained, pretraining_loss
+from pacofr.perceptual import PerceptualNet
+from pacofr.pretrain import NotFiniteError, Place, pretrain
+from pacofr.probe import encoder_of, probe
+from pacofr.vit import VisionTransformer
 
 LOGGER = logging.getLogger(__name__)
 
@@ -45,6 +52,7 @@ class Plan(NamedTuple):
     """What the first call fixed, so that every later one compares the same."""
 
     preset: str
+    precision: Literal["bf16", "fp32"]
     epochs: int
     crops: int
     fingerprint: str
@@ -83,46 +91,23 @@ def evidence(config: EvidenceConfig) -> int:
             minutes_per_run=config.minutes_per_run / 5,
             seeds=2,
         )
+    claims = config.out / "claims"
     _crops(config, preset(config.preset))  # wrong shards leave no folder behind
-    with claim(config.out, "plan", wait=True):
+    with claim(claims / "plan", wait=True):
         plan = make_plan(config, MAIN_ROWS if config.pilot else tuple(ABLATIONS))
-    with claim(config.out, SCRATCH.name, wait=True):
+    with claim(claims / SCRATCH.name, wait=True):
         _probe(config, SCRATCH, f"scratch:{plan.preset}")
-    with claim(config.out, PERCEPTUAL.name, wait=True):
+    with claim(claims / PERCEPTUAL.name, wait=True):
         code = _pretrain_and_probe(config, plan, PERCEPTUAL)
     for job in jobs(plan):
         if code:
             return code
-        with claim(config.out, job.name) as mine:
+        with claim(claims / job.name) as mine:
             code = _pretrain_and_probe(config, plan, job) if mine else 0
-        with claim(config.out, "table", wait=True):
+        with claim(claims / "table", wait=True):
             write_table(config.out, plan._asdict(), _scores(config, plan))
     LOGGER.info("%s", (config.out / "table.md").read_text(encoding="utf-8"))
     return code
-
-
-@contextlib.contextmanager
-def claim(out: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
-    """Whether this process alone may do `name` now; a process's end, however it comes, frees it.
-
-    `wait`: until nobody else is at it.
-    """
-    folder = out / "claims"
-    lock = FileLock(folder / f"{name}.lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        yield False
-        return
-    except OSError as error:
-        raise UserError(
-            f"expected a folder to write to, got {out} ({error}); give another --out"
-        ) from error
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def jobs(plan: Plan) -> list[Job]:
@@ -159,6 +144,7 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Plan:
     epochs = max(1, round(60 * config.minutes_per_run / (len(crops) * mean)))
     plan = Plan(
         preset=config.preset,
+        precision=resolve_precision(preset(config.preset).precision, choose_device(config.device)),
         epochs=epochs,
         crops=len(crops),
         fingerprint=crops.fingerprint,
@@ -185,16 +171,6 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Plan:
 
 def time_steps(config: EvidenceConfig, steps: int = 4) -> tuple[float, float]:
     """Seconds per image of the method, incubating and after it, with a net of eq. 3 of its size."""
-    import numpy as np
-    import torch
-
-    from pacofr.engine.distributed import choose_device
-    from pacofr.engine.precision import resolve_precision
-    from pacofr.masking import draw
-    from pacofr.model import PaCoFR, pretraining_loss
-    from pacofr.perceptual import PerceptualNet
-    from pacofr.vit import VisionTransformer
-
     run = preset(config.preset, METHOD)
     device = choose_device(config.device)
     model = PaCoFR(run.model).to(device)
@@ -234,6 +210,7 @@ def run_config(config: EvidenceConfig, plan: Plan, job: Job) -> PretrainConfig:
         model=dataclasses.replace(run.model, predictor=predictor),
         loss=dataclasses.replace(run.loss, perceptual_net=net),
         optim=dataclasses.replace(run.optim, warmup_epochs=EARLY_SHARE * plan.epochs),
+        precision=plan.precision,
         epochs=plan.epochs,
         seed=job.seed,
     )
@@ -243,8 +220,6 @@ def _pretrain_and_probe(config: EvidenceConfig, plan: Plan, job: Job) -> int:
     """Do or finish one job; the exit code of its pre-training."""
     if _probe_file(config, job).exists():
         return 0
-    from pacofr.pretrain import NotFiniteError, Place, pretrain
-
     out = config.out / "runs" / job.name
     if not (out / "model").exists():
         LOGGER.info("pre-training %s", job.name)
@@ -266,11 +241,19 @@ def _probe(config: EvidenceConfig, job: Job, spec: str) -> None:
     """Probe an encoder and keep what was found, photo by photo."""
     if _probe_file(config, job).exists():
         return
-    from pacofr.probe import encoder_of, probe
-
     LOGGER.info("probing %s", job.name)
     found = probe(encoder_of(spec), ProbeConfig(photos=config.helen, device=config.device))
-    _write(_probe_file(config, job), found._asdict())
+    choices = _audit(config, job, Path(spec))
+    _write(_probe_file(config, job), {**found._asdict(), "choices": choices})
+
+
+def _audit(config: EvidenceConfig, job: Job, run: Path, faces: int = 256) -> dict | None:
+    """What the run's predictor, if it has one, tells its encoder about some of the faces."""
+    if job.row not in ABLATIONS or ABLATIONS[job.row].selection == "random":
+        return None
+    crops = _crops(config, preset(config.preset))
+    some = np.linspace(0, len(crops) - 1, min(faces, len(crops))).astype(np.int64)
+    return audit_choices(load_pretrained(run), torch.from_numpy(crops.read(0, some)))._asdict()
 
 
 def _scores(config: EvidenceConfig, plan: Plan) -> list[RunScore]:
@@ -281,22 +264,22 @@ def _scores(config: EvidenceConfig, plan: Plan) -> list[RunScore]:
 
 def _score(config: EvidenceConfig, job: Job) -> RunScore:
     content = json.loads(_probe_file(config, job).read_text(encoding="utf-8"))
-    minutes = probed = None
+    minutes = probed = choices = None
     if "failed" not in content:
         probed = Probed(**{name: _tuple(content[name]) for name in Probed._fields})
         state = config.out / "runs" / job.name / "last/training/state.json"
         trained = json.loads(state.read_text(encoding="utf-8")) if job != SCRATCH else {}
         minutes = trained.get("seconds", 0.0) / 60
-    return RunScore(job.name, job.row, job.seed, minutes, probed, content.get("failed"))
+        if content["choices"]:
+            choices = ChoiceAudit(**{k: _tuple(value) for k, value in content["choices"].items()})
+    return RunScore(job.name, job.row, job.seed, minutes, probed, content.get("failed"), choices)
 
 
 def _probe_file(config: EvidenceConfig, job: Job) -> Path:
     return config.out / "probes" / f"{job.name}.json"
 
 
-def _crops(config: EvidenceConfig, run: PretrainConfig) -> "ShardCrops":
-    from pacofr.data import ShardCrops
-
+def _crops(config: EvidenceConfig, run: PretrainConfig) -> ShardCrops:
     side = run.model.encoder.image_size
     return ShardCrops(config.shards, side=side, config=run.data, seed=run.seed)
 

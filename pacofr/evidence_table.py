@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pacofr.choice_audit import ChoiceAudit
+
 NOTE = (
     "Not comparable with the paper's numbers: another network, data, schedule, task and measure."
     " Landmark error (NME) in percent of the distance of the outer eye corners, lower is better."
@@ -45,6 +47,8 @@ class RunScore(NamedTuple):
     minutes: float | None
     probed: Probed | None
     failed: str | None
+    choices: ChoiceAudit | None = None
+    """Of a row with a predictor."""
 
 
 class RowScore(NamedTuple):
@@ -88,10 +92,11 @@ def write_table(out: Path, plan: dict, scores: Sequence[RunScore]) -> None:
         "rows": [row._asdict() for row in rows],
         "seed_deviation": pooled_deviation(scores),
         "comparisons": [pair._asdict() for pair in pairs],
+        "choices": {s.name: s.choices._asdict() for s in scores if s.choices},
         "failed": [{"name": score.name, "why": score.failed} for score in failed],
     }
     _write(out / "table.json", json.dumps(content, indent=1) + "\n")
-    _write(out / "table.md", _markdown(plan, rows, pairs, failed, pooled_deviation(scores)))
+    _write(out / "table.md", _markdown(plan, rows, pairs, scores, pooled_deviation(scores)))
 
 
 def row_scores(scores: Sequence[RunScore]) -> list[RowScore]:
@@ -172,7 +177,7 @@ def _markdown(
     plan: dict,
     rows: Sequence[RowScore],
     pairs: Sequence[Comparison],
-    failed: Sequence[RunScore],
+    scores: Sequence[RunScore],
     deviation: float | None,
 ) -> str:
     images = plan["epochs"] * plan["crops"]
@@ -201,8 +206,35 @@ def _markdown(
         f" | {p.verdict} |"
         for p in pairs
     ]
-    lines += [f"\n{score.name} failed: {score.failed}" for score in failed]
+    lines += _choice_lines(scores)
+    lines += [f"\n{score.name} failed: {score.failed}" for score in scores if score.failed]
     return "\n".join(lines) + "\n"
+
+
+def _choice_lines(scores: Sequence[RunScore]) -> list[str]:
+    """What the predictors tell their encoders: see `choice_audit`."""
+    rows = []
+    for name, choices in ((score.name, score.choices) for score in scores):
+        if choices is None:
+            continue
+        shares = " ".join(f"{share:.0%}" for share in choices.shares)
+        brightness = " ".join("-" if b is None else f"{b:+.2f}" for b in choices.brightness)
+        rows.append(
+            f"| {name} | {shares} | {brightness} | {choices.agreement:.0%}"
+            f" | {choices.error_random:.3f} | {choices.error_predicted:.3f}"
+            f" | {choices.error_label:.3f} |"
+        )
+    if not rows:
+        return []
+    return [
+        "",
+        "What the predictor's choice tells of masked patches: share and brightness of those that"
+        " choose each candidate, agreement with eq. 5, and their mean square error by who chooses.",
+        "",
+        "| run | shares | brightness | agreement | random | predictor | eq. 5 |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
+    ]
 
 
 def _write(file: Path, text: str) -> None:

@@ -27,6 +27,7 @@ from pacofr.config import PretrainConfig, model_to_json
 from pacofr.engine import checkpoint, distributed, optim
 from pacofr.engine.batches import Schedule, Share, ShareSampler, iterate
 from pacofr.engine.checkpoint import Progress
+from pacofr.engine.claims import alone_in
 from pacofr.engine.distributed import World
 from pacofr.engine.precision import resolve_precision
 from pacofr.engine.records import Records
@@ -125,13 +126,18 @@ def pretrain(config: PretrainConfig, crops: Crops, place: Place) -> int:
     """Run a pre-training or go on with it; the process's exit code: 0 done, 143 after SIGTERM."""
     world = distributed.join(place.device)
     try:
-        with distributed.lost_worker_named("in training", "give the same command again to go on"):
-            return _pretrain(config, crops, place, world)
+        with (
+            distributed.lost_worker_named("in training", "give the same command again to go on"),
+            contextlib.ExitStack() as held,
+        ):
+            return _pretrain(config, crops, place, world, held)
     finally:
         distributed.leave(world)
 
 
-def _pretrain(config: PretrainConfig, crops: Crops, place: Place, world: World) -> int:
+def _pretrain(
+    config: PretrainConfig, crops: Crops, place: Place, world: World, held: contextlib.ExitStack
+) -> int:
     # ---- set-up -------------------------------------------------------------------------------
     precision = resolve_precision(config.precision, world.device)
     config = dataclasses.replace(config, precision=precision)
@@ -195,6 +201,8 @@ def _pretrain(config: PretrainConfig, crops: Crops, place: Place, world: World) 
             )
 
     # ---- loop ---------------------------------------------------------------------------------
+    if world.is_main:
+        held.enter_context(alone_in(place.out))
     records = Records(
         place.out,
         writes=world.is_main,

@@ -175,5 +175,5 @@ def test_a_disk_that_is_full_at_a_picture_is_one_line(tmp_path, monkeypatch):
 
 def test_an_out_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "taken").write_text("x")
-    with pytest.raises(UserError, match="expected a folder to write the run to"):
+    with pytest.raises(UserError, match="expected a folder to write to"):
         run(tmp_path / "taken")

@@ -84,6 +84,11 @@ PERCEPTUAL = Job("perceptual", "perceptual net")
 
 def evidence(config: EvidenceConfig) -> int:
     """Do what is not done yet; the process's exit code."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            "expected a process by itself, got one of torchrun's; start as many as there are GPUs"
+            " with the plain command instead, they share the runs"
+        )
     if config.pilot:
         config = dataclasses.replace(
             config,
@@ -97,8 +102,12 @@ def evidence(config: EvidenceConfig) -> int:
         plan = make_plan(config, MAIN_ROWS if config.pilot else tuple(ABLATIONS))
     with claim(claims / SCRATCH.name, wait=True):
         _probe(config, SCRATCH, f"scratch:{plan.preset}")
+    LOGGER.info("the perceptual net comes first; where another process is at it, this one waits")
     with claim(claims / PERCEPTUAL.name, wait=True):
         code = _pretrain_and_probe(config, plan, PERCEPTUAL)
+    failed = None if code else _score(config, PERCEPTUAL).failed
+    if failed:
+        raise UserError(f"no run can do without the perceptual net, and its own failed: {failed}")
     for job in jobs(plan):
         if code:
             return code

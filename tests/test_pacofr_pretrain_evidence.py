@@ -176,3 +176,18 @@ def test_a_run_that_diverges_is_a_finding(small, monkeypatch):
         in (config.out / "pilot/table.md").read_text()
     )
     assert "3x196-random-s0" not in probed
+
+
+def test_without_a_perceptual_net_there_is_no_comparison(small, monkeypatch):
+    def diverging(_run, _crops, _place):
+        raise pacofr.pretrain.NotFiniteError("step 3 is not finite")
+
+    monkeypatch.setattr(pacofr.evidence, "pretrain", diverging)
+    with pytest.raises(UserError, match="its own failed: step 3 is not finite"):
+        evidence(small[0])
+
+
+def test_torchrun_is_refused(small, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="one of torchrun's"):
+        evidence(small[0])

@@ -165,16 +165,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"error: no command {name!r}; use one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    try:
-        command = COMMANDS[name].parse(rest)
-    except ValueError as error:  # a config's own checks
-        print(f"error: {error}; see pacofr {name} --help", file=sys.stderr)
-        return 2
     main_process = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(
         level=logging.INFO if main_process else logging.WARNING, format="%(message)s"
     )
-    return exit_with_one_line(command.run)
+    return exit_with_one_line(lambda: COMMANDS[name].parse(rest).run())
 
 
 def _overview() -> str:

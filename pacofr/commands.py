@@ -62,7 +62,7 @@ class ShowConfig:
 
     def __post_init__(self) -> None:
         if not self.runs:
-            raise ValueError("at least one run is needed")
+            raise UserError("at least one run is needed")
         at_least(1, self, "faces", "grouped")
         at_least(0, self, "seed")
 

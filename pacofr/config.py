@@ -42,7 +42,7 @@ class VitConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "image_size", "patch_size", "width", "depth", "heads")
         if self.image_size % self.patch_size:
-            raise ValueError(
+            raise UserError(
                 f"image size {self.image_size} is no multiple of the patch size {self.patch_size}"
             )
         splits(self.width, self.heads)
@@ -100,7 +100,7 @@ class PredictorConfig:
         if self.incubation_steps is not None:
             at_least(0, self, "incubation_steps")
         if not 0.0 <= self.drop <= 1.0:
-            raise ValueError(f"the drop must lie between 0 and 1, not {self.drop}")
+            raise UserError(f"the drop must lie between 0 and 1, not {self.drop}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,9 +130,9 @@ class PaCoFRConfig:
 
     def __post_init__(self) -> None:
         if self.codebook.candidates < 1:
-            raise ValueError("the codebook needs at least one candidate per position")
+            raise UserError("the codebook needs at least one candidate per position")
         if self.predictor.selection == "predictor" and self.codebook.candidates < 2:
-            raise ValueError(
+            raise UserError(
                 "a predictor needs at least two candidates; with one, use selection random"
             )
 
@@ -148,7 +148,7 @@ class MaskingConfig:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.ratio < 1.0:
-            raise ValueError(f"the mask ratio must lie between 0 and 1, not {self.ratio}")
+            raise UserError(f"the mask ratio must lie between 0 and 1, not {self.ratio}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,7 +173,7 @@ class LossConfig:
     def __post_init__(self) -> None:
         at_least(0, self, "mse", "perceptual", "cross_entropy")
         if not self.perceptual_layers or not set(self.perceptual_layers) <= set(range(1, 13)):
-            raise ValueError(f"perceptual layers lie in 1..12, not {self.perceptual_layers}")
+            raise UserError(f"perceptual layers lie in 1..12, not {self.perceptual_layers}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,7 @@ class OptimConfig:
     def __post_init__(self) -> None:
         at_least(0, self, "base_lr", "weight_decay", "warmup_epochs", "min_lr")
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
-            raise ValueError(f"betas must lie between 0 and 1, not {self.betas}")
+            raise UserError(f"betas must lie between 0 and 1, not {self.betas}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -240,12 +240,12 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "epochs", "batch_size", "accumulate")
         if self.batch_size % self.accumulate:
-            raise ValueError(
+            raise UserError(
                 f"batch size {self.batch_size} does not split into {self.accumulate} micro-batches"
             )
         at_least(0, self, "seed", "checkpoint_minutes", "pictures_every")
         if int(self.model.encoder.patches * self.masking.ratio) < 1:
-            raise ValueError(f"a mask ratio of {self.masking.ratio} masks no patch at all")
+            raise UserError(f"a mask ratio of {self.masking.ratio} masks no patch at all")
 
     def predictor_trains(self, step: int, steps_per_epoch: int) -> bool:
         """Does step `step` (from 0) train the belief predictor? (`incubating` of forward.)"""

@@ -48,5 +48,5 @@ def from_json(kind: type[Any], content: object, where: str) -> Any:
         values[name] = value
     try:
         return kind(**values)
-    except (ValueError, TypeError) as error:  # a value that cannot be, or of another type
+    except (UserError, TypeError) as error:  # a value that cannot be, or of another type
         raise UserError(f"{where}: {error}") from error

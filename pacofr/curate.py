@@ -44,6 +44,8 @@ LOGGER = logging.getLogger(__name__)
 
 THUMBS_MAX = 2500
 """Thumbnails read for the contact sheet, which shows the first kept and every kind refused."""
+LOG_SECONDS = 60.0
+"""Between two lines of the log."""
 RULES_VERSION = 1
 """Counted up when the same settings give other crops."""
 PLACE_ONLY = ("sources", "out", "detections", "jobs", "part", "parts")
@@ -159,21 +161,31 @@ def _leave_with_parent() -> None:
 
 
 def _run(todo: list[Work], config: CurateConfig, jobs: int) -> int:
-    """Curate the units over processes; the number of photos looked at."""
-    photos, kept, began = 0, 0, time.monotonic()
+    """Curate the units over processes; the number of photos looked at.
+
+    Shows a bar, or logs a line a minute where standard error is no terminal.
+    """
+    photos, kept = 0, 0
+    began = logged = time.monotonic()
+    console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total} units, {task.fields[pace]}"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
+        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task("curating", total=len(todo), pace="")
-        for marker in _curated(todo, config, jobs):
+        for done, marker in enumerate(_curated(todo, config, jobs), start=1):
             photos += marker["photos"]
             kept += len(marker["places"])
-            pace = f"{kept} faces kept, {kept / (time.monotonic() - began):.0f} a second"
-            bar.update(task, advance=1, pace=pace)
+            now = time.monotonic()
+            pace = f"{kept} faces kept, {kept / (now - began):.0f} a second"
+            bar.update(task, completed=done, pace=pace)
+            if bar.disable and now - logged > LOG_SECONDS:
+                logged = now
+                LOGGER.info("%d of %d units, %s", done, len(todo), pace)
     return photos
 
 
@@ -258,6 +270,10 @@ def _finish(config: CurateConfig, markers: list[dict[str, Any]], stats: CurateSt
         "sources": [str(source) for source in config.sources],
     }
     entries = [ShardEntry(**marker["shard"]) for marker in full]
+    named = {entry.name for entry in entries}
+    left = [file for file in sorted(config.out.glob("shard-??????.tar")) if file.name not in named]
+    if left:
+        LOGGER.info("%d shards of sources no longer given stay, out of the index", len(left))
     places = [[(place[0], place[1]) for place in marker["places"]] for marker in full]
     try:
         write_atomic(config.out / "stats.json", json.dumps(about, indent=1).encode())

@@ -5,6 +5,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from pacofr.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CurateConfig:
@@ -42,13 +44,13 @@ class CurateConfig:
 
     def __post_init__(self) -> None:
         if not self.sources:
-            raise ValueError("at least one source is needed")
+            raise UserError("at least one source is needed")
         if self.sample is not None and self.sample < 1:
-            raise ValueError("the sample must be at least 1")
+            raise UserError("the sample must be at least 1")
         if not 0 <= self.part < self.parts:
-            raise ValueError(f"part must lie in 0..{self.parts - 1}, not {self.part}")
+            raise UserError(f"part must lie in 0..{self.parts - 1}, not {self.part}")
         if self.jobs < 0:
-            raise ValueError("jobs must not be negative")
+            raise UserError("jobs must not be negative")
 
 
 class Reason(StrEnum):

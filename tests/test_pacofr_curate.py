@@ -179,6 +179,24 @@ def test_parts_add_up_to_the_whole(curated, source, tmp_path, in_this_process):
     assert files(tmp_path)["shard-000002.tar"] == files(curated[0])["shard-000002.tar"]
 
 
+def test_shards_of_a_source_no_longer_given_stay_and_count_again_with_it(
+    curated, source, tmp_path, in_this_process, caplog, monkeypatch
+):
+    monkeypatch.setattr(curation, "LOG_SECONDS", 0.0)
+    out, fewer = tmp_path / "copy", tmp_path / "fewer"
+    shutil.copytree(curated[0], out)
+    shutil.copytree(source, fewer)
+    for tar in ("00002.tar", "00003.tar"):
+        (fewer / tar).unlink()
+    with caplog.at_level("INFO", "pacofr.curate"):
+        curation.curate(config(fewer, out))
+        assert "1 shards of sources no longer given stay" in caplog.text
+        assert len(ShardDataset(out)) < curated[1].kept
+        caplog.clear()
+        assert curation.curate(config(source, out)).new_photos == 0
+    assert files(out) == files(curated[0])
+
+
 def test_a_sample_is_drawn_by_seed(source, tmp_path, in_this_process):
     keys = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

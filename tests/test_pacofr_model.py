@@ -272,7 +272,7 @@ def test_configs_survive_json_and_refuse_nonsense():
         config.preset("huge")
     with pytest.raises(UserError, match="Table 7"):
         config.preset("micro", "7x196")
-    with pytest.raises(ValueError, match="multiple"):
+    with pytest.raises(UserError, match="multiple"):
         config.VitConfig(image_size=100)
 
 

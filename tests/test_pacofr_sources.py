@@ -149,7 +149,7 @@ def test_sources_that_are_none(tmp_path):
 
 def test_settings_that_cannot_be():
     for wrong in ({"sources": ()}, {"sample": 0}, {"part": 2, "parts": 2}, {"jobs": -1}):
-        with pytest.raises(ValueError, match="must|needed"):
+        with pytest.raises(UserError, match="must|needed"):
             CurateConfig(**{"sources": (Path("a"),), "out": Path("b"), **wrong})
 
 

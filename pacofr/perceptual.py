@@ -1,5 +1,7 @@
 """Frozen nets whose features judge a reconstruction (eq. 3)."""
 
+import hashlib
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,6 +19,15 @@ class PerceptualNet(nn.Module):
         super().__init__()
         self.encoder = encoder.requires_grad_(False).eval()
         self.layers = scaled_layers(layers, encoder.config.depth)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the weights, wherever their file lies."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.encoder.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B T D"]]:
         """Raw block outputs, class token included; other sizes are scaled to the net's own."""

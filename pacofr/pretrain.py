@@ -47,10 +47,12 @@ SAME_RUN = frozenset(
         "pictures_every",
         "compile",
         "accumulate",
+        "loss.perceptual_net",
         "loss.perceptual_weights",
     }
 )
-"""Fields that may change between the lives of a run: they alter its pace, not its numbers."""
+"""Fields that may change between the lives of a run: they alter its pace, not its numbers. Where
+the perceptual net lies is such a one; its weights' fingerprint is not."""
 
 
 @runtime_checkable
@@ -176,6 +178,7 @@ def _pretrain(
     run_config = {
         **dataclasses.asdict(config),
         "shards": {"images": len(crops), "fingerprint": crops.fingerprint},
+        "perceptual": {"fingerprint": perceptual and perceptual.fingerprint},
     }
     progress = Progress(step=0, images=0, seconds=0.0, world_size=world.size)
     if before:

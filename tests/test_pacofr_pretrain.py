@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import pacofr.pretrain
-from pacofr.config import DataConfig
+from pacofr.config import DataConfig, LossConfig
 from pacofr.errors import UserError
 from pacofr.model import load_pretrained
 from pacofr.pretrain import Place, pretrain
@@ -125,6 +125,21 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
     with pytest.raises(UserError, match="shards.images: 50 there, 40 here"):
         run(tmp_path, TinyCrops(images=40), epochs=1)
     assert run(tmp_path, epochs=1, data=DataConfig(workers=1)) == 0  # pace only
+
+
+def test_a_perceptual_net_may_move_but_not_change(tmp_path):
+    for name, seed in (("judge", 0), ("other", 1)):
+        run(tmp_path / name, epochs=1, seed=seed)
+
+    def judged_by(net: str) -> int:
+        loss = LossConfig(perceptual_net=f"self:{tmp_path / net}")
+        return run(tmp_path / "run", epochs=1, loss=loss)
+
+    assert judged_by("judge") == 0
+    (tmp_path / "judge").rename(tmp_path / "elsewhere")
+    assert judged_by("elsewhere") == 0  # goes on, with nothing left to do
+    with pytest.raises(UserError, match=r"perceptual.fingerprint: \w{64} there, \w{64} here"):
+        judged_by("other")
 
 
 class Broken(TinyCrops):

@@ -1,110 +1,30 @@
-"""eval-now from the outside: a small set with known truth, scored, refused, compared, packed."""
+"""eval-now from the outside: a small set with known truth, scored, compared, packed."""
 
-import json
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from eval_toy import NAMES, evaluate, face, write_now, write_predictions
 from PIL import Image
 from rich.console import Console
-from scipy.spatial.transform import Rotation
 
 import eval_now.predictors
 from eval_now.boxes import Box
-from eval_now.cli import main
 from eval_now.config import CompareConfig, EvalConfig
-from eval_now.dataset import NowDataset
 from eval_now.errors import UserError
 from eval_now.heatmaps import choose
 from eval_now.meshes import Mesh, save_obj, save_ply
 from eval_now.predictors import NoFaceError, Photo, Prediction, save_npy
 from eval_now.result import load_distances, load_result
-from eval_now.run import run
 from eval_now.score import ImageScore, ScoredImage
-from eval_now.synthetic import (
-    Damage,
-    make_scan,
-    pp_text,
-    write_image_list,
-    write_photo,
-    write_scan,
-    write_truth,
-)
-
-NAMES = [
-    f"S_{subject}_TA/{challenge}/IMG_{subject}{number}.jpg"
-    for subject in (1, 2, 3)
-    for number, challenge in enumerate(("multiview_neutral", "selfie"))
-]
-
-
-def face(seed: int) -> tuple[Mesh, np.ndarray]:
-    """A face-like surface [mm] and its seven landmarks, which lie on it."""
-    random = np.random.default_rng(seed)
-    amounts = random.normal(0, 1, 6)
-
-    def height(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        bowl = 60 - (x / 11) ** 2 - (y / 14) ** 2
-        nose = 25 * np.exp(-((x / 11) ** 2) - ((y + 8) / 14) ** 2)
-        bumps = sum(
-            amount * np.cos(x / (14 + k) + k) * np.cos(y / (17 - k) + k * amount)
-            for k, amount in enumerate(amounts)
-        )
-        lopsided = 2 * np.exp(-(((x - 30) / 15) ** 2) - ((y + 30) / 20) ** 2)
-        return bowl + nose + bumps + lopsided
-
-    x, y = np.meshgrid(np.linspace(-85, 85, 45), np.linspace(-110, 100, 55))
-    vertices = np.stack([x, y, height(x, y)], axis=2).reshape(-1, 3)
-    corner = (np.arange(54)[:, None] * 45 + np.arange(44)).ravel()
-    triangles = np.concatenate(
-        [
-            np.stack([corner, corner + 1, corner + 45], axis=1),
-            np.stack([corner + 1, corner + 46, corner + 45], axis=1),
-        ]
-    )
-    flat = np.array(
-        [[-45, 32], [-16, 31], [17, 31], [46, 32], [0, -20], [-26, -48], [27, -48]], float
-    )
-    return Mesh(vertices, triangles), np.column_stack([flat, height(flat[:, 0], flat[:, 1])])
 
 
 @pytest.fixture(scope="module")
 def now(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of three subjects, with the clean faces under truth/."""
-    root = tmp_path_factory.mktemp("now")
-    for subject in (1, 2, 3):
-        mesh, landmarks = face(subject)
-        unseen = "a side" if subject == 2 else "nothing"
-        damage = Damage(spacing=8.0, spikes=5, loose_points=5, patch=subject == 3, unseen=unseen)
-        write_scan(root, f"S_{subject}_TA", make_scan(mesh, landmarks, subject, damage))
-        write_truth(root, f"S_{subject}_TA", mesh, landmarks)
-    for name in NAMES:
-        write_photo(root, name, np.full((64, 48, 3), 128, np.uint8), Box(5, 6, 40, 50))
-    write_image_list(root, "val", NAMES)
-    write_image_list(root, "test", NAMES[:2])
-    return root
-
-
-def write_predictions(folder: Path, *, unit_mm: float = 1.0, names: list[str] = NAMES) -> Path:
-    """The truth itself, turned and in some unit, as a person would hand it in."""
-    turn = Rotation.from_rotvec([0.3, -0.2, 0.1]).as_matrix()
-    for name in names:
-        mesh, landmarks = face(int(name[2]))
-        moved = Mesh((mesh.vertices @ turn.T + [5, 6, 7]) / unit_mm, mesh.triangles)
-        base = folder / name.removesuffix(".jpg")
-        save_obj(base.with_suffix(".obj"), moved, decimals=7)
-        save_npy(base.with_suffix(".npy"), (landmarks @ turn.T + [5, 6, 7]) / unit_mm)
-    return folder
-
-
-def evaluate(now: Path, **settings):
-    console = Console(width=100, record=True)
-    settings.setdefault("jobs", 1)
-    return run(EvalConfig(dataset=now, **settings), console), console.export_text()
+    """The toy set."""
+    return write_now(tmp_path_factory.mktemp("now"))
 
 
 def test_true_faces_score_at_the_noise(now, tmp_path):
@@ -212,65 +132,6 @@ def test_an_unreadable_file_among_many_is_named(now, tmp_path):
     result, _ = evaluate(now, predictions=predictions, out=tmp_path / "o", allow_missing=True)
     assert result.protocols[0].pooled.images == 5
     assert not result.complete
-
-
-def warnings_for(now: Path, tmp_path: Path, change, **settings) -> set[str]:
-    """Names of the warnings after one prediction's landmarks or vertices were changed."""
-    folder = write_predictions(tmp_path / "p", names=NAMES[:1])
-    listed = tmp_path / "list.txt"
-    listed.write_text(NAMES[0])
-    base = folder / NAMES[0].removesuffix(".jpg")
-    mesh, landmarks = face(1)
-    vertices, points = change(mesh.vertices.copy(), landmarks.copy())
-    save_ply(base.with_suffix(".ply"), Mesh(vertices, mesh.triangles))
-    base.with_suffix(".obj").unlink()
-    save_npy(base.with_suffix(".npy"), points)
-    result, _ = evaluate(now, predictions=folder, image_list=listed, out=tmp_path / "o", **settings)
-    return {warning.name for warning in result.warnings}
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (lambda v, p: (v, p), set()),
-        (lambda v, p: (v * [-1, 1, 1], p * [-1, 1, 1]), {"reflection"}),
-        (lambda v, p: (v, p[[3, 2, 1, 0, 4, 6, 5]]), {"landmark_order", "reflection"}),
-        (lambda v, p: (v, p[[0, 1, 2, 3, 4, 6, 5]]), {"landmark_order"}),
-        (lambda v, p: (v, p / 1000), {"landmarks_off_surface"}),
-    ],
-)
-def test_guards_name_what_is_wrong(now, tmp_path, change, expected):
-    assert expected <= warnings_for(now, tmp_path, change)
-    if not expected:
-        assert not warnings_for(now, tmp_path / "again", change)
-
-
-@pytest.mark.parametrize(("factor", "unit"), [(0.001, "mm"), (0.1, "mm"), (1, "m"), (1, "cm")])
-def test_wrong_units_are_named(now, tmp_path, factor, unit):
-    names = warnings_for(
-        now, tmp_path, lambda v, p: (v * factor, p * factor), unit=unit, protocol="metrical"
-    )
-    assert "unit" in names
-
-
-def test_a_mesh_far_away_is_scored_and_named(now, tmp_path):
-    assert "landmarks_off_surface" in warnings_for(now, tmp_path, lambda v, p: (v + 1e6, p))
-    (image,) = load_result(tmp_path / "o").protocols[0].images
-    assert image.scale > 0
-    assert image.median > 0
-
-
-def test_a_turned_refinement_is_named(now, tmp_path):
-    turn = Rotation.from_rotvec([0, 0, np.radians(50)]).as_matrix()
-    names = warnings_for(now, tmp_path, lambda v, p: (v, (p - p[4]) @ turn.T + p[4]))
-    assert "large_turn" in names
-
-
-@pytest.mark.parametrize("protocol", ["metrical", "both"])
-def test_metrical_needs_a_unit(now, tmp_path, protocol):
-    predictions = write_predictions(tmp_path / "p")
-    with pytest.raises(UserError, match="add --unit"):
-        evaluate(now, predictions=predictions, out=tmp_path / "o", protocol=protocol)
 
 
 def test_a_predictor_runs_resumes_and_reports(now, tmp_path, monkeypatch):
@@ -397,87 +258,3 @@ def test_runs_are_compared_in_curves_and_a_table(now, tmp_path):
     evaluate(now, predictions=exact, out=tmp_path / "few", challenge=("selfie",))
     with pytest.raises(UserError, match="measured other images"):
         compare_runs([tmp_path / "exact", tmp_path / "few"], CompareConfig(out=out), Console())
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (
-            lambda root: (root / "scans/S_2_TA").rename(root / "elsewhere"),
-            "S_2_TA: expected one scan",
-        ),
-        (
-            lambda root: (root / "scans/S_2_TA/b.obj").write_text("v 0 0 0"),
-            "expected one scan .* found 2",
-        ),
-        (
-            lambda root: (root / "imagepathsvalidation.txt").unlink(),
-            "expected imagepathsvalidation.txt",
-        ),
-    ],
-)
-def test_damaged_data_sets_are_explained(now, tmp_path, damage, message):
-    import shutil
-
-    copy = shutil.copytree(now, tmp_path / "copy")
-    damage(copy)
-    predictions = write_predictions(tmp_path / "p")
-    with pytest.raises(UserError, match=message):
-        evaluate(copy, predictions=predictions, out=tmp_path / "o")
-    assert not (tmp_path / "o").exists()
-
-
-def test_scan_and_landmarks_in_different_frames_are_explained(now, tmp_path):
-    path = next((now / "scans_lmks_onlypp/S_1_TA").iterdir())
-    text = path.read_text()
-    try:
-        path.write_text(pp_text(NowDataset(now).landmarks("S_1_TA") + 500, "scan.obj"))
-        with pytest.raises(UserError, match="expected both in the same frame"):
-            NowDataset(now).scan("S_1_TA")
-    finally:
-        path.write_text(text)
-
-
-def call(monkeypatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["eval-now", *words])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    return caught.value.code
-
-
-def test_command_line_errors_are_one_line(monkeypatch, capsys, tmp_path):
-    monkeypatch.delenv("NOW_DATASET", raising=False)
-    assert call(monkeypatch, "--predictions", str(tmp_path)) == 2
-    error = capsys.readouterr().err
-    assert "eval-now data" in error
-    assert error.count("\n") == 1
-    monkeypatch.setenv("NOW_DATASET", str(tmp_path / "absent"))
-    assert call(monkeypatch, "--predictions", str(tmp_path)) == 2
-    assert "absent: no such folder" in capsys.readouterr().err
-    assert call(monkeypatch, "compare", str(tmp_path)) == 2
-    assert "result.json: cannot be read" in capsys.readouterr().err
-    assert call(monkeypatch, "data") == 0
-    assert "NOW_DATASET" in capsys.readouterr().out
-
-
-def test_foreign_results_are_refused(tmp_path):
-    for content in ("{}", "[", json.dumps({"format": "eval-now result", "version": 99})):
-        (tmp_path / "result.json").write_text(content)
-        with pytest.raises(UserError, match="result.json"):
-            load_result(tmp_path)
-
-
-def test_help_and_package_stay_light():
-    check = (
-        "import sys; sys.argv=['eval-now','--help']\n"
-        "from eval_now.cli import main\n"
-        "try: main()\nexcept SystemExit: pass\n"
-        "heavy={'torch','numba','scipy','numpy','matplotlib'}&set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-        "import eval_now.run, eval_now.heatmaps, eval_now.synthetic, eval_now.compare\n"
-        "assert 'torch' not in sys.modules\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", check], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr

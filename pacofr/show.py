@@ -6,6 +6,7 @@
     OUT/aligned.png           the mean of the aligned faces and the mean by choice at some positions
                               (of the first run with a predictor)
     OUT/groups_RUN.png        per run with a predictor: real patches by the candidate they choose
+    OUT/curves.png            losses and candidate usage of the runs, over images seen
 """
 
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor
 from pacofr.codebook import denormalise, normalise, patchify, restructure, unpatchify
 from pacofr.commands import ShowConfig
 from pacofr.config import DataConfig, MaskingConfig
+from pacofr.curves import draw_curves, read_curves
 from pacofr.data import ShardCrops
 from pacofr.errors import UserError
 from pacofr.masking import draw
@@ -57,33 +59,38 @@ class Row(NamedTuple):
 
 def show(config: ShowConfig) -> list[Path]:
     """Draw all pictures of some runs; returns the files written."""
-    runs = [Run(name, load_pretrained(run)) for name, run in _names(config.runs).items()]
+    named = _names(config.runs)
+    runs = [Run(name, load_pretrained(run)) for name, run in named.items()]
     crops = {
         run.name: _crops(config, run.model.config.encoder.image_size, config.faces) for run in runs
     }
     written = []
 
-    def save(name: str, rows: list[Row]) -> None:
+    def save(name: str, picture: Picture) -> None:
         path = config.out / name
         partial = path.with_name(f".{name}")
         try:
             config.out.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(sheet(rows)).save(partial, format="PNG")
+            Image.fromarray(picture).save(partial, format="PNG")
             partial.replace(path)
         except OSError as error:
             raise UserError(f"cannot write {path} ({error}); give another --out") from error
         written.append(path)
 
-    save("reconstructions.png", reconstruction_rows(runs, crops, config.seed))
-    save("codebook.png", [row for run in runs for row in codebook_rows(run, config.seed)])
+    save("reconstructions.png", sheet(reconstruction_rows(runs, crops, config.seed)))
+    save("codebook.png", sheet([row for run in runs for row in codebook_rows(run, config.seed)]))
     lead = next((run for run in runs if run.model.predictor is not None), runs[0])
     for run in track(runs, "grouping patches"):
         images = _crops(config, run.model.config.encoder.image_size, config.grouped)
         chosen = choices(run.model, images)
         if run is lead:
-            save("aligned.png", aligned_rows(run, images, chosen))
+            save("aligned.png", sheet(aligned_rows(run, images, chosen)))
         if chosen is not None:
-            save(f"groups_{run.name}.png", group_rows(run.model, images, chosen))
+            save(f"groups_{run.name}.png", sheet(group_rows(run.model, images, chosen)))
+    curves = {name: read_curves(run) for name, run in named.items()}
+    recorded = {name: curve for name, curve in curves.items() if curve is not None}
+    if recorded:
+        save("curves.png", draw_curves(recorded))
     return written
 
 

@@ -87,6 +87,7 @@ def test_all_pictures_of_two_runs(tmp_path):
     folder = write_shards(tmp_path / "shards")
     publish(tmp_path / "a", MODEL, 0)
     publish(tmp_path / "b", config.ABLATIONS["1-token"].apply(config.micro()).model, 1)
+    (tmp_path / "b/metrics.jsonl").write_text('{"images": 8, "mse": 1.0}\n')
     settings = ShowConfig(
         runs=(tmp_path / "a", tmp_path / "b"),
         shards=folder,
@@ -95,7 +96,7 @@ def test_all_pictures_of_two_runs(tmp_path):
         grouped=8,
     )
     written = show.show(settings)
-    names = ["reconstructions.png", "codebook.png", "aligned.png", "groups_a.png"]
+    names = ["reconstructions.png", "codebook.png", "aligned.png", "groups_a.png", "curves.png"]
     assert [path.name for path in written] == names
     assert sorted(path.name for path in settings.out.iterdir()) == sorted(names)
     with Image.open(settings.out / "reconstructions.png") as picture:

@@ -4,8 +4,6 @@ Every file is written beside its place and moved there whole, so an interrupted 
 file or none.
 """
 
-import os
-import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from mica_ext.errors import UserError
+from pacofr.files import write_atomic
 
 Unit = Literal["mm", "cm", "m"]
 PER_METRE: dict[Unit, float] = {"mm": 1000.0, "cm": 100.0, "m": 1.0}
@@ -52,24 +51,10 @@ def write_surface(
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is either complete or not there."""
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        write_atomic(path, content)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _obj(surface: Surface, unit: Unit, notes: Sequence[str]) -> bytes:

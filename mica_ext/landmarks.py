@@ -6,7 +6,6 @@ the photo content (the uniform border of the FFHQ canvas) is blanked, so its col
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from mica_ext.errors import UserError
+from pacofr.files import write_atomic, write_json
 
 FORMAT, VERSION = "mica-ext landmarks68", 1
 LICENCE = "research only: trained on photos with 300-W/Helen markup; code Apache-2.0"
@@ -151,8 +151,8 @@ def save_landmark_network(
     packed = save(tensors)
     digest = hashlib.sha256(packed).hexdigest()
     about = LandmarkWeights(FORMAT, VERSION, name, LICENCE, digest, command, seed, score)
-    _replace(folder / "model.safetensors", packed)
-    _replace(folder / "config.json", (json.dumps(about._asdict(), indent=1) + "\n").encode())
+    write_atomic(folder / "model.safetensors", packed)
+    write_json(folder / "config.json", about._asdict())
     return about
 
 
@@ -203,9 +203,3 @@ def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
         raise UserError(f"{path}: expected weights of this network ({first})") from error
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.eval()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

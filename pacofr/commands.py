@@ -1,8 +1,6 @@
 """`pacofr show` and `pacofr probe` as the command line sees them; torch comes with `run`."""
 
 import dataclasses
-import json
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -94,6 +92,7 @@ class Probe:
 
     def run(self) -> int:
         """Probe one after the other; the process's exit code."""
+        from pacofr.files import write_json
         from pacofr.probe import encoder_of, probe
 
         if not self.encoders:
@@ -111,7 +110,5 @@ class Probe:
             )
         if self.out is not None:
             content = {"version": 1, "config": dataclasses.asdict(self.config), "scores": scores}
-            partial = self.out.with_name(f".{self.out.name}")
-            partial.write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
-            os.replace(partial, self.out)
+            write_json(self.out, content)
         return 0

@@ -37,7 +37,8 @@ from pacofr.curate_unit import (
     read_marker,
 )
 from pacofr.errors import UserError
-from pacofr.shards import ShardEntry, write_atomic, write_index
+from pacofr.files import write_json, write_png
+from pacofr.shards import ShardEntry, write_index
 from pacofr.sources import Unit, convert_detections, count_photos, detection_file, find_units
 
 LOGGER = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def _prepare(config: CurateConfig) -> None:
                     "them again, choose another --out, or delete that folder"
                 )
         else:
-            write_atomic(path, json.dumps(settings).encode())
+            write_json(path, settings)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot write into {config.out}: {error}; choose another --out") from error
 
@@ -276,10 +277,8 @@ def _finish(config: CurateConfig, markers: list[dict[str, Any]], stats: CurateSt
         LOGGER.info("%d shards of sources no longer given stay, out of the index", len(left))
     places = [[(place[0], place[1]) for place in marker["places"]] for marker in full]
     try:
-        write_atomic(config.out / "stats.json", json.dumps(about, indent=1).encode())
-        ok, sheet = cv2.imencode(".png", contact_sheet(_thumbs(config.out, markers))[..., ::-1])
-        if ok:
-            write_atomic(config.out / "contact_sheet.png", sheet.tobytes())
+        write_json(config.out / "stats.json", about)
+        write_png(config.out / "contact_sheet.png", contact_sheet(_thumbs(config.out, markers)))
         write_index(config.out, entries, places, canvas=CANVAS, face=FACE)
     except OSError as error:
         raise UserError(

@@ -21,8 +21,9 @@ from pacofr.errors import UserError
 from pacofr.faces.align import ffhq_crop
 from pacofr.faces.detect import Face, detect_many
 from pacofr.faces.mtcnn import load_mtcnn
+from pacofr.files import write_atomic
 from pacofr.images import decode_image
-from pacofr.shards import ShardEntry, TarWriter, write_atomic
+from pacofr.shards import ShardEntry, TarWriter
 from pacofr.sources import DetectionTable, Photo, Unit, photos
 
 FACE, CANVAS = 200, 256

@@ -4,7 +4,7 @@
     OUT/runs/perceptual     the shared `self:` net of eq. 3, pre-trained without a perceptual net
     OUT/runs/ROW-sSEED      a pre-training as `pacofr pretrain` leaves it
     OUT/probes/NAME.json    its probe, photo by photo
-    OUT/table.md, table.json
+    OUT/table.md, table.json, table.png
 
 The same command given again goes on wherever it was stopped. Given to several processes at once, a
 core or a GPU each, every one takes the next run that no other is at work on.
@@ -29,8 +29,10 @@ from pacofr.engine.claims import claim
 from pacofr.engine.distributed import choose_device
 from pacofr.engine.precision import resolve_precision
 from pacofr.errors import UserError
+from pacofr.evidence_chart import draw_scores
 from pacofr.evidence_config import EvidenceConfig
 from pacofr.evidence_table import Probed, RunScore, write_table
+from pacofr.files import write_json, write_png
 from pacofr.masking import draw
 from pacofr.model import PaCoFR, load_pretrained, pretraining_loss
 from pacofr.perceptual import PerceptualNet
@@ -114,7 +116,9 @@ def evidence(config: EvidenceConfig) -> int:
         with claim(claims / job.name) as mine:
             code = _pretrain_and_probe(config, plan, job) if mine else 0
         with claim(claims / "table", wait=True):
-            write_table(config.out, plan._asdict(), _scores(config, plan))
+            scores = _scores(config, plan)
+            write_table(config.out, plan._asdict(), scores)
+            write_png(config.out / "table.png", draw_scores(scores))
     LOGGER.info("%s", (config.out / "table.md").read_text(encoding="utf-8"))
     return code
 
@@ -165,7 +169,7 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Plan:
         seconds_after=after,
     )
     config.out.mkdir(parents=True, exist_ok=True)
-    _write(file, plan._asdict())
+    write_json(file, plan._asdict())
     minutes = epochs * len(crops) * mean / 60
     total = (len(jobs(plan)) + 1) * minutes / 60
     LOGGER.info(
@@ -238,7 +242,7 @@ def _pretrain_and_probe(config: EvidenceConfig, plan: Plan, job: Job) -> int:
             code = pretrain(run, _crops(config, run), place)
         except NotFiniteError as error:  # a finding, not a reason to stop
             LOGGER.warning("%s failed: %s", job.name, error)
-            _write(_probe_file(config, job), {"failed": str(error)})
+            _write_probe(config, job, {"failed": str(error)})
             return 0
         if code:
             return code
@@ -253,7 +257,7 @@ def _probe(config: EvidenceConfig, job: Job, spec: str) -> None:
     LOGGER.info("probing %s", job.name)
     found = probe(encoder_of(spec), ProbeConfig(photos=config.helen, device=config.device))
     choices = _audit(config, job, Path(spec))
-    _write(_probe_file(config, job), {**found._asdict(), "choices": choices})
+    _write_probe(config, job, {**found._asdict(), "choices": choices})
 
 
 def _audit(config: EvidenceConfig, job: Job, run: Path, faces: int = 256) -> dict | None:
@@ -288,16 +292,15 @@ def _probe_file(config: EvidenceConfig, job: Job) -> Path:
     return config.out / "probes" / f"{job.name}.json"
 
 
+def _write_probe(config: EvidenceConfig, job: Job, content: dict) -> None:
+    file = _probe_file(config, job)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, content)
+
+
 def _crops(config: EvidenceConfig, run: PretrainConfig) -> ShardCrops:
     side = run.model.encoder.image_size
     return ShardCrops(config.shards, side=side, config=run.data, seed=run.seed)
-
-
-def _write(file: Path, content: dict) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    half = file.with_name(f".{file.name}")
-    half.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(half, file)
 
 
 def _tuple(value: Any) -> Any:

@@ -1,8 +1,6 @@
 """The table of `pacofr evidence`: rows with their noise, and what they say of the paper's order."""
 
 import itertools
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pacofr.choice_audit import ChoiceAudit
+from pacofr.files import write_atomic, write_json
 
 NOTE = (
     "Not comparable with the paper's numbers: another network, data, schedule, task and measure."
@@ -95,8 +94,9 @@ def write_table(out: Path, plan: dict, scores: Sequence[RunScore]) -> None:
         "choices": {s.name: s.choices._asdict() for s in scores if s.choices},
         "failed": [{"name": score.name, "why": score.failed} for score in failed],
     }
-    _write(out / "table.json", json.dumps(content, indent=1) + "\n")
-    _write(out / "table.md", _markdown(plan, rows, pairs, scores, pooled_deviation(scores)))
+    write_json(out / "table.json", content)
+    text = _markdown(plan, rows, pairs, scores, pooled_deviation(scores))
+    write_atomic(out / "table.md", text.encode())
 
 
 def row_scores(scores: Sequence[RunScore]) -> list[RowScore]:
@@ -235,9 +235,3 @@ def _choice_lines(scores: Sequence[RunScore]) -> list[str]:
         "|---|---|---|---|---|---|---|",
         *rows,
     ]
-
-
-def _write(file: Path, text: str) -> None:
-    half = file.with_name(f".{file.name}")
-    half.write_text(text, encoding="utf-8")
-    os.replace(half, file)

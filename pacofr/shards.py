@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pacofr.errors import UserError
+from pacofr.files import write_atomic, write_json
 
 FORMAT, VERSION = "pacofr-shards", 1
 ENTRY = np.dtype([("shard", "<u4"), ("size", "<u4"), ("offset", "<u8")])
@@ -108,16 +109,6 @@ class TarWriter:
         self._bytes += len(data)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a whole file or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_index(
     folder: Path,
     shards: Sequence[ShardEntry],
@@ -146,7 +137,7 @@ def write_index(
         "shards": [shard._asdict() for shard in shards],
     }
     write_atomic(folder / "index.npy", buffer.getvalue())
-    write_atomic(folder / "index.json", json.dumps(about, indent=1).encode())
+    write_json(folder / "index.json", about)
 
 
 def read_index(folder: Path | str) -> ShardIndex:

@@ -24,6 +24,7 @@ from pacofr.config import DataConfig, MaskingConfig
 from pacofr.curves import draw_curves, read_curves
 from pacofr.data import ShardCrops
 from pacofr.errors import UserError
+from pacofr.files import write_png
 from pacofr.masking import draw
 from pacofr.model import PaCoFR, load_pretrained
 from pacofr.progress import track
@@ -68,11 +69,9 @@ def show(config: ShowConfig) -> list[Path]:
 
     def save(name: str, picture: Picture) -> None:
         path = config.out / name
-        partial = path.with_name(f".{name}")
         try:
             config.out.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(partial, format="PNG")
-            partial.replace(path)
+            write_png(path, picture)
         except OSError as error:
             raise UserError(f"cannot write {path} ({error}); give another --out") from error
         written.append(path)

@@ -6,12 +6,14 @@ import json
 import numpy as np
 import pytest
 from pacofr_tiny import TinyCrops, tiny_config
+from PIL import Image
 
 import pacofr.evidence
 import pacofr.pretrain
 from pacofr.config import ABLATIONS, PRESETS
 from pacofr.errors import UserError
 from pacofr.evidence import MAIN_ROWS, METHOD, evidence, jobs, make_plan
+from pacofr.evidence_chart import draw_scores
 from pacofr.evidence_config import EvidenceConfig
 from pacofr.evidence_table import PAPER_AFLW, Probed, RunScore, comparisons, pooled_deviation
 from pacofr.probe import ProbeResult
@@ -69,6 +71,18 @@ def test_the_paper_orders_every_pair_of_rows():
     pairs = comparisons(scores)
     assert len(pairs) == 21
     assert all(PAPER_AFLW[pair.better] < PAPER_AFLW[pair.worse] for pair in pairs)
+
+
+def test_the_chart_colours_what_is_decided():
+    decided = [score(METHOD, 0, 5.0), score(METHOD, 1, 5.01), score("1-token", 0, 5.4)]
+    open_pair = [score(METHOD, 0, 5.0), score(METHOD, 1, 5.01), score("1-token", 0, 5.02)]
+
+    def green(scores):
+        picture = draw_scores(scores).astype(int)
+        return ((picture[..., 1] > 140) & (picture[..., [0, 2]] < 60).all(axis=2)).any()
+
+    assert green(decided)
+    assert not green(open_pair)
 
 
 # ---- the command -------------------------------------------------------------------------------
@@ -139,6 +153,8 @@ def test_a_stopped_comparison_goes_on_and_repeats_nothing(small, monkeypatch):
     for choices in table["choices"].values():
         assert sum(choices["shares"]) == pytest.approx(1.0)
     assert "Not comparable with the paper's numbers" in (config.out / "pilot/table.md").read_text()
+    with Image.open(config.out / "pilot/table.png") as chart:
+        assert chart.mode == "RGB"
     count = len(runs)
     assert evidence(pilot) == 0
     assert len(runs) == count

@@ -11,7 +11,6 @@ the uninterrupted run's.
 import json
 import logging
 import math
-import os
 import time
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pacofr.errors import UserError
+from pacofr.files import write_atomic, write_png
 
 LOGGER = logging.getLogger(__name__)
 LOG_SECONDS = 60.0
@@ -102,14 +102,10 @@ class Records:
         """Save an RGB picture under `pictures/`."""
         if not self.writes:
             return
-        from PIL import Image
-
         folder = self.run / "pictures"
-        half = folder / f".{name}.png"
         try:
             folder.mkdir(exist_ok=True)
-            Image.fromarray(image).save(half)
-            os.replace(half, folder / f"{name}.png")
+            write_png(folder / f"{name}.png", image)
         except OSError as error:
             raise self._unwritable(folder, error) from error
 
@@ -174,9 +170,7 @@ def cut_metrics(file: Path, last_step: int) -> None:
     if not file.exists():
         return
     kept = [line for line in read_lines(file) if json.loads(line)["step"] <= last_step]
-    half = file.with_name(f".{file.name}")
-    half.write_text("".join(kept), encoding="utf-8")
-    os.replace(half, file)
+    write_atomic(file, "".join(kept).encode())
 
 
 def read_lines(file: Path) -> list[str]:

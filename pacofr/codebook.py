@@ -32,14 +32,17 @@ def unpatchify(patches: Float[Tensor, "B K P"], patch: int) -> Float[Tensor, "B 
 
 def normalise(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
     """[0, 1] to ImageNet-normalised."""
-    mean = images.new_tensor(IMAGENET_MEAN).view(3, 1, 1)
-    return (images - mean) / images.new_tensor(IMAGENET_STD).view(3, 1, 1)
+    return (images - _channels(images, IMAGENET_MEAN)) / _channels(images, IMAGENET_STD)
 
 
 def denormalise(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
     """ImageNet-normalised to [0, 1], not clamped."""
-    std = images.new_tensor(IMAGENET_STD).view(3, 1, 1)
-    return images * std + images.new_tensor(IMAGENET_MEAN).view(3, 1, 1)
+    return images * _channels(images, IMAGENET_STD) + _channels(images, IMAGENET_MEAN)
+
+
+def _channels(like: Tensor, values: tuple[float, ...]) -> Float[Tensor, "3 1 1"]:
+    """Constants on the device of `like`; filled in there, for a copy would wait for a GPU."""
+    return torch.cat([like.new_full((1, 1, 1), value) for value in values])
 
 
 class Codebook(nn.Module):

@@ -184,7 +184,7 @@ class OptimConfig:
     """Learning rate for 256 images; the used one is base_lr * batch / 256 (MAE; not given)."""
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.05
-    """For matrices only; vectors and the codebook are never decayed."""
+    """For tensors of two axes and more (MAE), but not for the codebook."""
     warmup_epochs: float = 1.0
     """Linear warm-up."""
     min_lr: float = 0.0
@@ -239,13 +239,11 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "epochs", "batch_size", "accumulate")
-        if self.batch_size % self.accumulate:
-            raise UserError(
-                f"batch size {self.batch_size} does not split into {self.accumulate} micro-batches"
-            )
         at_least(0, self, "seed", "checkpoint_minutes", "pictures_every")
         if int(self.model.encoder.patches * self.masking.ratio) < 1:
             raise UserError(f"a mask ratio of {self.masking.ratio} masks no patch at all")
+        if self.masking.kind == "regions" and self.data.resize == "random_crop":
+            raise UserError("regions lie fixed in a whole crop: use resize with masking by regions")
 
     def predictor_trains(self, step: int, steps_per_epoch: int) -> bool:
         """Does step `step` (from 0) train the belief predictor? (`incubating` of forward.)"""

@@ -7,7 +7,8 @@
     OUT/table.md, table.json, table.png
 
 The same command given again goes on wherever it was stopped. Given to several processes at once, a
-core or a GPU each, every one takes the next run that no other is at work on.
+core or a GPU each (CUDA_VISIBLE_DEVICES=N), every one takes the next run that no other is at work
+on.
 """
 
 import dataclasses
@@ -25,6 +26,7 @@ from pacofr.choice_audit import ChoiceAudit, audit_choices
 from pacofr.commands import ProbeConfig
 from pacofr.config import ABLATIONS, PretrainConfig, preset
 from pacofr.data import ShardCrops
+from pacofr.engine.checkpoint import checkpoints, read_progress
 from pacofr.engine.claims import claim
 from pacofr.engine.distributed import choose_device
 from pacofr.engine.precision import resolve_precision
@@ -88,8 +90,8 @@ def evidence(config: EvidenceConfig) -> int:
     """Do what is not done yet; the process's exit code."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
-            "expected a process by itself, got one of torchrun's; start as many as there are GPUs"
-            " with the plain command instead, they share the runs"
+            "expected a process by itself, got one of torchrun's; give the plain command once per"
+            " GPU instead, each with its own CUDA_VISIBLE_DEVICES, they share the runs"
         )
     if config.pilot:
         config = dataclasses.replace(
@@ -280,9 +282,8 @@ def _score(config: EvidenceConfig, job: Job) -> RunScore:
     minutes = probed = choices = None
     if "failed" not in content:
         probed = Probed(**{name: _tuple(content[name]) for name in Probed._fields})
-        state = config.out / "runs" / job.name / "last/training/state.json"
-        trained = json.loads(state.read_text(encoding="utf-8")) if job != SCRATCH else {}
-        minutes = trained.get("seconds", 0.0) / 60
+        trained = checkpoints(config.out / "runs" / job.name)
+        minutes = read_progress(trained[0]).seconds / 60 if trained else 0.0
         if content["choices"]:
             choices = ChoiceAudit(**{k: _tuple(value) for k, value in content["choices"].items()})
     return RunScore(job.name, job.row, job.seed, minutes, probed, content.get("failed"), choices)

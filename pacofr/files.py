@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises:
         OSError: as the system does; what stood there before stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         temporary.write_bytes(data)
         os.replace(temporary, path)

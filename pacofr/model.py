@@ -73,8 +73,6 @@ class PaCoFROutput(NamedTuple):
     """Eq. 2 per image."""
     logits: Float[Tensor, "B K n"] | None
     """The predictor's output while it learns, else None."""
-    labels: Int64[Tensor, "B K"] | None
-    """Eq. 5's candidates while the predictor learns, else None."""
     cross_entropy: Float[Tensor, " B"] | None
     """Eq. 6 per image while the predictor learns, else None."""
 
@@ -104,7 +102,7 @@ class PaCoFR(nn.Module):
         `incubating` (config.predictor_trains) adds the n passes of eq. 4 and the cross-entropy.
         """
         patches = patchify(normalise(images), self.config.encoder.patch_size)
-        logits = labels = cross_entropy = None
+        logits = cross_entropy = None
         if self.predictor is None:
             chosen = candidate
         elif incubating:
@@ -117,7 +115,7 @@ class PaCoFR(nn.Module):
                 chosen = self.predictor(patches).argmax(dim=-1)
         prediction = self.reconstruct(restructure(patches, self.codebook(), chosen, mask))
         mse = mse_loss(prediction, patches)
-        return PaCoFROutput(prediction, patches, chosen, mse, logits, labels, cross_entropy)
+        return PaCoFROutput(prediction, patches, chosen, mse, logits, cross_entropy)
 
     def reconstruct(self, patches: Float[Tensor, "B K P"]) -> Float[Tensor, "B K P"]:
         """F of eq. 4: encoder, then decoder."""

@@ -14,6 +14,7 @@ import dataclasses
 import gc
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -126,15 +127,13 @@ class NotFiniteError(UserError):
 
 def pretrain(config: PretrainConfig, crops: Crops, place: Place) -> int:
     """Run a pre-training or go on with it; the process's exit code: 0 done, 143 after SIGTERM."""
-    world = distributed.join(place.device)
-    try:
-        with (
-            distributed.lost_worker_named("in training", "give the same command again to go on"),
-            contextlib.ExitStack() as held,
-        ):
-            return _pretrain(config, crops, place, world, held)
-    finally:
-        distributed.leave(world)
+    with (
+        distributed.membership(place.device) as world,
+        distributed.lost_worker_named("in training", "give the same command again to go on"),
+        memory_named(config),
+        contextlib.ExitStack() as held,
+    ):
+        return _pretrain(config, crops, place, world, held)
 
 
 def _pretrain(
@@ -147,8 +146,6 @@ def _pretrain(
     schedule.check(world)
     per_epoch, total_steps = schedule.steps_per_epoch, schedule.total_steps
     torch.manual_seed(config.seed)
-    if world.device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
 
     # ---- model and optimiser ------------------------------------------------------------------
     before = checkpoint.checkpoints(place.out)
@@ -202,10 +199,16 @@ def _pretrain(
                 generators=generators,
                 keep=place.keep,
             )
+        distributed.wait_for_all(world)  # torchrun ends all once one has left
 
     # ---- loop ---------------------------------------------------------------------------------
     if world.is_main:
         held.enter_context(alone_in(place.out))
+        if checkpoint.checkpoints(place.out) != before:
+            raise UserError(
+                f"another process has just written to {place.out}; give the same command again to"
+                " go on from there"
+            )
     records = Records(
         place.out,
         writes=world.is_main,
@@ -271,7 +274,8 @@ def _pretrain(
             seconds = progress.seconds + time.monotonic() - began
             progress = Progress(step + 1, images, seconds, world.size)
             records.step(_row(progress, schedule, rate, numbers))
-            if config.pictures_every and progress.step % config.pictures_every == 0:
+            pictured = config.pictures_every and progress.step % config.pictures_every == 0
+            if pictured and world.is_main:
                 records.picture(f"step_{progress.step:08d}", picture(model, output, part.mask))
                 records.pause()
             if numbers.save or numbers.stop:
@@ -316,7 +320,7 @@ def start_codebook(model: PaCoFR, crops: Crops, schedule: Schedule, images: int 
 def picture(
     model: PaCoFR, output: PaCoFROutput, mask: Bool[Tensor, "B K"], columns: int = 8
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Rows of crops: as they are, as the encoder sees them, as they are reconstructed."""
+    """Rows of crops: as they are, with the tokens in (as the step left these), reconstructed."""
     target, mask = output.target[:columns], mask[:columns]
     seen = restructure(target, model.codebook(), output.chosen[:columns], mask)
     patch = model.config.encoder.patch_size
@@ -326,6 +330,19 @@ def picture(
         rows.append(torch.cat(list(faces), dim=2))
     grid = (torch.cat(rows, dim=1) * 255).round().to(torch.uint8)
     return grid.permute(1, 2, 0).cpu().numpy()
+
+
+@contextlib.contextmanager
+def memory_named(config: PretrainConfig) -> Iterator[None]:
+    """Turn a GPU's full memory into one clear line."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the GPU's memory is too small for {config.batch_size} images in {config.accumulate}"
+            f" parts over all processes; give --accumulate {2 * config.accumulate}, it changes no"
+            " number"
+        ) from error
 
 
 def _row(progress: Progress, schedule: Schedule, rate: float, numbers: StepNumbers) -> StepRow:

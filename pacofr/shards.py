@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import tarfile
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ class TarWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         self._file = self._temporary.open("wb")
         self._sha = hashlib.sha256()
         self._bytes = 0

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import secrets
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,7 +214,7 @@ def convert_detections(path: Path, folder: Path) -> None:
     flat = np.array([row for faces in rows for row in faces], np.float32).reshape(-1, 15)
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in (("ids", ids), ("starts", starts), ("rows", flat)):  # rows last: done
-        temporary = folder / f".{name}.{os.getpid()}.npy"
+        temporary = folder / f".{name}.{secrets.token_hex(4)}.npy"
         np.save(temporary, array, allow_pickle=False)
         os.replace(temporary, folder / f"{name}.npy")
 

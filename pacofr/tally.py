@@ -71,13 +71,16 @@ class Tally:
 
     def over_ranks(self, norms: GradientNorms, *, save: bool, stop: bool) -> StepNumbers:
         """Sum over ranks; `norms` are of synchronised gradients, hence equal everywhere."""
-        own = torch.cat([self.losses, self.counts]).cpu().double()  # waits for the device
+        names, parts = zip(*norms.parts, strict=True)
+        length = torch.stack([norms.total, *parts]).to(self.losses)
+        here = torch.cat([length, self.losses, self.counts]).cpu().double()  # waits for the device
+        length, own = here[: 1 + len(parts)], here[1 + len(parts) :]
         flags = torch.tensor([save, stop], dtype=torch.float64)
         summed = sum_over_ranks(torch.cat([flags, own]), self.world)
         return StepNumbers(
             losses=LossTerms(*summed[2 : 2 + LOSSES]),
-            grad_norms={name: float(norm) for name, norm in norms.parts},
-            grad_norm=float(norms.total),
+            grad_norms=dict(zip(names, length[1:].tolist(), strict=True)),
+            grad_norm=float(length[0]),
             usage=self._usage(summed[2 + LOSSES :]),
             save=bool(summed[0] > 0),
             stop=bool(summed[1] > 0),

@@ -82,6 +82,10 @@ def test_a_row_changes_the_preset_as_it_says(monkeypatch, tmp_path):
         (["--shards", "a", "--optim.base-lr", "nan"], "base lr must be at least 0, not nan"),
         (["--shards", "a", "--data.workers", "-1"], "workers must be at least 0, not -1"),
         (["--shards", "a", "--loss.perceptual-layers", "13"], "perceptual layers lie in 1..12"),
+        (
+            ["--shards", "a", "--masking.kind", "regions", "--data.resize", "random_crop"],
+            "use resize with masking by regions",
+        ),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(flags, line, capsys, tmp_path, monkeypatch):

@@ -123,3 +123,44 @@ def test_torchrun_starts_it(tmp_path, alone):
     )
     assert done.returncode == 0, done.stderr
     assert_same_numbers(out, alone)
+
+
+ON_A_GPU = """
+import atexit, sys, torch
+from pacofr.engine import distributed
+from pacofr.errors import UserError, exit_with_one_line
+
+distributed.join = lambda device: distributed.World(1, 2, torch.device("cuda", 0))
+distributed.leave = lambda world: print("left in order", flush=True)
+atexit.register(print, "torn down")
+
+def command():
+    with distributed.membership():
+        if sys.argv[1] == "none":
+            return 143
+        raise {"user": UserError("shard 7 is cut"), "bug": KeyError("x")}[sys.argv[1]]
+
+sys.exit(exit_with_one_line(command))
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said", "printed"),
+    [
+        ("user", 2, "error: shard 7 is cut\n", ""),
+        ("bug", 1, "KeyError: 'x'\n", ""),
+        ("none", 143, "", "left in order\ntorn down\n"),
+    ],
+)
+def test_an_error_under_nccl_is_told_and_ends_the_process_at_once(error, code, said, printed):
+    """In order it would wait for peers that wait for it."""
+    done = subprocess.run(
+        [sys.executable, "-c", ON_A_GPU, error],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, printed)
+    assert done.stderr.endswith(said)
+    assert error == "bug" or done.stderr == said

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -199,6 +200,23 @@ def test_last_is_a_relative_link_and_old_ones_go(tmp_path, trained):
 
 def checkpoints_of(run):
     return checkpoint.checkpoints(run)
+
+
+def test_what_a_killed_save_left_behind_goes_with_the_next(tmp_path, trained):
+    for left in (".writing_step_00000003", ".deleted_step_00000001"):
+        (tmp_path / "checkpoints" / left / "model").mkdir(parents=True)
+    save(tmp_path, *trained, 5)
+    assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == ["step_00000005"]
+
+
+def test_a_disk_without_links_costs_the_link_only(tmp_path, trained, monkeypatch, caplog):
+    def no_links(*_):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", no_links)
+    place = save(tmp_path, *trained, 5)
+    assert checkpoint.checkpoints(tmp_path) == [place]
+    assert "does not point to the newest checkpoint" in caplog.text
 
 
 def test_another_configuration_is_refused_by_the_names_of_its_fields(tmp_path, trained):

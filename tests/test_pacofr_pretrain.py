@@ -1,8 +1,12 @@
 """The pre-training loop on a tiny model: what it trains, publishes and refuses."""
 
+import contextlib
 import dataclasses
 import json
 import math
+import multiprocessing
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from safetensors.torch import load_file
 
 import pacofr.pretrain
 from pacofr.config import DataConfig, LossConfig
+from pacofr.engine.claims import alone_in
 from pacofr.errors import UserError
 from pacofr.model import load_pretrained
 from pacofr.pretrain import Place, pretrain
@@ -140,6 +145,41 @@ def test_a_perceptual_net_may_move_but_not_change(tmp_path):
     assert judged_by("elsewhere") == 0  # goes on, with nothing left to do
     with pytest.raises(UserError, match=r"perceptual.fingerprint: \w{64} there, \w{64} here"):
         judged_by("other")
+
+
+def test_a_run_that_another_process_went_on_with_meanwhile_is_left_alone(tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def late(folder):
+        with alone_in(folder):
+            (folder / "checkpoints/step_00000007").mkdir(parents=True)
+            yield
+
+    monkeypatch.setattr(pacofr.pretrain, "alone_in", late)
+    with pytest.raises(UserError, match="another process has just written"):
+        run(tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_gpu_that_is_too_small_is_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(pacofr.pretrain, "pretraining_loss", full)
+    with pytest.raises(UserError, match="10 images in 1 parts .* --accumulate 2"):
+        run(tmp_path)
+
+
+class Killed(TinyCrops):
+    def read(self, epoch, positions):
+        if len(positions) < len(self) and multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)  # as a kernel short of memory does
+        return super().read(epoch, positions)
+
+
+def test_a_lost_reader_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"reads crops was lost .*--data\.workers 0") as caught:
+        run(tmp_path, Killed(), data=DataConfig(workers=1))
+    assert "\n" not in str(caught.value)
 
 
 class Broken(TinyCrops):

@@ -117,7 +117,20 @@ def iterate(
         worker_init_fn=ignore_stop_signals if workers else None,
         prefetch_factor=4 if workers else None,
     )
-    for batch in loader:
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches, None)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError(
+                f"a process that reads crops was lost ({str(error).splitlines()[0]}); is memory"
+                " short, or shared memory (in a container: --shm-size)? Give the same command again"
+                " to go on, with --data.workers 0 to read without such processes"
+            ) from error
+        if batch is None:
+            return
         if isinstance(batch, _Failure):
             raise UserError(batch.message)
         yield batch

@@ -11,14 +11,15 @@
       model/                         the final model/, copied there when training is done
 
 A checkpoint is written into a hidden folder beside its place, flushed to the disk, then renamed:
-any `step_*` folder is complete, whatever killed the run.
+any `step_*` folder is complete, whatever killed the run; a deleted one is hidden first.
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pacofr.errors import UserError
+
+LOGGER = logging.getLogger(__name__)
 
 VERSION = 1
 Json = Mapping[str, object]
@@ -71,18 +74,19 @@ def save_checkpoint(
     training = writing / "training"
     state = {"version": VERSION, **progress._asdict(), "config": run_config}
     with _write_failures_named(run, writing):
-        shutil.rmtree(writing, ignore_errors=True)
+        for left in place.parent.glob(".*_step_*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
         training.mkdir(parents=True)
         write_model(writing / "model", model, model_config)
         _save_tensors(_optimizer_tensors(model, optimizer), training / "optimizer.safetensors")
         _save_tensors({"generators": generators}, training / "rng.safetensors")
         _write_json(training / "state.json", state)
         if place.exists():
-            shutil.rmtree(place)
+            _delete(place)
         os.replace(writing, place)
-        _point(run / "last", place)
+    _point(run / "last", place)
     for old in checkpoints(run)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+        _delete(old)
     return place
 
 
@@ -257,9 +261,19 @@ def _flat(config: Mapping, prefix: str = "") -> dict[str, object]:
 
 def _point(link: Path, target: Path) -> None:
     fresh = link.with_name(f".{link.name}")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(os.path.relpath(target, link.parent))
-    os.replace(fresh, link)
+    try:
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(os.path.relpath(target, link.parent))
+        os.replace(fresh, link)
+    except OSError as error:  # a disk without links; nothing here needs it
+        LOGGER.warning("%s does not point to the newest checkpoint: %s", link, error)
+
+
+def _delete(checkpoint: Path) -> None:
+    hidden = checkpoint.with_name(f".deleted_{checkpoint.name}")
+    with suppress(OSError):  # another one is one too many, not a reason to stop
+        os.replace(checkpoint, hidden)
+        shutil.rmtree(hidden)
 
 
 @contextmanager

@@ -1,4 +1,8 @@
-"""One process at a time: a claim is a lock on a file that ends with its process at the latest."""
+"""One process at a time: a claim is a lock on a file that ends with its process at the latest.
+
+On a disk that knows no such locks (`flock`) a machine that is lost leaves its claims behind; delete
+the .lock files then.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

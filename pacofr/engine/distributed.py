@@ -6,11 +6,14 @@ rank 0 only. A rank works on a contiguous share of each *global* batch and weigh
 share's size, so that DDP's mean over ranks is the mean over the global batch, uneven or not.
 """
 
+import logging
 import os
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +22,7 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pacofr.errors import UserError
+from pacofr.errors import UserError, exit_with_one_line
 
 Sliceable = TypeVar("Sliceable", list, np.ndarray)
 
@@ -55,8 +58,26 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     return torch.device(name)
 
 
-def join(device: str = "auto", timeout_minutes: float = 30.0) -> World:
-    """Join the group that torchrun's environment describes; without one, a world of one process."""
+@contextmanager
+def membership(device: str = "auto") -> Iterator[World]:
+    """Be one of the processes that torchrun's environment describes, or the only one.
+
+    With NCCL an error ends the process here, once it is told: leaving the group in order would wait
+    for the others, they wait for this one in a collective, and torchrun would see nobody die.
+    """
+    world = join(device)
+    try:
+        yield world
+    except BaseException as error:
+        if world.size > 1 and world.device.type == "cuda":
+            _end_process(error)
+        leave(world)
+        raise
+    leave(world)
+
+
+def join(device: str = "auto", timeout_minutes: float = 10.0) -> World:
+    """Join the group; a process that is not there, or not heard of, in time is a lost one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return World(0, 1, choose_device(device))
@@ -74,6 +95,21 @@ def leave(world: World) -> None:
     """Leave the group (no-op alone)."""
     if world.size > 1 and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _end_process(error: BaseException) -> NoReturn:
+    def fail() -> None:
+        raise error
+
+    code = 1
+    try:
+        code = exit_with_one_line(fail)
+    except BaseException:  # a bug: its traceback, as the interpreter would print it
+        traceback.print_exception(error)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def share(batch: Sliceable, world: World) -> Sliceable:
@@ -105,6 +141,11 @@ def gather_bytes(row: UInt8[Tensor, " n"], world: World) -> UInt8[Tensor, "ranks
     return torch.stack(rows)
 
 
+def wait_for_all(world: World) -> None:
+    """Go on when every rank has come here; one that died before makes a broken collective."""
+    sum_over_ranks(torch.zeros(1, dtype=torch.float64), world)
+
+
 def refuse_disagreement(value: int, world: World, what: str) -> None:
     """Stop all ranks if they do not have the same value (a folder that only some nodes see)."""
     values = sum_over_ranks(torch.tensor([value, value**2], dtype=torch.float64), world)
@@ -125,7 +166,12 @@ def wrap(module: nn.Module, world: World) -> nn.Module:
     if world.size == 1:
         return module
     ids = [world.device.index] if world.device.type == "cuda" else None
-    return DistributedDataParallel(module, device_ids=ids, gradient_as_bucket_view=True)
+    return DistributedDataParallel(
+        module,
+        device_ids=ids,
+        gradient_as_bucket_view=True,
+        forward_sync_buffers=False,  # they are constants
+    )
 
 
 def without_sync(module: nn.Module, hold: bool) -> AbstractContextManager[None]:
@@ -137,7 +183,11 @@ def without_sync(module: nn.Module, hold: bool) -> AbstractContextManager[None]:
 
 @contextmanager
 def lost_worker_named(where: str, remedy: str = "start all processes again") -> Iterator[None]:
-    """Turn a broken collective into one clear line; any other error passes unchanged."""
+    """Turn a broken collective into one clear line; any other error passes unchanged.
+
+    That is what gloo and the meeting of the processes raise. NCCL kills a process whose peer was
+    lost during a step; torchrun then names the one that went first.
+    """
     try:
         yield
     except RuntimeError as error:

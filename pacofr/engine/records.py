@@ -61,7 +61,7 @@ class Records:
             return
         self._total = total_steps
         self._file = _open_metrics(run, first_step)
-        self._board = _open_board(run / "tensorboard") if tensorboard else None
+        self._board = _open_board(run / "tensorboard", first_step) if tensorboard else None
         console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("step"),
@@ -206,11 +206,11 @@ def _plain(fields: dict) -> dict:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _open_board(folder: Path) -> Any:
+def _open_board(folder: Path, first_step: int) -> Any:
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError as error:
         raise UserError(
             "TensorBoard is not installed; pip install tensorboard, or leave --tensorboard away"
         ) from error
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=first_step + 1)

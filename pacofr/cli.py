@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 import tyro
 
 from pacofr.commands import Probe, Show
-from pacofr.config import ABLATIONS, PRESETS, PretrainConfig
+from pacofr.config import ABLATIONS, PRESETS, Device, PretrainConfig
 from pacofr.curate_config import CurateConfig
 from pacofr.errors import exit_with_one_line
 from pacofr.evidence_config import EvidenceConfig
@@ -28,7 +28,6 @@ RowName = Literal[
     "3x196-no-incubation",
 ]
 """The keys of `config.ABLATIONS`."""
-Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

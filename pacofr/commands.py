@@ -2,11 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from pacofr.checks import at_least
+from pacofr.config import Device
 from pacofr.errors import UserError
 
 
@@ -32,7 +33,7 @@ class ProbeConfig:
     """Of the training crops' displacements and of the folds; the test crops are always the same."""
     batch_size: int = 64
     """Crops per forward pass."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
+    device: Device = "cpu"
     """Where to encode; the regression is solved on the CPU."""
 
     def __post_init__(self) -> None:

@@ -13,6 +13,9 @@ from typing import Literal
 from pacofr.checks import at_least, splits
 from pacofr.errors import UserError
 
+Device = Literal["auto", "cpu", "cuda", "mps"]
+"""Where to compute; auto is CUDA where there is one."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VitConfig:

@@ -2,9 +2,9 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
 
 from pacofr.checks import at_least
+from pacofr.config import Device
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class EvidenceConfig:
     pilot: bool = False
     """First ask whether the probe's noise is below the gaps: a fifth of the minutes, main rows
     only, two seeds, in OUT/pilot."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to train and probe."""
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from pacofr.codebook import denormalise, normalise, restructure, unpatchify
-from pacofr.config import PretrainConfig, model_to_json
+from pacofr.config import Device, PretrainConfig, model_to_json
 from pacofr.engine import checkpoint, distributed, optim
 from pacofr.engine.batches import Schedule, Share, ShareSampler, iterate
 from pacofr.engine.checkpoint import Progress
@@ -79,7 +79,7 @@ class Place:
     """Where and how a run is carried out; nothing here changes its numbers."""
 
     out: Path
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     keep: int = 2
     tensorboard: bool = False
 

@@ -1,6 +1,6 @@
 """Judge a frozen encoder by how well a linear map of its tokens finds 68 landmarks.
 
-Each photo is cropped as pre-training crops it, but displaced at random (shift, turn, scale), so
+Each photo is aligned as for pre-training, but displaced at random (shift, turn, scale), so
 that the crop itself tells nothing exact. The tokens of all tapped layers, every position by itself,
 go into one ridge regression, solved in closed form in the space of samples; its strength is chosen
 by cross-validation over training photos. Nothing is trained by gradient and every draw is a

@@ -111,11 +111,11 @@ def _line(error: Exception) -> str | None:
 
 def run_reconstruct(config: ReconstructConfig) -> int:
     """Do what `reconstruct` was asked to do; the exit code."""
-    from mica_ext.outputs import make_plan
-
     # The fit solves many small systems: OpenBLAS threads gain nothing there, and on a busy machine
     # or under a CPU quota they wait for each other a hundred times longer than they work.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before anything imports NumPy
+    from mica_ext.outputs import make_plan
+
     plan = make_plan(config)
     first = plan.jobs[0].photo
     if not plan.many and not first.exists():
@@ -189,7 +189,7 @@ def _one_photo(
             path.unlink(missing_ok=True)
         raise
     return [
-        _record(job.photo, result, files.paths(), config)
+        _record(job.photo, result, files, config)
         for files, result in zip(outputs, results, strict=True)
     ]
 
@@ -211,7 +211,8 @@ def _write(
     if files.params is not None:
         save_face(files.params, result.saved(photo_name))
     if files.landmarks is not None:
-        save_landmarks(files.landmarks, result.mesh, result.landmarks_px, config.unit or "mm")
+        unit = files.unit(config.unit)
+        save_landmarks(files.landmarks, result.mesh, result.landmarks_px, unit)
     if files.overlay is not None:
         from mica_ext.figure import overlay_picture, save_picture
 
@@ -219,7 +220,7 @@ def _write(
 
 
 def _record(
-    photo: Path, result: "Reconstruction", files: list[Path], config: ReconstructConfig
+    photo: Path, result: "Reconstruction", files: "Outputs", config: ReconstructConfig
 ) -> dict[str, Any]:
     box = [round(float(value), 1) for value in result.face.box]
     return {
@@ -229,8 +230,8 @@ def _record(
         "faces_found": result.faces_found,
         "chosen": config.face,
         "pose": result.pose,
-        "unit": config.unit or "mm",
-        "files": [str(path) for path in files],
+        "unit": files.unit(config.unit),
+        "files": [str(path) for path in files.paths()],
     }
 
 
@@ -286,10 +287,11 @@ class _Progress:
 
 def run_rebuild(config: RebuildConfig) -> int:
     """Write the mesh of a parameter file again."""
-    from mica_ext.outputs import MESHES, check_writable
+    from mica_ext.export import SUFFIXES
+    from mica_ext.outputs import check_writable
 
-    if config.out.suffix.lower() not in MESHES:
-        raise UserError(f"--out {config.out}: expected a name ending in {' '.join(MESHES)}")
+    if config.out.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--out {config.out}: expected a name ending in {' '.join(SUFFIXES)}")
     check_writable(config.out, overwrite=config.overwrite)
     from flame_assets.store import load_head
     from mica_ext.parameters import load_face, rebuild

@@ -29,7 +29,7 @@ class ReconstructConfig:
     posed: Flag = False
     """Turn the head as it is in the photo."""
     unit: Literal["mm", "cm", "m"] | None = None
-    """Unit of the mesh and landmark files; mm unless given (GLB is always in m)."""
+    """Unit of the mesh and landmark files; mm unless given (GLB, and landmarks with it: m)."""
     params: Path | None = None
     """Also write the parameters (JSON): `mica-ext rebuild` makes the very same mesh from them."""
     landmarks: Path | None = None

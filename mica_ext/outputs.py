@@ -1,6 +1,6 @@
 """Which files a run of `reconstruct` will write; all that can be wrong is found before it starts.
 
-Imports nothing heavy: a wrong name is answered at once.
+Imports no torch: a wrong name is answered at once.
 """
 
 import os
@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from mica_ext.config import ReconstructConfig
 from mica_ext.errors import UserError
+from mica_ext.export import SUFFIXES as MESHES
+from mica_ext.export import Unit
 
-MESHES = (".obj", ".ply", ".stl", ".glb")
 PICTURES = (".png", ".jpg", ".jpeg")
 EXAMPLE = Path(__file__).parent / "examples" / "astronaut.jpg"
 
@@ -31,6 +32,12 @@ class Outputs(NamedTuple):
     def paths(self) -> list[Path]:
         """Those that will be written."""
         return [path for path in self if path is not None]
+
+    def unit(self, asked: Unit | None) -> Unit:
+        """Of mesh and landmarks alike: m when the mesh is GLB, else the one asked for, or mm."""
+        if self.mesh is not None and self.mesh.suffix.lower() == ".glb":
+            return "m"
+        return asked or "mm"
 
 
 class Job(NamedTuple):

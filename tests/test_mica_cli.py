@@ -114,6 +114,20 @@ def test_units_scale_the_mesh_and_the_landmarks(run, photo, tmp_path):
     np.testing.assert_allclose(points["mm"], 1000 * points["m"], rtol=1e-6)
 
 
+def test_a_glb_and_the_landmarks_beside_it_are_in_metres(run, photo, tmp_path):
+    mesh, marks = tmp_path / "m.glb", tmp_path / "l.json"
+    code, said, _ = run(photo, "--out", mesh, "--landmarks", marks, "--json")
+    assert code == 0
+    assert json.loads(said)["faces"][0]["unit"] == "m"
+    content = json.loads(marks.read_text())
+    assert content["unit"] == "m"
+    head = trimesh.load(mesh, force="mesh")
+    low, high = head.bounds
+    assert np.ptp(head.vertices, axis=0).max() < 0.4
+    assert (content["landmarks68"] >= low - 0.01).all()
+    assert (content["landmarks68"] <= high + 0.01).all()
+
+
 def test_a_folder_goes_on_past_a_bad_file_and_exits_3(run, photo, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -53,14 +53,12 @@ class Similarity(NamedTuple):
 class Alignment(NamedTuple):
     """Where a prediction came to rest on a scan.
 
-    landmark_fit: similarity of the landmarks, prediction file -> scan; start: where the search
-    began (the same but for the scale in the metrical protocol); refinement: on top of the start.
+    start: where the search began, from the landmarks; refinement: on top of the start.
     distances: mm, one per cropped scan vertex, in their order. landmark_gaps: mm, how far each
     predicted landmark lies from the predicted surface. stopped: the stop rule ended the search, not
     the step limit.
     """
 
-    landmark_fit: Similarity
     start: Similarity
     refinement: Similarity
     distances: Float[np.ndarray, " P"]
@@ -241,4 +239,4 @@ def align(
     rotation, _ = rotation_and_turns(variables[1:4])
     refinement = Similarity(float(variables[0]), rotation, variables[4:].copy())
     gaps, _ = closest_distances(search.tree, start.apply(np.asarray(landmarks, np.float64)))
-    return Alignment(fit, start, refinement, state.distances, gaps, steps, stopped)
+    return Alignment(start, refinement, state.distances, gaps, steps, stopped)

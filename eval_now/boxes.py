@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eval_now.errors import UserError
-from eval_now.meshes import read_bytes, write_atomically
+from eval_now.files import read_bytes, write_atomically
 from eval_now.npyfile import read_npy_header
 
 _ALLOWED = {

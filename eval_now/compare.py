@@ -8,7 +8,7 @@ from rich.console import Console
 
 from eval_now.config import CompareConfig
 from eval_now.errors import UserError
-from eval_now.meshes import write_atomically
+from eval_now.files import write_atomically
 from eval_now.report import print_table, rows_of, save_tables
 from eval_now.result import RunResult, load_distances, load_result
 from eval_now.score import Protocol

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from eval_now.howto import Split
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
@@ -27,7 +29,7 @@ class EvalConfig:
     One core scores several images a second; the first run compiles for some ten seconds.
     """
 
-    split: Literal["val", "test"] = "val"
+    split: Split = "val"
     """val: 20 subjects, scored here. test: 80 subjects, packed for the organisers to score."""
     dataset: Path | None = None
     """Folder of the NoW data; without it the environment variable NOW_DATASET."""

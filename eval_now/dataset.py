@@ -11,6 +11,7 @@ from eval_now.align import crop_scan
 from eval_now.boxes import Box, load_box
 from eval_now.closest import spatial_order
 from eval_now.errors import UserError
+from eval_now.files import read_bytes
 from eval_now.howto import (
     BOXES,
     ENVIRONMENT_VARIABLE,
@@ -21,7 +22,7 @@ from eval_now.howto import (
     Split,
 )
 from eval_now.landmarks import parse_pp
-from eval_now.meshes import MESH_SUFFIXES, load_vertices, read_bytes
+from eval_now.meshes import MESH_SUFFIXES, load_vertices
 
 INNER_FOLDERS = (
     ".",

@@ -12,7 +12,8 @@ from eval_now.align import Similarity, crop_scan
 from eval_now.dataset import ImageEntry, NowDataset
 from eval_now.draw import face_view, render
 from eval_now.errors import UserError
-from eval_now.meshes import load_mesh, write_atomically
+from eval_now.files import write_atomically
+from eval_now.meshes import load_mesh
 from eval_now.predictions import PredictionFiles
 from eval_now.score import ScoredImage
 

@@ -1,9 +1,10 @@
-"""The seven NoW landmarks: read from .pp, .npy and .txt, and their order checked.
+"""The seven NoW landmarks: read from .pp, .npy and .txt, written, and their order checked.
 
 Order: outer and inner corner of the subject's right eye, inner and outer corner of the left eye,
 nose bottom, right and left corner of the mouth (iBUG 36, 39, 42, 45, 33, 48, 54).
 """
 
+import io
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from jaxtyping import Float
 
 from eval_now.align import landmark_similarity
 from eval_now.errors import UserError
-from eval_now.meshes import read_bytes
+from eval_now.files import read_bytes, write_atomically
 from eval_now.npyfile import read_npy_header
 from eval_now.objfile import LARGEST_NUMBER, lines_of, numbers_of
 
@@ -84,6 +85,13 @@ def parse_npy(path: Path, data: bytes) -> Landmarks:
     if len(wrong):
         raise UserError(f"{path}: landmark {wrong[0]} is not finite and below {LARGEST_NUMBER:g}")
     return points
+
+
+def save_npy(path: Path, landmarks: Landmarks) -> None:
+    """Write landmarks as (7,3) float64."""
+    file = io.BytesIO()
+    np.save(file, np.asarray(landmarks, np.float64))
+    write_atomically(path, file.getvalue())
 
 
 def _hint(count: int) -> str:

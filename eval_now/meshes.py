@@ -1,23 +1,18 @@
 """Mesh files in and out: OBJ and PLY, every fault as one line that names the file."""
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from eval_now.errors import UserError
+from eval_now.files import read_bytes, write_atomically
 from eval_now.objfile import read_obj
 from eval_now.plyfile import read_ply
 
 MESH_SUFFIXES = (".obj", ".ply")
 FEWEST_TRIANGLES = 4  # of the smallest solid
-LARGEST_FILE = 2**30
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Mesh(NamedTuple):
@@ -25,24 +20,6 @@ class Mesh(NamedTuple):
 
     vertices: Float[np.ndarray, "V 3"]
     triangles: Int[np.ndarray, "F 3"]
-
-
-def read_bytes(path: Path) -> bytes:
-    """Content of a file that must be readable, not empty and not absurdly large.
-
-    The byte-order mark that Windows editors put before text is taken off: no reader expects it.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if len(data) > LARGEST_FILE:
-        raise UserError(f"{path}: expected at most {LARGEST_FILE >> 20} MiB")
-    data = data.removeprefix(BYTE_ORDER_MARK)
-    if not data:
-        raise UserError(f"{path}: the file is empty")
-    return data
 
 
 def load_mesh(path: Path) -> Mesh:
@@ -77,31 +54,6 @@ def _reader(path: Path):  # noqa: ANN202
     if path.suffix.lower() == ".ply":
         return read_ply
     raise UserError(f"{path}: expected a mesh file .obj or .ply")
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes its place only when the block has ended well."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing."""
-    with whole_file(path) as file:
-        file.write(data)
 
 
 def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "V 3"]:

@@ -13,8 +13,9 @@ from jaxtyping import Float
 
 from eval_now.dataset import ImageEntry
 from eval_now.errors import UserError
+from eval_now.files import write_atomically
 from eval_now.landmarks import load_landmarks
-from eval_now.meshes import Mesh, load_mesh, write_atomically
+from eval_now.meshes import Mesh, load_mesh
 
 Unit = Literal["m", "cm", "mm"]
 UNIT_MM: dict[Unit, float] = {"m": 1000.0, "cm": 10.0, "mm": 1.0}

@@ -4,7 +4,6 @@ An entry point names a factory `factory(argument: str | None) -> Predict`. A pre
 photo and its face box and returns the neutral face: identity only, no expression, no pose needed.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -19,7 +18,8 @@ from rich.progress import Progress
 from eval_now.boxes import Box
 from eval_now.dataset import ImageEntry, NowDataset
 from eval_now.errors import UserError
-from eval_now.meshes import Mesh, save_ply, write_atomically
+from eval_now.landmarks import save_npy
+from eval_now.meshes import Mesh, save_ply
 from eval_now.predictions import (
     UNIT_MM,
     Manifest,
@@ -126,10 +126,3 @@ def _save_prediction(base: Path, prediction: Prediction) -> None:
     mesh = Mesh(prediction.vertices * to_mm, prediction.triangles)
     save_ply(base.with_suffix(".ply"), mesh)
     save_npy(base.with_suffix(".npy"), prediction.landmarks * to_mm)
-
-
-def save_npy(path: Path, landmarks: Float[np.ndarray, "7 3"]) -> None:
-    """Write landmarks as (7,3) float64."""
-    file = io.BytesIO()
-    np.save(file, np.asarray(landmarks, np.float64))
-    write_atomically(path, file.getvalue())

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from eval_now.files import write_atomically
 from eval_now.guards import Warned
-from eval_now.meshes import write_atomically
 from eval_now.result import Missing, RunResult
 from eval_now.statistics import Interval, Pooled
 

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from eval_now.errors import UserError
+from eval_now.files import whole_file, write_atomically
 from eval_now.guards import Warned
-from eval_now.meshes import whole_file, write_atomically
 from eval_now.score import ImageScore, Protocol, ScoredImage
 from eval_now.statistics import Interval, Pooled, pool
 

@@ -8,7 +8,7 @@ from rich.progress import Progress, track
 
 from eval_now.dataset import ImageEntry
 from eval_now.errors import UserError
-from eval_now.meshes import read_bytes, whole_file, write_atomically
+from eval_now.files import read_bytes, whole_file, write_atomically
 from eval_now.predictions import PredictionFiles, load_prediction
 from eval_now.result import Missing
 

@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float, UInt8
 from eval_now.align import crop_ball, rotation_and_turns
 from eval_now.boxes import Box, save_box
 from eval_now.closest import build_tree, closest_distances
+from eval_now.files import write_atomically
 from eval_now.howto import BOXES, LISTS, PICTURES, SCAN_LANDMARKS, SCANS, Split
-from eval_now.meshes import Mesh, save_obj, save_ply, vertex_normals, write_atomically
-from eval_now.predictors import save_npy
+from eval_now.landmarks import save_npy
+from eval_now.meshes import Mesh, save_obj, save_ply, vertex_normals
 
 CHALLENGES = ("multiview_neutral", "multiview_expressions", "multiview_occlusions", "selfie")
 PICTURE_ROOT = Path("NoW_Dataset/final_release_version")

@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 
 from eval_now.boxes import Box
 from eval_now.config import EvalConfig
+from eval_now.landmarks import save_npy
 from eval_now.meshes import Mesh, save_obj
-from eval_now.predictors import save_npy
 from eval_now.run import run
 from eval_now.synthetic import (
     Damage,

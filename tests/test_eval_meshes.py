@@ -21,7 +21,6 @@ TETRAHEDRON = Mesh(
     np.array([[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0]]),
 )
 FILE = Path("folder/file")
-SEVEN = np.arange(21, dtype=np.float64).reshape(7, 3) + 0.1
 fast = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -14,13 +14,8 @@ from eval_now.boxes import Box, load_box, save_box
 from eval_now.dataset import choose_challenges, read_image_list
 from eval_now.errors import UserError
 from eval_now.landmarks import parse_npy, parse_pp, parse_txt
-from eval_now.meshes import Mesh
 from eval_now.synthetic import pp_text
 
-TETRAHEDRON = Mesh(
-    np.array([[0, 0, 0], [1.25, 0, 0], [0, -2.5, 0], [0, 0, 3e-3]]),
-    np.array([[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0]]),
-)
 FILE = Path("folder/file")
 SEVEN = np.arange(21, dtype=np.float64).reshape(7, 3) + 0.1
 fast = settings(

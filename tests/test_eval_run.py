@@ -15,8 +15,9 @@ from eval_now.boxes import Box
 from eval_now.config import CompareConfig, EvalConfig
 from eval_now.errors import UserError
 from eval_now.heatmaps import choose
+from eval_now.landmarks import save_npy
 from eval_now.meshes import Mesh, save_obj, save_ply
-from eval_now.predictors import NoFaceError, Photo, Prediction, save_npy
+from eval_now.predictors import NoFaceError, Photo, Prediction
 from eval_now.result import load_distances, load_result
 from eval_now.score import ImageScore, ScoredImage
 

@@ -6,8 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -17,9 +16,11 @@ from mica_ext.landmark_config import LandmarkEvaluationConfig, LandmarkTrainingC
 from mica_ext.now_config import SynthNowConfig
 
 if TYPE_CHECKING:
+    from mica_ext.export import Unit
     from mica_ext.outputs import Job, Outputs
     from mica_ext.parameters import Pose
     from mica_ext.reconstruct import Photo, Reconstruction, Reconstructor
+    from mica_ext.report import Told
 
 LOGGER = logging.getLogger(__name__)
 SOME_FAILED = 3
@@ -121,6 +122,7 @@ def run_reconstruct(config: ReconstructConfig) -> int:
     if not plan.many and not first.exists():
         raise UserError(f"{first} does not exist: expected an image file; check the path")
     from mica_ext.reconstruct import Reconstructor
+    from mica_ext.report import lines
 
     reconstructor = Reconstructor.load(config.model, head=config.head, device=config.device)
     records, failures = [], []
@@ -142,9 +144,9 @@ def run_reconstruct(config: ReconstructConfig) -> int:
                 failures.append({"photo": str(job.photo), "error": line})
                 progress.say(f"error: {line}", error=True)
             else:
-                records += own
+                records += [face.record() for face in own]
                 if not config.json:
-                    progress.say(_told(own))
+                    progress.say(lines(own))
             progress.step()
     made_with = reconstructor.provenance
     if config.json:
@@ -167,9 +169,11 @@ def run_reconstruct(config: ReconstructConfig) -> int:
 
 def _one_photo(
     reconstructor: "Reconstructor", job: "Job", config: ReconstructConfig
-) -> list[dict[str, Any]]:
+) -> "list[Told]":
     """Reconstruct one photo and write the files of all its faces, or none of them."""
+    from mica_ext.drafts import drafted
     from mica_ext.outputs import check_writable
+    from mica_ext.report import Told
     from pacofr.images import load_image
 
     image = load_image(job.photo)
@@ -177,79 +181,36 @@ def _one_photo(
     pose: Pose = "neutral" if config.neutral else "posed" if config.posed else "expressive"
     results = reconstructor.faces(image, which, pose)  # type: ignore[arg-type]
     outputs = [job.outputs.of_face(number) for number in range(len(results))]
+    unit = job.outputs.unit(config.unit)
     places = [path for files in outputs for path in files.paths()]
     for path in places:
         check_writable(path, overwrite=config.overwrite, make_folder=True)
-    new = [path for path in places if not path.exists()]
-    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with drafted(places) as drafts:
         for files, result in zip(outputs, results, strict=True):
-            _write(files, image, result, config, job.photo.name)
-    except BaseException:
-        for path in new:
-            path.unlink(missing_ok=True)
-        raise
+            _write(files.moved(drafts), image, result, unit, job.photo.name)
     return [
-        _record(job.photo, result, files, config)
+        Told(job.photo, result, files.paths(), unit, config.face)
         for files, result in zip(outputs, results, strict=True)
     ]
 
 
 def _write(
-    files: "Outputs",
-    image: "Photo",
-    result: "Reconstruction",
-    config: ReconstructConfig,
-    photo_name: str,
+    files: "Outputs", image: "Photo", result: "Reconstruction", unit: "Unit", photo_name: str
 ) -> None:
     """Write what is asked for of one face."""
     from mica_ext.parameters import save_face, save_landmarks
 
-    for path in files.paths():
-        path.parent.mkdir(parents=True, exist_ok=True)
     if files.mesh is not None:
-        result.save(files.mesh, config.unit)
+        result.save(files.mesh, unit)
     if files.params is not None:
         save_face(files.params, result.saved(photo_name))
     if files.landmarks is not None:
-        unit = files.unit(config.unit)
         save_landmarks(files.landmarks, result.mesh, result.landmarks_px, unit)
     if files.overlay is not None:
         from mica_ext.figure import overlay_picture, save_picture
 
         save_picture(files.overlay, overlay_picture(image, result))
-
-
-def _record(
-    photo: Path, result: "Reconstruction", files: "Outputs", config: ReconstructConfig
-) -> dict[str, Any]:
-    box = [round(float(value), 1) for value in result.face.box]
-    return {
-        "photo": str(photo),
-        "box": box,
-        "score": round(result.face.score, 4),
-        "faces_found": result.faces_found,
-        "chosen": config.face,
-        "pose": result.pose,
-        "unit": files.unit(config.unit),
-        "files": [str(path) for path in files.paths()],
-    }
-
-
-def _told(own: list[dict[str, Any]]) -> str:
-    """What happened to one photo, for people."""
-    lines = []
-    photo, found, chosen = (own[0][key] for key in ("photo", "faces_found", "chosen"))
-    if found > 1 and chosen != "all":
-        which = {"largest": "the largest", "center": "the one nearest to the middle"}
-        took = which.get(chosen, f"number {chosen}")
-        lines.append(f"{photo}: {found} faces found, took {took}; --face all|center|N for others")
-    for record in own:
-        x0, y0, x1, y1 = record["box"]
-        where = f"face of {x1 - x0:.0f} x {y1 - y0:.0f} px at ({x0:.0f}, {y0:.0f})"
-        lines.append(f"{photo}: {where} -> {', '.join(record['files'])}")
-        if max(x1 - x0, y1 - y0) < 64:
-            lines.append(f"{photo}: the face is small; expect a coarse result")
-    return "\n".join(lines)
 
 
 class _Progress:

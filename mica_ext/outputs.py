@@ -4,7 +4,7 @@ Imports no torch: a wrong name is answered at once.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,10 @@ class Outputs(NamedTuple):
     def paths(self) -> list[Path]:
         """Those that will be written."""
         return [path for path in self if path is not None]
+
+    def moved(self, to: Mapping[Path, Path]) -> "Outputs":
+        """The same files in other places."""
+        return Outputs(*(path and to[path] for path in self))
 
     def unit(self, asked: Unit | None) -> Unit:
         """Of mesh and landmarks alike: m when the mesh is GLB, else the one asked for, or mm."""

@@ -209,12 +209,13 @@ def test_a_photo_that_fails_half_way_leaves_nothing(run, photo, tmp_path, monkey
     out = tmp_path / "out"
     out.mkdir()
     old = out / "old.json"
-    old.write_text("{}")
+    old.write_text("precious")
     names = ("--out", out / "m.obj", "--params", old, "--overlay", out / "o.png", "--overwrite")
     code, _, err = run(photo, *names)
     assert code == 2
     assert "No space left" in one_line(err)
     assert list(out.iterdir()) == [old]
+    assert old.read_text() == "precious"
 
 
 def test_a_reader_that_has_had_enough_ends_the_run_quietly():

@@ -28,6 +28,8 @@ class Estimate(NamedTuple):
 
     parameters: FaceParameters
     landmarks_px: Float[Tensor, "B 68 2"]  # as the network saw them in the photo
+    certainty: Float[Tensor, " B"]  # of the network: 0.10 to 0.20 for faces, see landmark_search
+    residual: Float[Tensor, " B"]  # of the fit, in distances of the outer eye corners
 
 
 class MicaExt:
@@ -41,13 +43,13 @@ class MicaExt:
         # busy machine or under a CPU quota they wait many times longer than they work.
         self.blas = ThreadpoolController().select(user_api="blas")
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, image: UInt8[np.ndarray, "H W 3"], faces: Sequence[Face]) -> Estimate:
         """The heads of these faces of an RGB photo; results are on the CPU."""
-        found = [find_landmarks(self.landmarks, image, face).landmarks_px for face in faces]
-        points = torch.stack(found)
+        found = [find_landmarks(self.landmarks, image, face) for face in faces]
+        points = torch.stack([one.landmarks_px for one in found])
+        certainty = torch.tensor([one.certainty for one in found])
         height, width = image.shape[:2]
-        middle = torch.tensor([(width - 1) / 2, (height - 1) / 2]).expand(len(faces), 2)
         with self.blas.limit(limits=1):
-            fit = self.fitter(points, middle)
-        return Estimate(fit.parameters, points)
+            fit = self.fitter(points, (height, width))
+        return Estimate(fit.parameters, points, certainty, fit.residual)

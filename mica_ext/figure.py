@@ -35,10 +35,13 @@ def overlay_picture(
 
 
 def _opacity(head: HeadModel) -> Float32[np.ndarray, " V"]:
-    """Face and what is inside it nearly opaque, the rest not shown; by smoothing along the mesh."""
-    face = [ids for name, ids in head.regions.items() if any(part in name for part in _SHOWN)]
-    if not face:
+    """Face and what is inside it nearly opaque, the rest not shown; by smoothing along the mesh.
+
+    A head whose face is not marked (FLAME without its masks) is shown whole.
+    """
+    if "face" not in head.regions:
         return np.full(head.vertices_count, FACE_OPACITY, np.float32)
+    face = [ids for name, ids in head.regions.items() if any(part in name for part in _SHOWN)]
     shown = np.zeros(head.vertices_count, np.float32)
     shown[np.concatenate(face)] = 1.0
     corners = head.triangles
@@ -71,7 +74,7 @@ def _framed(
     side = max(x1 - x0, y1 - y0)
     left, top, right, bottom = 0, 0, image.shape[1], image.shape[0]
     if side < SMALL_FACE * bottom or right > 1.6 * bottom:
-        half = max(CONTEXT * side / 2, 0.5 * min(bottom, side * CONTEXT))
+        half = CONTEXT * side / 2
         middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
         left, right = max(0, int(middle_x - half)), min(right, int(middle_x + half) + 1)
         top, bottom = max(0, int(middle_y - half)), min(bottom, int(middle_y + half) + 1)

@@ -25,6 +25,8 @@ class MorphTarget(NamedTuple):
 
     name: str
     offsets: Float32[np.ndarray, "V 3"]  # [m]
+    weight: float = 0.0
+    """At which the mesh is shown to begin with."""
 
 
 def glb_bytes(surface: Surface, targets: Sequence[MorphTarget], copyright_note: str) -> bytes:
@@ -52,7 +54,7 @@ def glb_bytes(surface: Surface, targets: Sequence[MorphTarget], copyright_note: 
         primitive["targets"] = [
             {"POSITION": buffer.add_sparse(target.offsets[source])} for target in targets
         ]
-        mesh["weights"] = [0.0] * len(targets)
+        mesh["weights"] = [target.weight for target in targets]
         mesh["extras"] = {"targetNames": [target.name for target in targets]}
     tint = [0.57, 0.34, 0.25, 1.0] if surface.colours is None else [1.0, 1.0, 1.0, 1.0]
     skin = {"baseColorFactor": tint, "metallicFactor": 0.0, "roughnessFactor": 0.6}

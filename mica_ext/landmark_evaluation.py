@@ -135,7 +135,7 @@ def look(
         began = time.perf_counter()
         network(found.crop.face[None])
         middle = time.perf_counter()
-        fit = fitter(in_photo, principal_point(image.shape))
+        fit = fitter(in_photo, image.shape[:2])
         times.append((middle - began, time.perf_counter() - middle))
         landmarks.append(in_photo)
         fits.append(fit)
@@ -147,11 +147,6 @@ def look(
         1e3 * float(network_s),
         1e3 * float(fit_s),
     )
-
-
-def principal_point(shape: tuple[int, ...]) -> Float[Tensor, "1 2"]:
-    """Middle of a photo of this shape (height, width, ...) [px]."""
-    return torch.tensor([[(shape[1] - 1) / 2, (shape[0] - 1) / 2]])
 
 
 def _expression(fit: PhotoFit) -> Tensor:

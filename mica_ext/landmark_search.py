@@ -34,7 +34,7 @@ class Found(NamedTuple):
     """Of the network: higher is better, 0.10 to 0.20 for faces."""
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def find_landmarks(
     network: LandmarkNetwork, image: UInt8[np.ndarray, "H W 3"], face: Face
 ) -> Found:

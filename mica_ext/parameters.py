@@ -133,7 +133,7 @@ def rebuild(face: SavedFace, head: HeadModel, pose: Pose | None = None) -> HeadM
                 f"the parameters hold {values.numel()} numbers as {name}, the head {head.name} has "
                 f"{width}: write the file again with `reconstruct --params`"
             )
-    with torch.inference_mode():
+    with torch.no_grad():
         return Flame(head)(in_pose(face.parameters.head, pose or face.pose))
 
 

@@ -2,13 +2,16 @@
 
 Unknown are the head's turn and place before the camera, jaw, expression and identity. The focal
 length is given or, for a photo of unknown origin, set so that the face stands about a metre away:
-a crop tells nothing of the lens, and at portrait distances the error stays under a landmark's.
+a crop tells nothing of the lens, and at portrait distances the error stays under a landmark's. It
+is never shorter than a phone's main lens, though, or a small face near the photo's edge would be
+taken for one that looks far to the side.
 
 All that moves is linear but two rotations, so the derivatives are written out on a small table of
 landmarks (`LandmarkBlend`), in NumPy: its calls cost a fraction of a tensor library's, and a step
 is made of a hundred small ones.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +22,7 @@ from torch import Tensor
 
 from flame_assets.flame import Flame, HeadParameters
 from mica_ext.camera import Camera, project
+from mica_ext.errors import UserError
 from mica_ext.fit_prior import movement_precision
 from mica_ext.landmark_blend import LandmarkBlend
 from mica_ext.model import FaceParameters
@@ -32,7 +36,9 @@ class FitOptions:
     """How much the fit trusts the points and the priors."""
 
     distance_m: float = 1.0
-    """From camera to face when the focal length is unknown."""
+    """From camera to face when the focal length is unknown, unless that makes it too short."""
+    shortest_focal: float = 0.75
+    """Least unknown focal length, in longer sides of the photo: 27 mm on 35 mm film."""
     pose_steps: int = 4
     """Steps for turn and place alone, from a frontal start."""
     steps: int = 6
@@ -127,24 +133,30 @@ class PhotoFitter:
     def __call__(
         self,
         points_px: Float[Tensor, "B 68 2"],
-        centre_px: Float[Tensor, "B 2"],
+        photo_size: tuple[int, int],
         focal_px: Float[Tensor, " B"] | None = None,
     ) -> PhotoFit:
-        """Fit to points [px]; `centre_px` is the principal point."""
+        """Fit to points [px] in photos of `photo_size` (height, width) [px].
+
+        The principal point is the photo's middle.
+
+        Raises:
+            UserError: if no head fits the points.
+        """
         points = points_px.detach().cpu().double().numpy()
-        centre = centre_px.detach().cpu().double().numpy()
         focal = None if focal_px is None else focal_px.detach().cpu().double().numpy()
-        state, goal = self._start(points, centre, focal)
-        for _ in range(self.options.pose_steps):
-            state = self._pose_step(state, goal)
-        for _ in range(self.options.steps):
-            state = self._step(state, goal)
+        _must_be_finite([points])
+        state, goal = self._start(points, photo_size, focal)
+        steps = [self._pose_step] * self.options.pose_steps + [self._step] * self.options.steps
+        for step in steps:
+            state = step(state, goal)
+            _must_be_finite(state)
         return self._finish(state, goal, points_px)
 
     def _start(
         self,
         points: Float64[np.ndarray, "B 68 2"],
-        centre: Float64[np.ndarray, "B 2"],
+        photo_size: tuple[int, int],
         known_focal: Float64[np.ndarray, " B"] | None,
     ) -> tuple[State, Goal]:
         """Frontal head under the similarity that best brings its inner points to the image's."""
@@ -157,8 +169,12 @@ class PhotoFitter:
         b = (target[..., 1] * model[:, 0] - target[..., 0] * model[:, 1]).sum(1) / norm
         scale, roll = np.hypot(a, b), np.arctan2(b, a)
         turn = rotation_of(np.stack([0 * roll, 0 * roll, -roll], -1))
+        height, width = photo_size
+        centre = np.tile([(width - 1) / 2, (height - 1) / 2], (len(points), 1))
         off = (seen.mean(1) - centre) / scale[:, None]
-        focal = scale * self.options.distance_m if known_focal is None else known_focal
+        shortest = self.options.shortest_focal * max(photo_size)
+        guessed = np.maximum(scale * self.options.distance_m, shortest)
+        focal = guessed if known_focal is None else known_focal
         at = np.stack([off[:, 0], -off[:, 1], -focal / scale], -1)
         unit = np.linalg.norm(points[:, RIGHT_EYE] - points[:, LEFT_EYE], axis=-1)
         span = np.ptp(points, axis=1).max(-1)
@@ -221,7 +237,7 @@ class PhotoFitter:
         zero = np.zeros_like(jaw)
         parts = (shape, expression, rotation_vector(state.turn), zero, jaw, zero, zero)
         head = HeadParameters(*(torch.from_numpy(part).float() for part in parts))
-        with torch.inference_mode():
+        with torch.no_grad():
             mesh = self.flame(head)
         coefficients = np.concatenate([shape, expression], 1)
         root = coefficients @ self.flame.joints_basis[:, 0].numpy()
@@ -235,21 +251,12 @@ class PhotoFitter:
         return PhotoFit(FaceParameters(head, camera), landmarks, residual)
 
 
-def fit_photo(
-    flame: Flame,
-    points_px: Float[Tensor, "B 68 2"],
-    image_size: tuple[int, int],
-    *,
-    focal_px: Float[Tensor, " B"] | None = None,
-    options: FitOptions | None = None,
-) -> PhotoFit:
-    """Fit `flame` to points [px] in a photo of `image_size` (height, width).
-
-    To fit photo after photo, keep a `PhotoFitter`: most of a single call is its set-up.
-    """
-    height, width = image_size
-    centre = points_px.new_tensor([(width - 1) / 2, (height - 1) / 2]).expand(len(points_px), 2)
-    return PhotoFitter(flame, options)(points_px, centre, focal_px)
+def _must_be_finite(arrays: Iterable[Float64[np.ndarray, "..."]]) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise UserError(
+            "expected 68 landmarks of a face, got points that no head fits; is there a face in the"
+            " photo?"
+        )
 
 
 def rotation_of(vector: Float64[np.ndarray, "B 3"]) -> Float64[np.ndarray, "B 3 3"]:

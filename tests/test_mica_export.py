@@ -17,6 +17,7 @@ from mica_ext.errors import UserError
 from mica_ext.export import Surface, write_surface, write_whole
 from mica_ext.gltf import MorphTarget, glb_bytes
 from mica_ext.model import FaceParameters
+from mica_ext.morphs import morphs
 from mica_ext.parameters import (
     Provenance,
     SavedFace,
@@ -28,6 +29,7 @@ from mica_ext.parameters import (
     save_landmarks,
     surface_of,
 )
+from mica_ext.reconstruct import save_mesh
 
 HEAD = toy_head()
 SURFACE = Surface(HEAD.template, HEAD.triangles, HEAD.colours, HEAD.uv, HEAD.uv_triangles)
@@ -122,6 +124,43 @@ def test_glb_holds_the_base_and_every_expression_in_metres(tmp_path):
         np.testing.assert_allclose(offsets[corners], target.offsets[HEAD.triangles], atol=1.1e-6)
         np.testing.assert_array_equal(accessor.min, offsets.min(axis=0))
         np.testing.assert_array_equal(accessor.max, offsets.max(axis=0))
+
+
+def test_a_glbs_weights_make_the_face_and_zeros_its_neutral(tmp_path):
+    parameters = in_pose(some_face().parameters.head, "expressive")
+    flame = Flame(HEAD)
+    rest, targets = morphs(HEAD, parameters)
+    neutral = HeadParameters.zeros(HEAD)._replace(shape=parameters.shape)
+    torch.testing.assert_close(rest, flame(neutral).vertices[0])
+    assert [target.name for target in targets] == [*HEAD.expression_names, "photo"]
+    shown = rest.numpy() + sum(target.weight * target.offsets for target in targets)
+    np.testing.assert_allclose(shown, flame(parameters).vertices[0].numpy(), atol=1e-6)
+    one = HeadParameters.zeros(HEAD)._replace(shape=parameters.shape)
+    one.expression[0, 1] = 1.0
+    alone = flame(one).vertices[0].numpy() - rest.numpy()
+    np.testing.assert_allclose(targets[1].offsets, alone, atol=1e-6)
+
+    save_mesh(
+        tmp_path / "a.glb",
+        HEAD,
+        some_face().parameters,
+        "expressive",
+        flame(parameters),
+    )
+    document = pygltflib.GLTF2().load(tmp_path / "a.glb")
+    weights = document.meshes[0].weights
+    np.testing.assert_allclose(weights, [*parameters.expression[0].tolist(), 1.0], rtol=1e-6)
+    position = document.meshes[0].primitives[0].attributes.POSITION
+    np.testing.assert_allclose(
+        document.accessors[position].max, rest.numpy().max(axis=0), atol=1e-7
+    )
+
+
+def test_a_neutral_glb_has_nothing_left_over():
+    parameters = in_pose(some_face().parameters.head, "neutral")
+    _, targets = morphs(HEAD, parameters)
+    assert [target.name for target in targets] == list(HEAD.expression_names)
+    assert all(target.weight == 0.0 for target in targets)
 
 
 def some_face(pose="expressive"):

@@ -1,5 +1,6 @@
 """The shipped model on the example portrait, judged by what it was not made from."""
 
+import dataclasses
 import json
 import shutil
 
@@ -10,7 +11,7 @@ import torch
 from flame_assets.store import load_head
 from mica_ext.camera import project
 from mica_ext.cli import reconstruct
-from mica_ext.figure import overlay_picture
+from mica_ext.figure import _opacity, overlay_picture
 from mica_ext.outputs import EXAMPLE
 from mica_ext.raster import rasterize
 from mica_ext.reconstruct import Reconstructor, pick_device
@@ -65,6 +66,30 @@ def test_the_overlay_draws_the_head_where_the_camera_saw_it(example):
     x0, y0, x1, y1 = example.face.box.astype(int)
     assert covered[y0 + 15 : y1 - 5, x0 + 15 : x1 - 15].mean() > 0.97
     assert covered.mean() < 0.2
+
+
+def test_a_head_without_a_marked_face_is_shown_whole(example):
+    regions = {name: ids for name, ids in example.head.regions.items() if "eyeball" in name}
+    unmarked = dataclasses.replace(example.head, regions=regions)
+    assert (_opacity(unmarked) > 0.8).all()
+    marked = _opacity(example.head)
+    assert (marked[example.head.regions["nose"]] > 0.8).all()
+    assert (marked[example.head.regions["scalp"]] < 0.4).mean() > 0.8
+
+
+def test_results_can_be_refined_by_gradients(reconstructor, example):
+    shape = example.parameters.head.shape.clone().requires_grad_()
+    mesh = reconstructor.flame(example.parameters.head._replace(shape=shape))
+    (mesh.landmarks - example.mesh.landmarks).square().sum().backward()
+    assert shape.grad is not None
+    assert example.landmarks_px.requires_grad_().requires_grad
+    assert not example.landmarks_px.requires_grad_(False).requires_grad
+
+
+def test_the_fit_says_how_sure_it_is(reconstructor, example):
+    assert 0.1 < example.certainty < 0.3
+    assert 0.0 < example.residual < 0.07
+    assert len(example.provenance.weights.version) == 12
 
 
 def test_arrays_paths_and_choices_give_the_same_face(reconstructor, example):

@@ -7,7 +7,8 @@ import torch
 from flame_assets.flame import Flame, HeadParameters
 from flame_assets.head import HeadModel
 from mica_ext.camera import Camera, project
-from mica_ext.photofit import FitOptions, PhotoFitter, fit_photo, rotation_of, rotation_vector
+from mica_ext.errors import UserError
+from mica_ext.photofit import FitOptions, PhotoFitter, rotation_of, rotation_vector
 
 IDENTITIES, EXPRESSIONS = 6, 8
 
@@ -115,9 +116,7 @@ def test_exact_points_of_known_camera_give_the_head_back(head):
     flame = Flame(head)
     truth, points = seen(flame, 0)
     loose = FitOptions(noise=0.001, contour_noise=0.001, outlier=1e3, steps=25)
-    fit = PhotoFitter(flame, loose)(
-        points, torch.tensor([[320.0, 240.0]]).repeat(16, 1), torch.full((16,), 1500.0)
-    )
+    fit = PhotoFitter(flame, loose)(points, (481, 641), torch.full((16,), 1500.0))
     assert fit.residual.max() < 2e-3
     assert (fit.parameters.head.global_pose - truth.global_pose).abs().max() < 0.02
     assert (fit.parameters.head.jaw_pose - truth.jaw_pose)[:, 0].abs().max() < 0.03
@@ -126,7 +125,7 @@ def test_exact_points_of_known_camera_give_the_head_back(head):
 def test_the_default_fit_follows_the_points_within_its_bounds(head):
     flame = Flame(head)
     _, points = seen(flame, 1)
-    fit = fit_photo(flame, points, (480, 640))
+    fit = PhotoFitter(flame)(points, (480, 640))
     assert fit.residual.mean() < 0.02
     expression = fit.parameters.head.expression
     assert expression.min() >= 0
@@ -134,10 +133,40 @@ def test_the_default_fit_follows_the_points_within_its_bounds(head):
     assert fit.parameters.head.jaw_pose[:, 0].min() >= 0
 
 
+def test_a_small_face_at_the_edge_of_a_photo_looks_where_it_looks(head):
+    """A face of some 250 px, 28 degrees off the axis of a phone's main lens, looks at the camera's
+    own direction: its turn relative to the line of sight is 0."""
+    flame = Flame(head)
+    focal, size = 2912.0, (3024, 4032)  # 26 mm on 35 mm film
+    place = torch.tensor([[0.486, -0.245, -1.0]]) * 1.65
+    zero = torch.zeros(1, 3)
+    away = torch.tensor([[np.arctan2(-0.245, -1.0) + np.pi, np.arctan2(0.486, 1.0), 0.0]])
+    pose = torch.from_numpy(rotation_vector(rotation_of(-away.double().numpy()))).float()
+    truth = HeadParameters(
+        torch.zeros(1, IDENTITIES), torch.zeros(1, EXPRESSIONS), pose, zero, zero, zero, zero
+    )
+    centre = torch.tensor([[(size[1] - 1) / 2, (size[0] - 1) / 2]])
+    points = project(Camera(torch.tensor([focal]), centre, place), flame(truth).landmarks)
+    width = float(points[0, :, 0].max() - points[0, :, 0].min())
+    assert 200 < width < 320
+    fit = PhotoFitter(flame)(points, size)
+    assert float(fit.residual[0]) < 0.02
+    turned = (fit.parameters.head.global_pose - pose).norm()
+    assert float(turned) < np.radians(4)
+    with_wide_lens = PhotoFitter(flame, FitOptions(shortest_focal=0.0))(points, size)
+    assert (with_wide_lens.parameters.head.global_pose - pose).norm() > np.radians(8)
+
+
+def test_points_that_are_no_face_are_refused(head):
+    points = torch.full((1, 68, 2), float("nan"))
+    with pytest.raises(UserError, match="no head fits"):
+        PhotoFitter(Flame(head))(points, (480, 640))
+
+
 def test_reported_landmarks_are_those_of_the_exact_head_under_the_reported_camera(head):
     flame = Flame(head)
     _, points = seen(flame, 2, batch=3)
-    fit = fit_photo(flame, points, (480, 640))
+    fit = PhotoFitter(flame)(points, (480, 640))
     again = project(fit.parameters.camera, flame(fit.parameters.head).landmarks)
     torch.testing.assert_close(again, fit.landmarks_px, atol=1e-2, rtol=0)
 
@@ -145,9 +174,9 @@ def test_reported_landmarks_are_those_of_the_exact_head_under_the_reported_camer
 def test_a_batch_gives_what_its_items_give_alone(head):
     flame = Flame(head)
     _, points = seen(flame, 3, batch=4)
-    together = fit_photo(flame, points, (480, 640)).landmarks_px
+    together = PhotoFitter(flame)(points, (480, 640)).landmarks_px
     for one, expected in zip(points, together, strict=True):
-        alone = fit_photo(flame, one[None], (480, 640)).landmarks_px[0]
+        alone = PhotoFitter(flame)(one[None], (480, 640)).landmarks_px[0]
         torch.testing.assert_close(alone, expected, atol=1e-2, rtol=0)
 
 
@@ -156,7 +185,7 @@ def test_wild_points_move_the_others_little(head):
     _, points = seen(flame, 4, spread=0.3)
     spoiled = points.clone()
     spoiled[:, [20, 44, 57]] += 60.0
-    fit = fit_photo(flame, spoiled, (480, 640))
+    fit = PhotoFitter(flame)(spoiled, (480, 640))
     clean = [i for i in range(68) if i not in (20, 44, 57)]
     unit = (points[:, 36] - points[:, 45]).norm(dim=-1)
     off = (fit.landmarks_px - points)[:, clean].norm(dim=-1).mean(1) / unit
@@ -174,7 +203,7 @@ def test_an_unbounded_head_may_go_below_zero(head):
     place = torch.tensor([[0, 0, -0.9]]).repeat(4, 1)
     camera = Camera(torch.full((4,), 1500.0), torch.full((4, 2), 200.0), place)
     points = project(camera, flame(truth).landmarks)
-    fit = fit_photo(flame, points, (401, 401))
+    fit = PhotoFitter(flame)(points, (401, 401))
     assert fit.parameters.head.expression.min() < -0.2
     assert fit.residual.mean() < 0.02
 

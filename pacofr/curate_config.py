@@ -57,7 +57,7 @@ class Reason(StrEnum):
     """Why a photo gave no crop."""
 
     UNREADABLE = "unreadable"
-    """Not an image, damaged, or larger than 100 million pixels or 32,766 on a side."""
+    """Not an image, damaged, or larger than 120 million pixels or 32,766 on a side."""
     CUT_SHARD = "cut shard"
     """The source's tar ends early; counted once, what stands before the end is used."""
     NO_DETECTION = "not in the detections"

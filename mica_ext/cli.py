@@ -118,9 +118,15 @@ def run_reconstruct(config: ReconstructConfig) -> int:
     from mica_ext.outputs import make_plan
 
     plan = make_plan(config)
-    first = plan.jobs[0].photo
-    if not plan.many and not first.exists():
-        raise UserError(f"{first} does not exist: expected an image file; check the path")
+    if not plan.many and not plan.jobs[0].photo.exists():
+        photo = plan.jobs[0].photo
+        raise UserError(f"{photo} does not exist: expected an image file; check the path")
+    if plan.done:
+        done, photos = len(plan.done), len(plan.done) + len(plan.jobs)
+        print(
+            f"{done} of {photos} photos are done already; --overwrite does them anew",
+            file=sys.stderr,
+        )
     from mica_ext.reconstruct import Reconstructor
     from mica_ext.report import lines
 
@@ -130,7 +136,7 @@ def run_reconstruct(config: ReconstructConfig) -> int:
     with _Progress(len(plan.jobs), shown=shown) as progress:
         for job in plan.jobs:
             try:
-                own = _one_photo(reconstructor, job, config)
+                own = _one_photo(reconstructor, job, config, plan.taken)
             except BrokenPipeError:
                 raise
             except Exception as error:
@@ -151,7 +157,9 @@ def run_reconstruct(config: ReconstructConfig) -> int:
     made_with = reconstructor.provenance
     if config.json:
         parts = {part: source._asdict() for part, source in made_with._asdict().items()}
-        print(json.dumps({"faces": records, "failures": failures, **parts}, indent=1))
+        skipped = [str(photo) for photo in plan.done]
+        report = {"faces": records, "failures": failures, "done_before": skipped, **parts}
+        print(json.dumps(report, indent=1))
     else:
         for part, source in made_with._asdict().items():
             print(f"{part}: {source.name} {source.version} ({source.licence})")
@@ -168,9 +176,12 @@ def run_reconstruct(config: ReconstructConfig) -> int:
 
 
 def _one_photo(
-    reconstructor: "Reconstructor", job: "Job", config: ReconstructConfig
+    reconstructor: "Reconstructor", job: "Job", config: ReconstructConfig, taken: frozenset[str]
 ) -> "list[Told]":
-    """Reconstruct one photo and write the files of all its faces, or none of them."""
+    """Reconstruct one photo and write the files of all its faces, or none of them.
+
+    Further faces leave the places in `taken` to others.
+    """
     from mica_ext.drafts import drafted
     from mica_ext.outputs import check_writable
     from mica_ext.report import Told
@@ -180,7 +191,7 @@ def _one_photo(
     which = int(config.face) if config.face.isdecimal() else config.face
     pose: Pose = "neutral" if config.neutral else "posed" if config.posed else "expressive"
     results = reconstructor.faces(image, which, pose)  # type: ignore[arg-type]
-    outputs = [job.outputs.of_face(number) for number in range(len(results))]
+    outputs = job.outputs.of_faces(len(results), taken)
     unit = job.outputs.unit(config.unit)
     places = [path for files in outputs for path in files.paths()]
     for path in places:

@@ -13,11 +13,12 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 class ReconstructConfig:
     """A photo in, an expressive 3D face out.
 
-    One photo gives one mesh; several photos or a folder of them give a folder of meshes.
+    One photo gives one mesh; several photos or a folder of them give a folder of meshes. Started
+    again, a run over several photos goes on: those whose files are there, by their names, are done.
     """
 
     photos: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Photos, or folders of photos."""
+    """Photos, or folders of photos (there all but *.overlay.png, which this command writes)."""
     out: Path | None = None
     """Mesh to write (.obj .ply .stl .glb); a folder when there are several photos."""
     example: Flag = False

@@ -4,7 +4,7 @@ Imports no torch: a wrong name is answered at once.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ from mica_ext.export import SUFFIXES as MESHES
 from mica_ext.export import Unit
 
 PICTURES = (".png", ".jpg", ".jpeg")
+OVERLAY = ".overlay.png"
+"""Ending of the pictures in a folder of results; in a folder of photos they are no photos."""
 EXAMPLE = Path(__file__).parent / "examples" / "astronaut.jpg"
 
 
@@ -25,9 +27,15 @@ class Outputs(NamedTuple):
     landmarks: Path | None
     overlay: Path | None
 
-    def of_face(self, number: int) -> "Outputs":
-        """The files of face `number`, counted from 0."""
-        return Outputs(*(path and _numbered(path, number) for path in self))
+    def of_faces(self, count: int, taken: Set[str]) -> list["Outputs"]:
+        """The files of each of `count` faces; a number whose names are `taken` is left out."""
+        faces, number = [self], 1
+        while len(faces) < count:
+            number += 1
+            files = Outputs(*(path and _numbered(path, number) for path in self))
+            if taken.isdisjoint(map(place, files.paths())):
+                faces.append(files)
+        return faces
 
     def paths(self) -> list[Path]:
         """Those that will be written."""
@@ -56,6 +64,8 @@ class Plan(NamedTuple):
 
     jobs: tuple[Job, ...]
     many: bool  # a failed photo then does not end the run
+    done: tuple[Path, ...] = ()  # photos left out, for an earlier run made all their files
+    taken: frozenset[str] = frozenset()  # places of all photos and of their first faces' files
 
 
 def make_plan(config: ReconstructConfig) -> Plan:
@@ -82,7 +92,7 @@ def make_plan(config: ReconstructConfig) -> Plan:
     photos, many = _photos(asked)
     if many or (config.out is not None and config.out.is_dir()):
         _check_folders(config)
-        stems = _distinct(photo.stem for photo in photos)
+        stems = _distinct([photo.stem for photo in photos])
         jobs = [Job(p, _in_folders(config, s)) for p, s in zip(photos, stems, strict=True)]
     else:
         files = Outputs(config.out, config.params, config.landmarks, config.overlay)
@@ -97,7 +107,12 @@ def _photos(asked: Sequence[Path]) -> tuple[list[Path], bool]:
         if path.is_dir():
             from pacofr.images import list_images
 
-            photos += list_images(path)
+            found = [file for file in list_images(path) if not file.name.endswith(OVERLAY)]
+            if not found:
+                raise UserError(
+                    f"{path} holds no photo: its pictures *{OVERLAY} are this command's"
+                )
+            photos += found
             many = True
         else:
             photos.append(path)
@@ -126,7 +141,7 @@ def _in_folders(config: ReconstructConfig, stem: str) -> Outputs:
         inside(config.out, f".{config.format}"),
         inside(config.params, ".params.json"),
         inside(config.landmarks, ".landmarks.json"),
-        inside(config.overlay, ".overlay.png"),
+        inside(config.overlay, OVERLAY),
     )
 
 
@@ -142,16 +157,51 @@ def _checked(plan: Plan, config: ReconstructConfig) -> Plan:
         if mesh is not None and mesh.suffix.lower() == ".glb" and config.unit not in (None, "m"):
             raise UserError(f"{mesh}: GLB files are in metres by definition; leave --unit out")
         for path in job.outputs.paths():
-            place = os.path.realpath(path)  # of links in a circle too, unlike Path.resolve
-            if place in inputs:
+            real = os.path.realpath(path)  # of links in a circle too, unlike Path.resolve
+            if real in inputs:
                 raise UserError(
                     f"{path}: would replace a photo given as input; choose another name"
                 )
-            if place in seen:
+            if real in seen:
                 raise UserError(f"{path}: two results would go into this file; choose two names")
-            seen.add(place)
+            seen.add(real)
+    done = _done(plan.jobs) if plan.many and not config.overwrite else set()
+    jobs = tuple(job for job in plan.jobs if job.photo not in done)
+    for job in jobs:
+        for path in job.outputs.paths():
             check_writable(path, overwrite=config.overwrite, make_folder=plan.many)
-    return plan
+    taken = frozenset(real.lower() for real in inputs | seen)
+    return Plan(jobs, plan.many, tuple(j.photo for j in plan.jobs if j.photo in done), taken)
+
+
+def _done(jobs: Sequence[Job]) -> set[Path]:
+    """Photos whose files are there.
+
+    Photos that share a name count together: with a new one among them the old one's files may be
+    numbered anew, so that nobody can tell whose they are.
+    """
+    named: dict[str, list[Job]] = {}
+    for job in jobs:
+        named.setdefault(job.photo.stem.lower(), []).append(job)
+    done: set[Path] = set()
+    for group in named.values():
+        files = [path for job in group for path in job.outputs.paths()]
+        there = [path for path in files if path.is_file() and path.stat().st_size > 0]
+        if there and len(there) < len(files):
+            missing = next(path for path in files if path not in there)
+            whose = "the same photo" if len(group) == 1 else "a photo of the same name"
+            raise UserError(
+                f"{there[0]}: exists, but {missing} of {whose} does not; remove that file, or "
+                "give --overwrite to do all photos anew"
+            )
+        if there:
+            done.update(job.photo for job in group)
+    return done
+
+
+def place(path: Path) -> str:
+    """Where a path leads, the same for names that differ in the case of letters only."""
+    return os.path.realpath(path).lower()
 
 
 def check_writable(path: Path, *, overwrite: bool, make_folder: bool = False) -> None:
@@ -164,7 +214,7 @@ def check_writable(path: Path, *, overwrite: bool, make_folder: bool = False) ->
     while make_folder and not folder.exists():
         folder = folder.parent
     if not folder.exists():
-        raise UserError(f"{path}: its folder does not exist; make it with: mkdir -p {path.parent}")
+        raise UserError(f"{path}: its folder {path.parent} does not exist; make it first")
     if not folder.is_dir():
         raise UserError(f"{path}: {folder} is a file, not a folder; choose another place")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -176,25 +226,27 @@ def _check_suffix(flag: str, path: Path | None, allowed: tuple[str, ...]) -> Non
         raise UserError(f"{flag} {path}: expected a name ending in {' '.join(allowed)}")
 
 
-def _distinct(stems: Iterable[str]) -> list[str]:
-    """Stems made different by _2, _3, ... where they are not, whatever the case of letters."""
+def _distinct(stems: Sequence[str]) -> list[str]:
+    """Stems made different by _2, _3, ... where they are not, whatever the case of letters.
+
+    The first of a name keeps it, and no other takes it.
+    """
     given: list[str] = []
-    taken: set[str] = set()
+    taken, met = {stem.lower() for stem in stems}, set[str]()
     for stem in stems:
         name, number = stem, 1
-        while name.lower() in taken:
+        while stem.lower() in met and name.lower() in taken:
             number += 1
             name = f"{stem}_{number}"
+        met.add(stem.lower())
         taken.add(name.lower())
         given.append(name)
     return given
 
 
 def _numbered(path: Path, number: int) -> Path:
-    if number == 0:
-        return path
     ending = "".join(path.suffixes[-2:]) if path.stem.endswith(_MIDDLE) else path.suffix
-    return path.with_name(f"{path.name.removesuffix(ending)}_face{number + 1}{ending}")
+    return path.with_name(f"{path.name.removesuffix(ending)}_face{number}{ending}")
 
 
 _MIDDLE = (".params", ".landmarks", ".overlay")

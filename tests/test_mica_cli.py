@@ -17,9 +17,12 @@ import trimesh
 from mica_toy import toy_head
 from PIL import Image
 
+from mica_ext import figure
 from mica_ext.cli import main, reconstruct
+from mica_ext.config import ReconstructConfig
+from mica_ext.errors import UserError
 from mica_ext.landmarks import LandmarkNetwork, save_landmark_network
-from mica_ext.outputs import EXAMPLE
+from mica_ext.outputs import EXAMPLE, PICTURES, make_plan
 from mica_ext.packs import Pack, load_pack, save_pack
 from mica_ext.reconstruct import Reconstructor
 
@@ -201,6 +204,87 @@ def test_faces_of_photos_of_one_name_never_share_a_file(run, crowd, tmp_path):
     assert len(set(files)) == len(list((tmp_path / "out").iterdir())) == 6
 
 
+def test_a_further_face_leaves_its_name_to_the_photo_of_that_name(run, crowd, photo, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(crowd, folder / "ann.png")
+    shutil.copy(photo, folder / "ann_Face2.jpg")
+    out = tmp_path / "out"
+    code, said, _ = run(folder, "--out", out, "--overlay", out, "--face", "all", "--json")
+    assert code == 0
+    made = {}
+    for face in json.loads(said)["faces"]:
+        made.setdefault(face["photo"], []).append([file.split("/")[-1] for file in face["files"]])
+    assert made == {
+        str(folder / "ann.png"): [
+            ["ann.obj", "ann.overlay.png"],
+            ["ann_face3.obj", "ann_face3.overlay.png"],
+            ["ann_face4.obj", "ann_face4.overlay.png"],
+        ],
+        str(folder / "ann_Face2.jpg"): [["ann_Face2.obj", "ann_Face2.overlay.png"]],
+    }
+
+
+def test_its_own_pictures_are_no_photos(run, photo, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(photo, folder / "a.jpg")
+    for _ in range(2):
+        code, _, _ = run(folder, "--out", folder, "--overlay", folder, "--overwrite")
+        assert code == 0
+        assert sorted(p.name for p in folder.iterdir()) == ["a.jpg", "a.obj", "a.overlay.png"]
+    (folder / "a.jpg").unlink()
+    code, _, err = run(folder, "--out", tmp_path / "out")
+    assert code == 2
+    assert "holds no photo" in one_line(err)
+
+
+def test_a_folder_run_goes_on_where_it_stopped(run, photo, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(photo, folder / "a.jpg")
+    asked = (folder, "--out", out, "--params", out)
+    assert run(*asked)[0] == 0
+    for name in ("b.jpg", "c.jpg"):
+        shutil.copy(photo, folder / name)
+    (out / "a.obj").write_text("not made anew")
+    code, said, err = run(*asked, "--json")
+    assert code == 0
+    assert err == "1 of 3 photos are done already; --overwrite does them anew\n"
+    report = json.loads(said)
+    assert [face["photo"][-5:] for face in report["faces"]] == ["b.jpg", "c.jpg"]
+    assert report["done_before"] == [str(folder / "a.jpg")]
+    assert (out / "a.obj").read_text() == "not made anew"
+    code, said, err = run(*asked)
+    assert code == 0
+    assert "3 of 3 photos are done" in err
+    (out / "b.params.json").unlink()
+    code, _, err = run(*asked)
+    assert code == 2
+    assert "b.params.json of the same photo does not" in one_line(err)
+    assert run(*asked, "--overwrite")[0] == 0
+    assert (out / "a.obj").read_text() != "not made anew"
+    assert (out / "b.params.json").exists()
+
+
+def test_files_of_photos_of_one_name_are_done_together_or_not(photo, tmp_path):
+    def plan():
+        return make_plan(ReconstructConfig(photos=(tmp_path / "in",), out=tmp_path))
+
+    (tmp_path / "in").mkdir()
+    for name in ("a.jpg", "a_2.jpg"):
+        shutil.copy(photo, tmp_path / "in" / name)
+    meshes = [job.outputs.mesh.name for job in plan().jobs]
+    assert meshes == ["a.obj", "a_2.obj"]
+    (tmp_path / "a.obj").write_text("of a.jpg")
+    (tmp_path / "a_2.obj").write_text("of a_2.jpg")
+    shutil.copy(photo, tmp_path / "in" / "a.jpeg")  # comes first now, and would be a.obj
+    with pytest.raises(UserError, match=r"a_3.obj of a photo of the same name does not"):
+        plan()
+    (tmp_path / "a_3.obj").write_text("by hand")
+    assert len(plan().done) == 3
+
+
 def test_a_photo_that_fails_half_way_leaves_nothing(run, photo, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -291,7 +375,8 @@ def test_existing_and_unwritable_outputs_are_refused_before_the_work(run, photo,
     assert taken.read_text() != "precious"
     code, _, err = run(photo, "--out", tmp_path / "no" / "m.obj")
     assert code == 2
-    assert "mkdir -p" in one_line(err)
+    assert "make it first" in one_line(err)
+    assert "mkdir" not in err  # which makes a folder called -p on Windows
     code, _, err = run(photo, "--out", f"{photo}/m.obj")
     assert code == 2
     assert "is a file" in one_line(err)
@@ -360,6 +445,10 @@ def test_a_pack_is_read_strictly(pack, tmp_path, run, photo):
         code = reconstruct([str(photo), "--out", str(tmp_path / "m.obj"), "--model", str(tmp_path)])
         assert code == 2, change
     assert not (tmp_path / "m.obj").exists()
+
+
+def test_names_of_pictures_are_known_without_what_draws_them():
+    assert PICTURES == figure.SUFFIXES  # repeated in outputs, for figure imports torch
 
 
 @pytest.mark.parametrize("command", ["reconstruct", "mica-ext"])

@@ -127,9 +127,11 @@ def run_reconstruct(config: ReconstructConfig) -> int:
             f"{done} of {photos} photos are done already; --overwrite does them anew",
             file=sys.stderr,
         )
+    from mica_ext.packs import load_pack
     from mica_ext.reconstruct import Reconstructor
     from mica_ext.report import lines
 
+    pack = load_pack(config.model)
     reconstructor = Reconstructor.load(config.model, head=config.head, device=config.device)
     records, failures = [], []
     shown = plan.many and sys.stderr is not None and sys.stderr.isatty()
@@ -157,10 +159,12 @@ def run_reconstruct(config: ReconstructConfig) -> int:
     made_with = reconstructor.provenance
     if config.json:
         parts = {part: source._asdict() for part, source in made_with._asdict().items()}
+        parts["model"] = {"name": pack.name, "licence": pack.licence}
         skipped = [str(photo) for photo in plan.done]
         report = {"faces": records, "failures": failures, "done_before": skipped, **parts}
         print(json.dumps(report, indent=1))
     else:
+        print(f"model: {pack.name} ({pack.licence})")
         for part, source in made_with._asdict().items():
             print(f"{part}: {source.name} {source.version} ({source.licence})")
     if failures:

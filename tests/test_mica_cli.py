@@ -38,7 +38,10 @@ def pack(tmp_path_factory):
         LandmarkNetwork(), folder / "points", name="untrained", command="-", seed=0, score="none"
     )
     head = toy_head().save(folder / "head")
-    save_pack(Pack(name="p", licence="test", head=str(head), landmarks=folder / "points"), folder)
+    save_pack(
+        Pack(name="packed", licence="tests only", head=str(head), landmarks=folder / "points"),
+        folder,
+    )
     return folder
 
 
@@ -86,7 +89,7 @@ def test_one_photo_gives_all_the_files_asked_for(run, photo, tmp_path):
     assert json.loads((tmp_path / "p.json").read_text())["units"]["length"] == "m"
     assert len(json.loads((tmp_path / "l.json").read_text())["landmarks68"]) == 68
     assert Image.open(tmp_path / "o.png").height == 640
-    for word in ("toy", "none needed", "untrained", "MTCNN", "MIT"):
+    for word in ("model: packed (tests only)", "toy", "none needed", "untrained", "MTCNN", "MIT"):
         assert word in out
 
 
@@ -157,6 +160,7 @@ def test_several_photos_report_as_json(run, photo, tmp_path):
     assert [face["files"] for face in report["faces"]] == [[str(tmp_path / "out" / "photo.obj")]]
     assert "does not exist" in report["failures"][0]["error"]
     assert report["head"]["name"] == "toy"
+    assert report["model"] == {"name": "packed", "licence": "tests only"}
     assert {"name", "version", "licence"} <= report["weights"].keys()
     assert "missing.jpg" in err
 

@@ -15,7 +15,10 @@ class LandmarkTrainingConfig:
     helen: Path
     """Folder of training photos with 68 landmarks each: NAME.jpg beside NAME.pts (iBUG order)."""
     out: Path
-    """Folder of the run; started again with the same options, the run goes on where it stopped."""
+    """Folder of the run; started again with the same options, the run goes on where it stopped.
+
+    With others that would change the weights it is refused.
+    """
     photo_epochs: int = 120
     """Passes over the photos before rendered heads join."""
     mixed_steps: int = 1800

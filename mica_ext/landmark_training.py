@@ -1,11 +1,11 @@
 """Training of the 68-landmark network: `train(config)` goes on where an earlier run stopped.
 
-    OUT/photos.pt  OUT/mixed.pt     step, weights, running mean of the weights, optimiser
+    OUT/photos.pt  OUT/mixed.pt     step, weights, running mean of the weights, optimiser, options
     OUT/metrics.jsonl
     OUT/model/{config.json, model.safetensors}
 
 Crops follow from (seed, epoch, index) and steps from the step number alone, so a run that was
-killed and resumed gives the same weights as one that was not.
+killed and resumed gives the same weights as one that was not. With other options it is refused.
 """
 
 import json
@@ -36,6 +36,8 @@ MOUTH_WEIGHT = 2.0
 """Of the mouth's points in the mixed steps: they tell the expression, and learn slowest."""
 BENT = 0.6
 """Share of the mixed steps' photos with parts of the face stretched or squeezed."""
+FREE = ("helen", "out", "threads", "save_every")
+"""Options that a resumed run may change: where things are, and what leaves the steps the same."""
 KEEP = 0.998
 """Share of the old value in the running mean of the weights, per step."""
 
@@ -154,11 +156,38 @@ class Trainer:
         self.done = 0
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True)
+            self._refuse_other_options(state.get("options"))
             self.network.load_state_dict(state["network"])
             self.mean.load_state_dict(state["mean"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.done = state["step"]
             LOGGER.info("%s goes on at step %d of %d", phase.name, self.done, phase.steps)
+
+    @property
+    def options(self) -> dict[str, int | float]:
+        """What the weights follow from: the options but for `FREE`, and the count of photos."""
+        chosen = {name: value for name, value in asdict(self.config).items() if name not in FREE}
+        return chosen | {"photos": len(self.phase.sources[0].photos)}
+
+    def _refuse_other_options(self, began: dict[str, int | float] | None) -> None:
+        elsewhere = f"give another --out, or remove {self.checkpoint.parent} to begin anew"
+        if began is None:
+            raise UserError(
+                f"{self.checkpoint}: of an earlier version, without the run's options: {elsewhere}"
+            )
+        for name, value in self.options.items():
+            if began.get(name) == value:
+                continue
+            if name == "photos":
+                raise UserError(
+                    f"{self.checkpoint}: the run began with {began.get(name)} photos to train on, "
+                    f"{self.config.helen} gives {value}: {elsewhere}"
+                )
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(
+                f"{self.checkpoint}: the run began with {flag} {began.get(name)}, now it is "
+                f"{value}: give {flag} {began.get(name)} to go on; else {elsewhere}"
+            )
 
     def start_from(self, network: LandmarkNetwork) -> None:
         """Take over an earlier phase's weights, unless this phase is under way."""
@@ -197,6 +226,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "mean": self.mean.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "options": self.options,
         }
         torch.save(state, partial)
         os.replace(partial, self.checkpoint)

@@ -1,5 +1,7 @@
 """Training of the landmark network: it learns, and a killed run goes on as if it had not been."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -76,6 +78,25 @@ def test_a_finished_run_trains_no_further(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(landmark_training, "step_crops", never)
     train(small(photos, tmp_path, photo_epochs=1))
     assert torch.equal(before["maps.weight"], weights(tmp_path)["maps.weight"])
+
+
+def test_other_options_than_the_runs_are_refused(photos, tmp_path):
+    train(small(photos, tmp_path, photo_epochs=1))
+    before = (tmp_path / "model" / "config.json").read_text()
+    for changes, line in (
+        ({"seed": 1}, "began with --seed 0, now it is 1: give --seed 0"),
+        ({"learning_rate": 1e-3}, "began with --learning-rate 0.002, now it is 0.001"),
+        ({"holdout": 1}, "began with --holdout 0"),
+    ):
+        with pytest.raises(UserError, match=line):
+            train(small(photos, tmp_path, **({"photo_epochs": 1} | changes)))
+    fewer = tmp_path / "fewer"
+    shutil.copytree(photos, fewer)
+    (fewer / "0.pts").unlink()
+    with pytest.raises(UserError, match="began with 6 photos to train on, .* gives 5"):
+        train(small(fewer, tmp_path, photo_epochs=1))
+    assert (tmp_path / "model" / "config.json").read_text() == before
+    train(small(photos, tmp_path, photo_epochs=1, save_every=3))  # where and how often is free
 
 
 def test_crops_depend_on_seed_and_step_and_cover_every_photo(photos, monkeypatch):

@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from mica_ext.errors import UserError
+from pacofr.errors import UserError as ImageError
 from pacofr.faces.align import ffhq_quad
+from pacofr.images import load_image
 
 INPUT = 128
 INPUT_PER_CONTENT = 175 / 1.5
@@ -49,17 +51,21 @@ def read_pts(path: Path) -> Float[np.ndarray, "68 2"]:
 
 
 def read_labelled(folder: Path) -> list[tuple[Path, LabelledPhoto]]:
-    """All photos of a folder that have a .pts file beside them, in name order."""
+    """All photos of a folder that have a .pts file beside them, in name order.
+
+    Points count in the pixels of the upright photo, as the loader turns it.
+    """
     labels = sorted(folder.glob("*.pts"))
     if not labels:
         raise UserError(f"{folder}: expected photos NAME.jpg beside NAME.pts, found no .pts file")
     found = []
     for label in labels:
         path = label.with_suffix(".jpg")
-        image = cv2.imread(str(path))
-        if image is None:
-            raise UserError(f"{path}: expected the photo that belongs to {label.name}")
-        found.append((path, LabelledPhoto(image[:, :, ::-1].copy(), read_pts(label))))
+        try:
+            image = load_image(path)
+        except ImageError as error:
+            raise UserError(f"{error} (it belongs to {label.name})") from error
+        found.append((path, LabelledPhoto(image, read_pts(label))))
     return found
 
 

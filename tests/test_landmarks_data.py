@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from flame_assets.flame import Flame, HeadParameters
 from flame_assets.store import load_head
@@ -12,6 +13,7 @@ from mica_ext.errors import UserError
 from mica_ext.landmark_data import FLIP, LabelledPhoto, draw, read_labelled, view_to_crop
 from mica_ext.landmarks import reduce_view
 from pacofr.faces.align import five_points
+from pacofr.images import load_image
 
 
 def smooth_photo(seed=0, size=320):
@@ -117,3 +119,38 @@ def test_folders_without_usable_labels_are_refused_in_one_line(tmp_path):
     (tmp_path / "a.pts").write_text("nonsense")
     with pytest.raises(UserError, match="iBUG"):
         read_labelled(tmp_path)
+
+
+def labelled(folder, name, points):
+    rows = "\n".join(f"{x:.3f} {y:.3f}" for x, y in points)
+    (folder / f"{name}.pts").write_text(f"version: 1\nn_points: 68\n{{\n{rows}\n}}\n")
+    return folder / f"{name}.jpg"
+
+
+def test_photos_are_read_by_the_safe_loader_in_the_grid_of_their_points(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "imread", None)  # fails on names such as these on Windows
+    points = face_points()
+    upright = Image.fromarray(smooth_photo())
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side
+    path = labelled(tmp_path, "Zoë", points)
+    upright.rotate(90, expand=True).save(path, exif=exif, quality=95)
+    ((found, photo),) = read_labelled(tmp_path)
+    assert found == path
+    assert np.abs(photo.image.astype(int) - np.asarray(upright)).mean() < 4
+    np.testing.assert_allclose(photo.points, points, atol=1e-3)
+
+
+def test_a_label_without_a_whole_photo_is_refused_in_one_line(tmp_path):
+    path = labelled(tmp_path, "a", face_points())
+    for content in (None, b"", b"no image"):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.jpg .*belongs to a\.pts") as caught:
+            read_labelled(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_helen_photos_keep_their_pixels(shared_data):
+    for path in sorted((shared_data / "helen" / "testset").glob("*.jpg"))[:10]:
+        assert (load_image(path) == cv2.imread(str(path))[:, :, ::-1]).all(), path

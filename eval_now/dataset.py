@@ -1,5 +1,7 @@
 """The NoW data as distributed: image list, pictures, boxes, scans and their landmarks."""
 
+import itertools
+import logging
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -21,18 +23,12 @@ from eval_now.howto import (
     SCANS,
     Split,
 )
-from eval_now.landmarks import parse_pp
+from eval_now.landmarks import PickedPoints, parse_pp
 from eval_now.meshes import MESH_SUFFIXES, load_vertices
 
-INNER_FOLDERS = (
-    ".",
-    "final_release_version",
-    "NoW_Dataset",
-    "NoW_Dataset/final_release_version",
-    "NoW_Evaluation",
-    "NoW_Evaluation/dataset",
-    "dataset",
-)
+OUTER_FOLDERS = (".", "dataset", "NoW_Evaluation", "NoW_Evaluation/dataset")
+INNER_FOLDERS = (".", "final_release_version", "NoW_Dataset", "NoW_Dataset/final_release_version")
+LOGGER = logging.getLogger(__name__)
 
 
 class ImageEntry(NamedTuple):
@@ -62,8 +58,8 @@ class NowDataset:
         self.root = root
 
     def _find(self, part: str) -> Path | None:
-        for inner in INNER_FOLDERS:
-            path = self.root / inner / part
+        for outer, inner in itertools.product(OUTER_FOLDERS, INNER_FOLDERS):
+            path = self.root / outer / inner / part
             if path.exists():
                 return path
         return None
@@ -81,6 +77,14 @@ class NowDataset:
         """The official list of a split."""
         return read_image_list(self._must_find(LISTS[split]))
 
+    def check_photos(self) -> None:
+        """The folder of photos must be there; without one of boxes a warning is logged."""
+        self._must_find(PICTURES)
+        if self._find(BOXES) is None:
+            LOGGER.warning(
+                "%s: no folder %s; the predictor must find the faces itself", self.root, BOXES
+            )
+
     def picture(self, image: ImageEntry) -> Path:
         """The photo of an entry."""
         path = self._must_find(PICTURES) / image.name
@@ -94,9 +98,20 @@ class NowDataset:
         path = None if folder is None else (folder / image.name).with_suffix(".npy")
         return None if path is None or not path.is_file() else load_box(path)
 
+    def check_subject(self, subject: str) -> None:
+        """A subject's scan and landmarks must be there; odd landmarks are logged."""
+        self.scan_file(subject)
+        odd = self._picked_points(subject).odd
+        if odd:
+            LOGGER.warning("%s: %s", self.landmark_file(subject), odd)
+
     def scan_file(self, subject: str) -> Path:
-        """The one scan of a subject."""
-        return _only_file(self._must_find(SCANS) / subject, MESH_SUFFIXES, "scan")
+        """The one scan of a subject; an .obj counts before a .ply, which no official tool reads."""
+        folder = self._must_find(SCANS) / subject
+        has_obj = folder.is_dir() and any(
+            path.suffix.lower() == ".obj" for path in folder.iterdir()
+        )
+        return _only_file(folder, (".obj",) if has_obj else MESH_SUFFIXES, "scan")
 
     def landmark_file(self, subject: str) -> Path:
         """The one landmark file of a subject's scan."""
@@ -104,6 +119,9 @@ class NowDataset:
 
     def landmarks(self, subject: str) -> Float[np.ndarray, "7 3"]:
         """The seven landmarks of a subject's scan [mm]."""
+        return self._picked_points(subject).landmarks
+
+    def _picked_points(self, subject: str) -> PickedPoints:
         path = self.landmark_file(subject)
         return parse_pp(path, read_bytes(path))
 
@@ -137,9 +155,13 @@ def find_dataset(folder: Path | None) -> NowDataset:
 
 
 def read_image_list(path: Path) -> list[ImageEntry]:
-    """Entries of an image list, each once; blank lines and Windows line ends are fine."""
+    """Entries of an image list; blank lines and Windows line ends are fine.
+
+    An image listed again, also with another suffix, is left out and a warning is logged.
+    """
     entries: list[ImageEntry] = []
     line_of: dict[str, int] = {}
+    repeats: list[str] = []
     for number, line in enumerate(
         read_bytes(path).decode("utf-8", "replace").splitlines(), start=1
     ):
@@ -155,11 +177,15 @@ def read_image_list(path: Path) -> list[ImageEntry]:
         entry = ImageEntry(name, parts[0], parts[1], parts[2].rsplit(".", 1)[0])
         key = f"{entry.subject}/{entry.challenge}/{entry.stem}"
         if key in line_of:
-            raise UserError(f"{path} line {number}: repeats line {line_of[key]}: {name!r}")
+            repeats.append(f"line {number} repeats line {line_of[key]}: {name!r}")
+            continue
         line_of[key] = number
         entries.append(entry)
     if not entries:
         raise UserError(f"{path}: the image list is empty")
+    if repeats:
+        more = f" and {len(repeats) - 1} more such lines" if len(repeats) > 1 else ""
+        LOGGER.warning("%s %s%s; an image counts once", path, repeats[0], more)
     return entries
 
 

@@ -23,7 +23,8 @@ How to get the NoW benchmark data
      DIR/{SCANS}/SUBJECT/natural_head_rotation.000001.obj
      DIR/{SCAN_LANDMARKS}/SUBJECT/natural_head_rotation.000001_picked_points.pp
      DIR/{LISTS["val"]}
-   (the parts may also lie directly in DIR, or all below NoW_Dataset)
+   (the parts may also lie directly in DIR, all below NoW_Dataset, or as the official evaluator
+   wants them, in DIR/NoW_Evaluation/dataset)
 4. eval-now --dataset DIR ...   or   export {ENVIRONMENT_VARIABLE}=DIR
 
 Without the data: `mica-ext synth-now DIR` writes a small artificial set in the same layout.

@@ -35,26 +35,36 @@ def load_landmarks(path: Path) -> Landmarks:
     return landmarks
 
 
-def parse_pp(path: Path, data: bytes) -> Landmarks:
-    """MeshLab's picked points in the file's order, rounded to float32 as the benchmark does."""
+class PickedPoints(NamedTuple):
+    """Landmarks of a scan; `odd`: what is unusual about their file, empty for nothing."""
+
+    landmarks: Landmarks
+    odd: str
+
+
+def parse_pp(path: Path, data: bytes) -> PickedPoints:
+    """MeshLab's picked points in the file's order, rounded to float32 as the benchmark does.
+
+    Names play no part and points after the seventh are left out, as in the official reader.
+    """
     points: list[list[float]] = []
-    line_of: dict[tuple[float, ...] | str, int] = {}
+    line_of: dict[tuple[float, ...], int] = {}
+    odd: list[str] = []
     for number, line in enumerate(lines_of(data), start=1):
         for element in re.findall(r"<point\b[^>]*>", line):
             values = dict(_ATTRIBUTE.findall(element))
             words = [values.get(axis, "missing") for axis in "xyz"]
             point = numbers_of(words, 3, path, number)
-            name = values.get("name", "")
-            for key in (tuple(point), name):
-                if key in line_of and key != "":
-                    raise UserError(
-                        f"{path} line {number}: repeats the point of line {line_of[key]}"
-                    )
-                line_of[key] = number
+            first = line_of.setdefault(tuple(point), number)
+            if first != number and len(points) < 7:
+                odd.append(f"line {number} repeats the point of line {first}")
             points.append(point)
-    if len(points) != 7:
+    if len(points) < 7:
         raise UserError(f"{path}: expected 7 <point .../> entries, found {len(points)}")
-    return np.array(points).astype(np.float32).astype(np.float64)
+    if len(points) > 7:
+        odd.append(f"holds {len(points)} points, the first 7 count")
+    landmarks = np.array(points[:7]).astype(np.float32).astype(np.float64)
+    return PickedPoints(landmarks, "; ".join(odd))
 
 
 def parse_txt(path: Path, data: bytes) -> Landmarks:

@@ -35,5 +35,13 @@ def read_npy_header(path: Path, data: bytes) -> NpyHeader:
         shape = tuple(int(size) for size in entries["shape"])
         dtype = np.dtype(entries["descr"])
         return NpyHeader(shape, bool(entries["fortran_order"]), dtype, body)
-    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError):
+    except (
+        ValueError,
+        SyntaxError,
+        KeyError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    ):
         raise UserError(f"{path}: not a .npy file (its header is not understood)") from None

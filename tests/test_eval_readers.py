@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eval_now.boxes import Box, load_box, save_box
 from eval_now.dataset import choose_challenges, read_image_list
 from eval_now.errors import UserError
-from eval_now.landmarks import parse_npy, parse_pp, parse_txt
+from eval_now.landmarks import PickedPoints, parse_npy, parse_pp, parse_txt
 from eval_now.synthetic import pp_text
 
 FILE = Path("folder/file")
@@ -28,9 +28,11 @@ fast = settings(
 
 def test_landmarks_read_from_all_three_kinds():
     single = SEVEN.astype(np.float32).astype(np.float64)
-    np.testing.assert_array_equal(parse_pp(FILE, pp_text(SEVEN, "a.obj").encode()), single)
+    np.testing.assert_array_equal(
+        parse_pp(FILE, pp_text(SEVEN, "a.obj").encode()).landmarks, single
+    )
     swapped = pp_text(SEVEN, "a.obj").replace("\n", "\r\n").replace('active="1" ', "")
-    np.testing.assert_array_equal(parse_pp(FILE, swapped.encode()), single)
+    np.testing.assert_array_equal(parse_pp(FILE, swapped.encode()).landmarks, single)
     text = "\n".join(" ".join(f"{x:.1f}" for x in row) for row in SEVEN)
     np.testing.assert_array_equal(parse_txt(FILE, text.encode()), single)
     np.testing.assert_array_equal(parse_txt(FILE, text.replace(" ", ", ").encode()), single)
@@ -66,11 +68,15 @@ def test_bad_npy_landmarks(array, message):
         parse_npy(FILE, npy(array))
 
 
+def test_npy_header_with_an_endless_shape():
+    header = npy(SEVEN).replace(b"(7, 3), }  ", b"(1e999,), }")
+    with pytest.raises(UserError, match="its header is not understood"):
+        parse_npy(FILE, header)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('name="3"', 'name="2"', "line 12: repeats the point of line 11"),
-        ('x="9.100000" y="10.100000" z="11.100000"', 'x="0.1" y="1.1" z="2.1"', "line 12: repeats"),
         ('x="9.100000" ', "", "line 12: expected 3 finite numbers"),
         ('x="9.100000"', 'x="nine"', "line 12: expected 3 finite numbers"),
         (' <point x="9.1', ' <!-- x="9.1', "expected 7 <point .../> entries, found 6"),
@@ -82,6 +88,31 @@ def test_bad_pp_names_the_line(old, new, message):
     with pytest.raises(UserError) as caught:
         parse_pp(FILE, text.replace(old, new, 1).encode())
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "odd"),
+    [
+        ('name="3"', 'name="2"', ""),
+        (
+            'x="9.100000" y="10.100000" z="11.100000"',
+            'x="0.1" y="1.1" z="2.1"',
+            "line 12 repeats the point of line 9",
+        ),
+        (
+            "</PickedPoints>",
+            '<point x="0" y="0" z="0" name="7"/>\n<point x="0" y="0" z="0" name="8"/>',
+            "holds 9 points, the first 7 count",
+        ),
+    ],
+)
+def test_odd_pp_files_read_as_the_official_reader_does(old, new, odd):
+    text = pp_text(SEVEN, "a.obj")
+    assert old in text
+    points = parse_pp(FILE, text.replace(old, new, 1).encode())
+    assert points.odd == odd
+    same = [0, 1, 2, 4, 5, 6]
+    np.testing.assert_allclose(points.landmarks[same], SEVEN[same], atol=1e-6)
 
 
 @fast
@@ -98,6 +129,7 @@ def test_any_bytes_are_read_or_refused_as_landmarks(noise, place, value):
         for data in (noise, *map(bytes, damaged)):
             try:
                 points = parse(FILE, data)
+                points = points.landmarks if isinstance(points, PickedPoints) else points
             except UserError as error:
                 assert "folder/file" in str(error)
                 assert "\n" not in str(error)
@@ -195,8 +227,6 @@ def test_image_list_with_windows_line_ends_and_blank_lines(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a/b/c.jpg\nd/b/c.jpg\n\na/b/c.jpg\n", "line 4: repeats line 1"),
-        ("a/b/c.jpg\na/b/c.png\n", "line 2: repeats line 1"),  # the same prediction files
         ("a/b/c.jpg\nb/c.jpg\n", "line 2: expected SUBJECT/CHALLENGE/IMAGE.jpg"),
         ("../b/c.jpg\n", "line 1: expected"),
         ("a\\b\\c.jpg\n", "line 1: expected"),
@@ -211,6 +241,14 @@ def test_bad_image_lists_name_the_line(tmp_path, text, message):
         read_image_list(path)
     assert message in str(caught.value)
     assert "list.txt" in str(caught.value)
+
+
+def test_an_image_listed_again_counts_once_and_is_named(tmp_path, caplog):
+    path = tmp_path / "list.txt"
+    path.write_text("a/b/c.jpg\nd/b/c.jpg\n\na/b/c.jpg\na/b/c.png\n")  # c.png: the same files
+    assert [entry.name for entry in read_image_list(path)] == ["a/b/c.jpg", "d/b/c.jpg"]
+    (record,) = caplog.records
+    assert "list.txt line 4 repeats line 1: 'a/b/c.jpg' and 1 more" in record.getMessage()
 
 
 @fast

@@ -102,20 +102,36 @@ def ask_account() -> Account:
             "FLAME_PASSWORD"
         )
     print(f"Your account at {REGISTER} (its licence must have been accepted there):")
-    return Account(input("User name or e-mail: "), getpass.getpass("Password: "))
+    try:
+        return Account(input("User name or e-mail: "), getpass.getpass("Password: "))
+    except EOFError:
+        print()  # the prompt's line is still open
+        raise UserError("no account was given; run the command again to be asked anew") from None
+
+
+def finished(archive: Archive, folder: Path) -> Path | None:
+    """The archive in `folder` if it lies there whole; no account is needed to know."""
+    target = folder / archive.file
+    return target if target.is_file() and _is_right(archive, target) else None
 
 
 def download(
     archive: Archive, folder: Path, account: Account | None, *, endpoint: str = ENDPOINT
 ) -> Path:
     """Fetch `archive` into `folder` and check it; a finished one is kept, a part is continued."""
-    target = folder / archive.file
-    if target.is_file() and _is_right(archive, target):
-        return target
     try:
+        if (here := finished(archive, folder)) is not None:
+            return here
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}") from error
+        return _fetch_whole(archive, account, endpoint, folder / archive.file)
+    except OSError as error:  # of the disk: the network's are dealt with where they arise
+        raise UserError(
+            f"cannot write {folder}: {error.strerror or error}; mend that and run the same "
+            "command again to go on"
+        ) from error
+
+
+def _fetch_whole(archive: Archive, account: Account | None, endpoint: str, target: Path) -> Path:
     part = target.with_name(target.name + ".part")
     with _progress(archive.file) as advance:
         for attempt in range(1, ATTEMPTS + 1):
@@ -124,7 +140,7 @@ def download(
             LOGGER.info("%s was cut; attempt %d of %d", archive.file, attempt, ATTEMPTS)
         else:
             raise UserError(
-                f"{archive.file} was cut {ATTEMPTS} times, {part.stat().st_size >> 20} MiB are "
+                f"{archive.file} was cut {ATTEMPTS} times, {_size(part) >> 20} MiB are "
                 "here; run the same command again to go on"
             )
     if not _is_right(archive, part):
@@ -151,12 +167,11 @@ def _fetch(
     archive: Archive, account: Account | None, endpoint: str, part: Path, advance: Advance
 ) -> bool:
     """Ask for what `part` lacks and append it; True when all has come, False when it was cut."""
-    start = part.stat().st_size if part.exists() else 0
+    start = _size(part)
     request = _request(archive, account, endpoint, start)
     host = request.host
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            return _receive(answer, part, start, advance)
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and start:  # nothing behind what is here: complete, or stale
@@ -172,10 +187,13 @@ def _fetch(
         raise UserError(f"cannot reach {host}: {error.reason}; check the connection") from None
     except (http.client.HTTPException, OSError):
         return False
+    with answer, contextlib.suppress(_CutError):
+        return _receive(answer, part, start, advance)
+    return False
 
 
 def _receive(answer: http.client.HTTPResponse, part: Path, start: int, advance: Advance) -> bool:
-    first = answer.read(CHUNK)
+    first = _read(answer)
     sent_range = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range") or "")
     continues = answer.status == 206 and sent_range is not None and int(sent_range[1]) == start
     if not continues:
@@ -190,8 +208,23 @@ def _receive(answer: http.client.HTTPResponse, part: Path, start: int, advance: 
             file.write(first)
             here += len(first)
             advance(here, total)
-            first = answer.read(CHUNK)
+            first = _read(answer)
     return here == total if total is not None else zipfile.is_zipfile(part)
+
+
+class _CutError(Exception):
+    """The connection broke while bytes were coming."""
+
+
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read(CHUNK)
+    except (http.client.HTTPException, OSError) as error:
+        raise _CutError from error
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _refused(host: str) -> UserError:

@@ -11,12 +11,16 @@ class UserError(Exception):
 
 
 def exit_with_one_line(command: Callable[[], int | None]) -> int:
-    """Run `command`; a `UserError` becomes its one line on stderr and its exit code."""
+    """Run `command`; a `UserError`, or a file system that refuses, becomes one line on stderr."""
     try:
         return command() or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
+        return UserError.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

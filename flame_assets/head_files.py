@@ -40,27 +40,40 @@ def sha256_of(path: Path) -> str:
 def write_folder(target: Path, fill: Callable[[Path], None]) -> Path:
     """Let `fill` write into a new folder beside `target`, then put that in `target`'s place.
 
-    Safe against crashes and against other processes doing the same; the last one stays.
+    Safe against crashes and against other processes doing the same; the last one stays. A full
+    disk or a forbidden place is a `UserError`, whatever `fill` was doing. `fill` must write with
+    Python's own files: their mode follows the umask, so that a shared store is readable.
     """
+    temporary = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror}; choose another") from error
-    try:
         fill(temporary)
         temporary.chmod(0o755)
-        for _ in range(20):  # other processes may put theirs there in between
-            with contextlib.suppress(OSError):
-                os.rename(temporary, target)
-                return target
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
+        _put_in_place(temporary, target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"cannot write {target}: {reason}; make room there or choose another folder"
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _put_in_place(folder: Path, target: Path) -> None:
+    for _ in range(20):  # other processes may put theirs there in between
+        with contextlib.suppress(OSError):
+            os.rename(folder, target)
+            return
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
+        try:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(target, old / "folder")
+        finally:
             shutil.rmtree(old, ignore_errors=True)
-        raise UserError(f"cannot replace {target}: it is in use; delete it and run again")
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    raise UserError(f"cannot replace {target}: it is in use; delete it and run again")
 
 
 def save_head(head: HeadModel, folder: Path) -> Path:
@@ -73,9 +86,10 @@ def save_head(head: HeadModel, folder: Path) -> Path:
         raise UserError(f"{folder} exists and holds no head; choose another folder or delete it")
 
     def fill(place: Path) -> None:
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
-        save_file(_tensors_of(head), place / TENSORS)
+        tensors = save(_tensors_of(head))
+        (place / TENSORS).write_bytes(tensors)
         manifest = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -88,8 +102,8 @@ def save_head(head: HeadModel, folder: Path) -> Path:
             "lid_contact_joints": [contact.joint for contact in head.lid_contacts],
             "tensors": {
                 "file": TENSORS,
-                "sha256": sha256_of(place / TENSORS),
-                "bytes": (place / TENSORS).stat().st_size,
+                "sha256": hashlib.sha256(tensors).hexdigest(),
+                "bytes": len(tensors),
             },
         }
         (place / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

@@ -117,8 +117,8 @@ def _status_of(folder: Path) -> HeadStatus:
 def _load_anthro() -> HeadModel:
     """Anthro, built once per version of its source code."""
     folder = home() / "cache" / f"anthro-{_anthro_key()}"
-    if folder.is_dir():
-        with contextlib.suppress(UserError):  # damaged, or being replaced: build again
+    with contextlib.suppress(UserError, OSError):  # damaged, or being replaced: build again
+        if folder.is_dir():
             return HeadModel.load(folder)
     from flame_assets.anthro import build_anthro
 
@@ -127,8 +127,9 @@ def _load_anthro() -> HeadModel:
         head.save(folder)
     except (UserError, OSError) as error:
         LOGGER.warning("Anthro is built anew each time: %s", error)
-    for old in _anthro_folders()[KEPT_ANTHROS:]:
-        shutil.rmtree(old, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another process may be tidying up too
+        for old in _anthro_folders()[KEPT_ANTHROS:]:
+            shutil.rmtree(old, ignore_errors=True)
     return head
 
 

@@ -1,11 +1,26 @@
 """Small heads with everything a real one has: random, asymmetric, the same every time."""
 
+import contextlib
+
 import numpy as np
+import pytest
 import scipy.sparse
 
 from flame_assets.head import HeadModel, LidContact
 
 V, F, S, E = 24, 40, 4, 3
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int):
+    """The system refuses to write more [bytes] into a file: an error like that of a full disk."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def tiny_head(**changes) -> HeadModel:

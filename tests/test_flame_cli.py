@@ -1,6 +1,7 @@
 """`flame-assets` as people call it: quick help, one-line errors, and a folder smplx can load."""
 
 import dataclasses
+import errno
 import io
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from flame_tiny import small_embedding, small_model, tiny_head
+from flame_tiny import files_of_at_most, small_embedding, small_model, tiny_head
 
 from flame_assets import cli, store
 from flame_assets.errors import UserError
@@ -101,6 +102,25 @@ def test_mistakes_are_one_line_and_exit_2(run, monkeypatch, words, message):
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_disk_that_refuses_is_one_line_and_exit_2(run, tmp_path, home):
+    model = write_files(tmp_path / "files")
+    store.add_head(tiny_head(name="mine"))
+    for words in (["convert", model], ["export-smplx", "mine", tmp_path / "smplx"]):
+        with files_of_at_most(1000):
+            code, _, err = run(*words)
+        assert code == 2
+        assert err.startswith("error: cannot write")
+        assert err.count("\n") == 1
+
+
+def test_any_other_refusal_of_the_file_system_is_one_line_too(run, monkeypatch):
+    def status():
+        raise PermissionError(errno.EACCES, "not allowed", "heads")
+
+    monkeypatch.setattr(store, "status", status)
+    assert run("status")[::2] == (2, "error: heads: not allowed\n")
 
 
 # ---------------------------------------------------------------- smplx

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from flame_tiny import files_of_at_most
 
 from flame_assets import download as module
 from flame_assets.download import Account, Archive, ask_account, download
@@ -129,6 +130,23 @@ def test_the_next_run_continues_what_the_last_one_left(server, tmp_path):
     assert server.seen[-1][1] == "bytes=20000-"
 
 
+def test_nothing_but_cuts_is_one_line(server, tmp_path, monkeypatch):
+    def urlopen(*_, **__):
+        raise ConnectionResetError
+
+    monkeypatch.setattr(module.urllib.request, "urlopen", urlopen)
+    with pytest.raises(UserError, match="cut 5 times, 0 MiB are here"):
+        fetch(server, tmp_path)
+
+
+def test_a_full_disk_is_not_taken_for_a_cut(server, tmp_path):
+    with files_of_at_most(50_000), pytest.raises(UserError, match="cannot write .*mend that"):
+        fetch(server, tmp_path)
+    assert len(server.seen) == 1
+    assert (tmp_path / "FLAME2020.zip.part").stat().st_size == 50_000
+    assert fetch(server, tmp_path).read_bytes() == DATA
+
+
 def test_a_server_without_ranges_starts_over(server, tmp_path):
     server.ranges = False
     server.cuts = [50_000]
@@ -204,4 +222,15 @@ def test_the_account_comes_from_the_environment_or_the_terminal(monkeypatch):
     monkeypatch.delenv("FLAME_PASSWORD")
     monkeypatch.setattr("sys.stdin", io.StringIO("nobody\n"))
     with pytest.raises(UserError, match="FLAME_PASSWORD"):
+        ask_account()
+
+
+def test_leaving_the_prompt_is_one_line(monkeypatch):
+    def nothing(_):
+        raise EOFError
+
+    monkeypatch.delenv("FLAME_USERNAME", raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", nothing)
+    with pytest.raises(UserError, match="no account was given"):
         ask_account()

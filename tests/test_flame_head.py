@@ -1,13 +1,15 @@
 """HeadModel refuses what does not fit, and comes back from disk as it was or not at all."""
 
+import errno
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import jaxtyping
 import numpy as np
 import pytest
-from flame_tiny import E, tiny_head
+from flame_tiny import E, files_of_at_most, tiny_head
 
 from flame_assets.errors import UserError
 from flame_assets.head import HeadModel, LidContact, array_fields
@@ -128,6 +130,26 @@ def test_a_failing_write_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError):
         write_folder(tmp_path / "head", fill)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_one_line_and_spares_the_older_head(tmp_path):
+    tiny_head(version="1").save(tmp_path / "head")
+    with files_of_at_most(1000), pytest.raises(UserError, match="cannot write .*make room"):
+        tiny_head(version="2").save(tmp_path / "head")
+    assert HeadModel.load(tmp_path / "head").version == "1"
+    assert [p.name for p in tmp_path.iterdir()] == ["head"]
+
+
+def test_a_folder_that_is_held_open_is_one_line(tmp_path, monkeypatch):
+    tiny_head(version="1").save(tmp_path / "head")
+
+    def rename(source, target):
+        raise PermissionError(errno.EACCES, "held by another program", str(source))
+
+    monkeypatch.setattr(os, "rename", rename)  # as Windows does
+    with pytest.raises(UserError, match="held by another program"):
+        tiny_head(version="2").save(tmp_path / "head")
+    assert [p.name for p in tmp_path.iterdir()] == ["head"]
 
 
 def damage(folder, kind):

@@ -8,7 +8,7 @@ import time
 import types
 
 import pytest
-from flame_tiny import tiny_head
+from flame_tiny import files_of_at_most, tiny_head
 
 from flame_assets import store
 from flame_assets.errors import UserError
@@ -94,6 +94,25 @@ def test_an_unwritable_home_costs_time_not_the_head(anthro, monkeypatch, tmp_pat
     monkeypatch.setenv("PACOFR_HOME", str(tmp_path / "file" / "home"))
     assert store.load_head("anthro").name == "anthro"
     assert "built anew" in caplog.text
+
+
+def test_a_full_disk_costs_time_not_the_head(home, anthro, caplog):
+    with files_of_at_most(1000):
+        assert store.load_head("anthro").name == "anthro"
+    assert "built anew" in caplog.text
+    assert "make room" in caplog.text
+    assert not list((home / "cache").iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no mode bits")
+def test_a_shared_store_is_readable_to_others(home):
+    before = os.umask(0o022)
+    try:
+        folder = store.add_head(tiny_head(name="mine"))
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())}
+    assert modes == {"mine": 0o755, "model.safetensors": 0o644, "manifest.json": 0o644}
 
 
 def test_status_tells_intact_from_damaged(home, anthro):

@@ -4,6 +4,9 @@ Imports nothing heavy: `--help` answers at once, each command imports what it ne
 """
 
 import logging
+import os
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Literal
@@ -52,7 +55,7 @@ def convert(
 
     Args:
         files: model files: generic_model.pkl, FLAME2020.zip, flame2023_Open.pkl, ...
-        landmarks: landmark_embedding.npy (in the data folder of MICA, DECA and SMIRK);
+        landmarks: landmark_embedding.npy (in the repositories of MICA, DECA and SMIRK);
             by default the one beside each model file, or in the store's downloads.
         masks: FLAME_masks.pkl or .zip, for regions; by default the store's download.
         name: the head's name in the store; by default from the file, e.g. flame2020-generic.
@@ -64,6 +67,8 @@ def convert(
     from flame_assets import store
     from flame_assets.convert import LANDMARK_FILE, convert_flame
 
+    if name is not None:
+        store.check_name(name)
     kept_landmarks = store.downloads_folder() / LANDMARK_FILE
     kept_masks = store.downloads_folder() / "FLAME_masks.zip"
     for file in files:
@@ -86,21 +91,30 @@ def download(archive: tyro.conf.Positional[Names]) -> None:
     """Download a FLAME release with your account at flame.is.tue.mpg.de, then convert it.
 
     The account is asked for, or taken from FLAME_USERNAME and FLAME_PASSWORD. An interrupted
-    download goes on when the command is run again.
+    download goes on when the command is run again. The landmarks are no part of the release:
+    without landmark_embedding.npy the command ends by saying what to run next.
 
     Args:
         archive: which release; flame-masks (vertex regions) needs no account.
     """
     from flame_assets import store
-    from flame_assets.download import ARCHIVES, ask_account
+    from flame_assets.convert import LANDMARK_FILE, LANDMARK_PLACES
+    from flame_assets.download import ARCHIVES, ask_account, finished
     from flame_assets.download import download as fetch
 
-    wanted = ARCHIVES[archive]
-    account = None if wanted.url else ask_account()
-    path = fetch(wanted, store.downloads_folder(), account)
+    wanted, folder = ARCHIVES[archive], store.downloads_folder()
+    path = finished(wanted, folder)
+    if path is None:
+        path = fetch(wanted, folder, None if wanted.url else ask_account())
     print(path)
-    if archive != "flame-masks":
+    if archive == "flame-masks":
+        return
+    if (folder / LANDMARK_FILE).is_file():
         convert((path,))
+        return
+    words = ["flame-assets", "convert", str(path), "--landmarks", LANDMARK_FILE]
+    print(f"next: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}")
+    print(f"{LANDMARK_FILE} is in {LANDMARK_PLACES}")
 
 
 @app.command
@@ -116,7 +130,7 @@ def export_smplx(head: tyro.conf.Positional[str], folder: tyro.conf.Positional[P
 
     model = store.load_head(head)
     print(
-        f'smplx.create("{export_smplx(model, folder)}", model_type="flame", '
+        f'smplx.create({str(export_smplx(model, folder))!r}, model_type="flame", '
         f"num_betas={model.shape_count}, num_expression_coeffs={model.expression_count}, "
         "use_face_contour=True)"
     )

@@ -5,6 +5,7 @@ MICA and DECA use, and optionally FLAME_masks.pkl. No code of any of these files
 not needed and nothing is unpacked to disk: see inert_pickle.py.
 """
 
+import dataclasses
 import io
 import re
 import zipfile
@@ -38,6 +39,7 @@ MODEL_FILES = (  # inside the released archives, best first
 )
 MODEL_KEYS = ("v_template", "f", "shapedirs", "posedirs", "weights", "J_regressor", "kintree_table")
 LANDMARK_FILE = "landmark_embedding.npy"
+LANDMARK_PLACES = "data/ of DECA's repository, data/FLAME2020/ of MICA's or assets/ of SMIRK's"
 
 SKIN, LIPS, EYES = (0.83, 0.66, 0.57), (0.74, 0.47, 0.45), (0.93, 0.92, 0.90)  # plain RGB
 
@@ -67,18 +69,18 @@ def convert_flame(
     """Convert one FLAME file (.pkl, .npz, .zip) to a HeadModel.
 
     `landmarks` is landmark_embedding.npy, by default the one beside `model`. `masks` is
-    FLAME_masks.pkl and gives the regions. `name` overrides what the file names suggest.
+    FLAME_masks.pkl and gives the regions. `name` overrides what the file names suggest; one that
+    no head can have is a ValueError.
     """
     source = read_model(model)
     release = identify(model, source)
     embedding = read_landmarks(landmarks or model.parent / LANDMARK_FILE)
     regions = read_masks(masks) if masks else {}
     try:
-        return _assemble(
-            source.content, embedding, regions, release._replace(name=name or release.name)
-        )
+        head = _assemble(source.content, embedding, regions, release)
     except (PickleError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{model} is no FLAME model: it {_reason(error)}") from error
+    return dataclasses.replace(head, name=name or head.name)
 
 
 def read_model(path: Path) -> Source:
@@ -121,8 +123,8 @@ def read_landmarks(path: Path) -> dict[str, np.ndarray]:
     """The arrays of landmark_embedding.npy: static, dynamic and full faces and weights."""
     if not path.is_file():
         raise UserError(
-            f"{path} is missing: the landmarks come from landmark_embedding.npy, which MICA, DECA "
-            "and SMIRK keep in their data folder; name it with --landmarks FILE"
+            f"{path} is missing: the landmarks come from {LANDMARK_FILE}, found in "
+            f"{LANDMARK_PLACES}; name it with --landmarks FILE"
         )
     shapes = {
         "static_lmk_faces_idx": (51,),

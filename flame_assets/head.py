@@ -23,6 +23,7 @@ from jaxtyping import AbstractArray, Float32, Int32
 JOINT_NAMES = ("global", "neck", "jaw", "left_eye", "right_eye")
 JOINT_PARENTS = (-1, 0, 1, 1, 1)
 EYE_JOINTS = (3, 4)
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a head
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -163,7 +164,7 @@ def _check_and_freeze_arrays(owner: "HeadModel | LidContact") -> dict[str, int]:
 
 
 def _check_names(head: HeadModel) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", head.name):
+    if not NAME.fullmatch(head.name):
         raise ValueError(f"HeadModel.name: expected letters, digits and . _ -, got {head.name!r}")
     if head.joint_parents != JOINT_PARENTS:
         raise ValueError(

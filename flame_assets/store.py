@@ -18,7 +18,7 @@ from typing import NamedTuple
 import platformdirs
 
 from flame_assets.errors import UserError
-from flame_assets.head import HeadModel
+from flame_assets.head import NAME, HeadModel
 from flame_assets.head_files import FORMAT_VERSION, MANIFEST, TENSORS, read_manifest, sha256_of
 
 LOGGER = logging.getLogger(__name__)
@@ -78,10 +78,19 @@ def load_head(name_or_path: str | Path = "auto") -> HeadModel:
     )
 
 
+def check_name(name: str) -> None:
+    """Refuse, as a `UserError`, what no kept head can be called."""
+    if name in ("auto", "anthro"):
+        raise UserError(f"a head cannot be called {name!r}; choose another with --name")
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"--name: expected letters, digits and . _ - (my-head), got {name!r}; choose another"
+        )
+
+
 def add_head(head: HeadModel) -> Path:
     """Keep `head` under its name for `load_head`; an older one of that name is replaced."""
-    if head.name in ("auto", "anthro"):
-        raise UserError(f"a head cannot be called {head.name!r}; choose another with --name")
+    check_name(head.name)
     return head.save(heads_folder() / head.name)
 
 

@@ -1,11 +1,14 @@
 """`flame-assets` as people call it: quick help, one-line errors, and a folder smplx can load."""
 
+import ast
 import dataclasses
 import errno
 import io
+import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -85,9 +88,59 @@ def test_landmarks_are_found_beside_the_model_or_in_the_downloads(run, tmp_path,
     assert store.load_head("mine").name == "mine"
 
 
+@pytest.fixture
+def archive(home, tmp_path, monkeypatch):
+    """A server that answers with FLAME2020.zip; holds the number of times it was asked."""
+    from flame_assets import download
+
+    model, asked = write_files(tmp_path / "files"), []
+
+    def fetch_whole(archive, account, endpoint, target):
+        asked.append(account)
+        with zipfile.ZipFile(target, "w") as content:
+            content.write(model, "generic_model.pkl")
+        return target
+
+    monkeypatch.setattr(download, "_fetch_whole", fetch_whole)
+    monkeypatch.setenv("FLAME_USERNAME", "a")
+    monkeypatch.setenv("FLAME_PASSWORD", "b")
+    return asked
+
+
+def test_a_download_without_landmarks_ends_well_with_the_next_step(run, archive, tmp_path):
+    code, out, _ = run("download", "flame2020")
+    assert code == 0
+    step = next(line for line in out.splitlines() if line.startswith("next: "))
+    assert "is in data/ of DECA's repository" in out
+    words = shlex.split(step.removeprefix("next: "))
+    assert words[0] == "flame-assets"
+    assert words[-1] == "landmark_embedding.npy"
+    assert run(*words[1:-1], tmp_path / "files" / words[-1])[0] == 0
+    assert store.load_head("flame2020").name == "flame2020-generic"
+
+
+def test_a_finished_download_asks_for_no_account(run, archive, monkeypatch):
+    assert run("download", "flame2020")[0] == 0
+    monkeypatch.delenv("FLAME_PASSWORD")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert run("download", "flame2020")[0] == 0
+    assert len(archive) == 1
+
+
+def test_a_download_with_landmarks_at_hand_is_converted(run, archive, tmp_path):
+    store.downloads_folder().mkdir(parents=True)
+    shutil.move(tmp_path / "files" / "landmark_embedding.npy", store.downloads_folder())
+    code, out, _ = run("download", "flame2020")
+    assert code == 0
+    assert "next:" not in out
+    assert store.load_head("flame2020").name == "flame2020-generic"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["convert", "a.pkl", "--name", "my head"], "--name: expected letters, digits and . _ -"),
+        (["convert", "a.pkl", "--name", "auto"], "cannot be called 'auto'"),
         (["convert"], "expected a FLAME file"),
         (["convert", "nowhere.pkl"], "cannot read nowhere.pkl"),
         (["convert", "a.pkl", "b.pkl", "--name", "x"], "expected one file with --name, got 2"),
@@ -178,10 +231,12 @@ def test_smplx_loads_anthro_and_agrees(tmp_path, home):
 
 def test_the_export_command_says_how_to_load_it(run, tmp_path, home):
     store.add_head(tiny_head(name="mine"))
-    code, out, _ = run("export-smplx", "mine", tmp_path / "smplx")
+    folder = tmp_path / r"Users\new"  # a Windows path, or what looks like one
+    code, out, _ = run("export-smplx", "mine", folder)
     assert code == 0
+    assert ast.literal_eval(ast.parse(out, mode="eval").body.args[0]) == str(folder)
     assert "num_betas=4, num_expression_coeffs=3" in out
-    code, _, err = run("export-smplx", "mine", tmp_path / "smplx")
+    code, _, err = run("export-smplx", "mine", folder)
     assert code == 2
     assert "exists" in err
 

@@ -173,3 +173,8 @@ def test_missing_pieces_are_named(files, tmp_path):
     (tmp_path / "bad.pkl").write_bytes(pickle.dumps(model))
     with pytest.raises(UserError, match=r"skinning weights of \(60, 4\)"):
         convert_flame(tmp_path / "bad.pkl", landmarks=files / "landmark_embedding.npy")
+
+
+def test_a_name_that_cannot_be_is_not_blamed_on_the_file(files):
+    with pytest.raises(ValueError, match="HeadModel.name: expected letters.*'my head'"):
+        convert_flame(files / "generic_model.pkl", name="my head")

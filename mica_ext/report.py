@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mica_ext.export import Unit
+from mica_ext.landmark_search import UNSURE
 
 if TYPE_CHECKING:
     from mica_ext.reconstruct import Reconstruction
@@ -24,11 +25,18 @@ class Told(NamedTuple):
     """The --face that chose it."""
 
     def record(self) -> dict[str, Any]:
-        """For JSON; the box in pixels: x0, y0, x1, y1."""
+        """For JSON.
+
+        The box is in pixels: x0, y0, x1, y1. Certainty is the landmark network's, 0.10 to 0.20 for
+        faces; residual the fitted head's distance to the landmarks, as a share of the distance of
+        the outer eye corners.
+        """
         return {
             "photo": str(self.photo),
             "box": [round(float(value), 1) for value in self.result.face.box],
             "score": round(self.result.face.score, 4),
+            "certainty": round(self.result.certainty, 4),
+            "residual": round(self.result.residual, 4),
             "faces_found": self.result.faces_found,
             "chosen": self.chosen,
             "pose": self.result.pose,
@@ -51,4 +59,9 @@ def lines(faces: Sequence[Told]) -> str:
         told.append(f"{photo}: {where} -> {', '.join(map(str, face.files))}")
         if max(x1 - x0, y1 - y0) < SMALL:
             told.append(f"{photo}: the face is small; expect a coarse result")
+        if face.result.certainty < UNSURE:
+            told.append(
+                f"{photo}: the landmarks are unsure ({face.result.certainty:.3f}; faces have "
+                f"{UNSURE:.2f} or more); look at the result before you use it"
+            )
     return "\n".join(told)

@@ -208,6 +208,24 @@ def test_faces_of_photos_of_one_name_never_share_a_file(run, crowd, tmp_path):
     assert len(set(files)) == len(list((tmp_path / "out").iterdir())) == 6
 
 
+@pytest.mark.parametrize(("certainty", "warned"), [(0.0912, True), (0.1012, False)])
+def test_doubts_about_a_face_are_told(run, photo, tmp_path, monkeypatch, certainty, warned):
+    sure = Reconstructor.faces
+
+    def faces(*arguments):
+        doubts = {"certainty": certainty, "residual": 0.04567}
+        return [face._replace(**doubts) for face in sure(*arguments)]
+
+    monkeypatch.setattr(Reconstructor, "faces", faces)
+    asked = (photo, "--out", tmp_path / "m.obj", "--overwrite")
+    (record,) = json.loads(run(*asked, "--json")[1])["faces"]
+    assert record["certainty"] == certainty
+    assert record["residual"] == 0.0457
+    warnings = [line for line in run(*asked)[1].splitlines() if "unsure" in line]
+    assert len(warnings) == warned
+    assert all("(0.091; faces have 0.10 or more)" in line for line in warnings)
+
+
 def test_a_further_face_leaves_its_name_to_the_photo_of_that_name(run, crowd, photo, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ def drafted(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
     The first path is put last: where that file is, all are. If anything fails, all is as before.
 
     Raises:
-        UserError, OSError: of the block, naming the files and not their drafts, and of the system.
+        UserError: of the block, naming files and not drafts, or for a file that cannot be put.
     """
     with ExitStack() as stack:
         aside: dict[Path, Path] = {}
@@ -36,17 +36,22 @@ def drafted(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
         _put(drafts)
 
 
-def _put(drafts: Mapping[Path, Path]) -> None:
+def _put(drafts: dict[Path, Path]) -> None:
+    """Move the drafts, the last first; on any error take back what was moved."""
     put: list[Path] = []
     kept: dict[Path, Path] = {}
     try:
         for path, draft in reversed(drafts.items()):
-            if path.exists():
-                old = draft.with_name(f"{draft.name}.old")
-                shutil.copy2(path, old)
-                kept[path] = old
-            put.append(path)
-            os.replace(draft, path)
+            try:
+                if path.exists():
+                    old = draft.with_name(f"{draft.name}.old")
+                    shutil.copy2(path, old)
+                    kept[path] = old
+                put.append(path)
+                os.replace(draft, path)
+            except OSError as error:  # which names the draft
+                reason = error.strerror or error
+                raise UserError(f"{path}: cannot be written ({reason})") from error
     except BaseException:
         for path in put:
             if path in kept:

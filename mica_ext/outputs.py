@@ -29,7 +29,8 @@ class Outputs(NamedTuple):
 
     def of_faces(self, count: int, taken: Set[str]) -> list["Outputs"]:
         """The files of each of `count` faces; a number whose names are `taken` is left out."""
-        faces, number = [self], 1
+        faces: list[Outputs] = [self]
+        number = 1
         while len(faces) < count:
             number += 1
             files = Outputs(*(path and _numbered(path, number) for path in self))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from eval_now.align import align, landmark_similarity, rotation_and_turns
+from eval_now.align import align, crop_ball, crop_scan, landmark_similarity, rotation_and_turns
 from eval_now.closest import build_tree, closest_distances, evaluate_moved, spatial_order
 from eval_now.dataset import NowDataset
 from eval_now.predictions import UNIT_MM, find_prediction
@@ -93,6 +93,26 @@ def test_gradient_is_that_of_the_sum_of_squares():
         ahead, behind = evaluate(at + step).distances, evaluate(at - step).distances
         slope = ((ahead**2).sum() - (behind**2).sum()) / 2e-5
         assert -2 * result.gradient[k] == pytest.approx(slope, rel=2e-4, abs=1e-2)
+
+
+def test_the_cropped_part_is_the_protocols():
+    """By hand: eyes 100 mm apart, nose 40 below and 30 before the bridge.
+
+    centre = nose + 0.3 (bridge - nose), radius = 1.4 (|eyes| + |bridge - nose|) / 2, all inclusive.
+    """
+    landmarks = np.array(
+        [[-50, 40, 0], [-16, 38, 1], [16, 42, -1], [50, 40, 0], [0, 0, 30], [-25, -30, 9],
+         [25, -30, 9]], float,
+    )  # fmt: skip
+    ball = crop_ball(landmarks)
+    np.testing.assert_allclose(ball.centre, [0, 12, 21], atol=1e-12)
+    assert ball.radius == pytest.approx(105)  # 1.4 (100 + 50) / 2
+    points = np.array(
+        [[0, 12, 21], [104.9, 12, 21], [105.1, 12, 21], [0, 116.9, 21], [0, -93.1, 21],
+         [60, 72, 81], [61, 73, 82]], float,
+    )  # fmt: skip
+    inside = [True, True, False, True, False, True, False]
+    assert crop_scan(points, landmarks).tolist() == inside
 
 
 def test_landmark_fit_mirrors_when_that_fits_better():

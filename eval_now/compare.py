@@ -58,12 +58,16 @@ def _draw_curves(
     axes = figure.add_subplot()
     at = np.linspace(0, config.largest_mm, 501)
     styles = ("-", "--", "-.", ":")
+    labels: list[str] = []
     for index, (run, folder) in enumerate(runs):
         together = np.sort(np.concatenate(list(load_distances(folder, protocol).values())))
         share = np.searchsorted(together, at.astype(np.float32), side="right") / len(together)
         median = next(entry.pooled.median for entry in run.protocols if entry.protocol == protocol)
-        label = f"{run.name}{'' if run.complete else ' (incomplete)'}, median {median:.2f} mm"
-        axes.plot(at, 100 * share, styles[index // 10 % len(styles)], label=label, linewidth=1.6)
+        labels.append(
+            f"{run.name}{'' if run.complete else ' (incomplete)'}, median {median:.2f} mm"
+        )
+        style = styles[index // 10 % len(styles)]
+        axes.plot(at, 100 * share, style, label=str(index), linewidth=1.6)
     axes.set(
         xlabel="error [mm]",
         ylabel="scan vertices within the error [%]",
@@ -72,7 +76,10 @@ def _draw_curves(
         ylim=(0, 100),
     )
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize=8)
+    legend = axes.legend(loc="lower right", fontsize=8)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)  # only here: as a line's label, a leading underscore would hide it
+        text.set_parse_math(False)
     for kind in ("png", "pdf"):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=160)

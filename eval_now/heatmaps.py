@@ -75,7 +75,7 @@ def heatmap_png(
     one: ScoredImage,
     title: str,
 ) -> bytes:
-    """One picture: photo (where there is one), prediction, scan from the front and both sides."""
+    """One picture: photo (if it can be read), prediction, scan from the front and both sides."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.cm import ScalarMappable
@@ -116,11 +116,12 @@ def heatmap_png(
         axis.axis("off")
     scale = ScalarMappable(Normalize(0, TOP_MM), COLOUR_MAP)
     figure.colorbar(scale, ax=axes, label="error [mm]", extend="max", shrink=0.85, pad=0.01)
-    figure.suptitle(
+    heading = figure.suptitle(
         f"{title}: {entry.name}, {score.protocol}, "
         f"median {score.median:.2f} mm, mean {score.mean:.2f} mm",
         fontsize=10,
     )
+    heading.set_parse_math(False)  # a dollar sign in a name is no formula
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
@@ -131,9 +132,9 @@ def _photo(dataset: NowDataset, entry: ImageEntry) -> UInt8[np.ndarray, "H W 3"]
 
     try:
         path = dataset.picture(entry)
-    except UserError:
-        return None  # the cases of a scan-only set
-    with Image.open(path) as image:
-        small = ImageOps.exif_transpose(image).convert("RGB")
-        small.thumbnail((PANEL, PANEL))
-        return np.asarray(small)
+        with Image.open(path) as image:
+            small = ImageOps.exif_transpose(image).convert("RGB")
+            small.thumbnail((PANEL, PANEL))
+            return np.asarray(small)
+    except (UserError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # a set of scans only, or a damaged photo, which the error map does not need

@@ -24,7 +24,8 @@ class Interval:
 class Pooled:
     """Median, mean and (population) deviation of all distances together, mm.
 
-    The intervals come from resampling subjects: None with fewer than two.
+    The intervals come from resampling subjects: None with fewer than two. That of the median is
+    also None where it reaches the end of the histograms, 40 mm.
     """
 
     median: float
@@ -68,7 +69,7 @@ def _median(values: Float[np.ndarray, " N"]) -> float:
     return (float(values[middle - 1]) + float(values[middle])) / 2
 
 
-def _bootstrap(scored: list[ScoredImage], subjects: list[str]) -> tuple[Interval, ...]:
+def _bootstrap(scored: list[ScoredImage], subjects: list[str]) -> tuple[Interval | None, ...]:
     """Percentile intervals of median, mean and deviation, subjects drawn with replacement.
 
     Medians are read from histograms of 0.002 mm bins, so that a resample costs no sorting.
@@ -91,10 +92,12 @@ def _bootstrap(scored: list[ScoredImage], subjects: list[str]) -> tuple[Interval
     median = np.concatenate(
         [_medians(draws[i : i + 50], histograms) for i in range(0, RESAMPLES, 50)]
     )
-    return tuple(
+    intervals = [
         Interval(low=float(np.percentile(values, 2.5)), high=float(np.percentile(values, 97.5)))
         for values in (median, mean, std)
-    )
+    ]
+    clipped = intervals[0].high > LARGEST_MM - BIN_MM
+    return (None if clipped else intervals[0], *intervals[1:])
 
 
 def _medians(

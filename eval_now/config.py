@@ -53,14 +53,17 @@ class EvalConfig:
     """Draw this many of the worst, the median and the best scans, coloured by error."""
     name: str | None = None
     """Name of the run in tables and curves; by default the name of the --out folder."""
-    out: Path = Path("now_result")
-    """Folder for result.json, distances, tables and pictures."""
+    out: Path | None = None
+    """Folder for result.json, distances, tables and pictures; by default now_result/NAME, after
+    the predictor or the folder of predictions."""
 
     def __post_init__(self) -> None:
         if (self.predictions is None) and (self.predictor is None):
             raise ValueError("expected --predictions DIR or --predictor NAME")
         if self.predictor is not None and self.unit is not None:
             raise ValueError("expected no --unit with --predictor, which states its own")
+        if self.split == "test" and (self.heatmaps or self.protocol != "non-metrical"):
+            raise ValueError("--split test packs only: expected no --heatmaps and no --protocol")
         if self.jobs < 0 or self.heatmaps < 0:
             raise ValueError("expected --jobs and --heatmaps of 0 or more")
 

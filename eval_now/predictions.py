@@ -1,6 +1,7 @@
 """A folder of predictions: `SUBJECT/CHALLENGE/IMG.obj|.ply` with `IMG.npy|.txt`.
 
-`predictions.json` beside them says what they are when a predictor wrote them: unit, neutral or not.
+`predictions.json` beside them says what they are when a predictor wrote them: by whom, of which
+data set, unit, neutral or not.
 """
 
 import json
@@ -28,6 +29,10 @@ class Manifest:
 
     predictor: str
     unit: Unit
+    dataset: str | None = None
+    """Data folder of the photos, resolved; None in files of earlier versions."""
+    fingerprint: str | None = None
+    """What the predictor says of its code and weights; None where it says nothing."""
     not_neutral: tuple[str, ...] = ()
     """Images whose mesh wears an expression, by the predictor's own word."""
     failed: tuple[tuple[str, str], ...] = ()
@@ -47,6 +52,8 @@ def load_manifest(folder: Path) -> Manifest | None:
         return Manifest(
             predictor=str(content["predictor"]),
             unit=content["unit"],
+            dataset=_text_or_none(content.get("dataset")),
+            fingerprint=_text_or_none(content.get("fingerprint")),
             not_neutral=tuple(str(name) for name in content["not_neutral"]),
             failed=tuple((str(name), str(reason)) for name, reason in content["failed"]),
         )
@@ -54,6 +61,10 @@ def load_manifest(folder: Path) -> Manifest | None:
         raise UserError(
             f"{path}: not a predictions.json of version 1; remove it or predict again"
         ) from None
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:

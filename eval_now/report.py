@@ -10,16 +10,20 @@ from rich.table import Table
 
 from eval_now.files import write_atomically
 from eval_now.guards import Warned
-from eval_now.result import Missing, RunResult
+from eval_now.result import Missing, RunResult, Settings
 from eval_now.statistics import Interval, Pooled
 
 
 class Row(NamedTuple):
-    """One line of a table; `incomplete` runs are marked."""
+    """One line of a table; `incomplete` runs are marked.
+
+    challenge: which images; whole: all that the run measured, not one challenge among others.
+    """
 
     protocol: str
     method: str
     challenge: str
+    whole: bool
     pooled: Pooled
     incomplete: bool
 
@@ -41,13 +45,26 @@ def rows_of(results: list[RunResult], by_challenge: bool) -> list[Row]:
         found = [(run, one) for run in results for one in run.protocols if one.protocol == protocol]
         found.sort(key=lambda pair: pair[1].pooled.median)
         for run, entry in found:
-            rows.append(Row(protocol, run.name, "all", entry.pooled, not run.complete))
-            if by_challenge:
+            chosen, partial = selection(run.settings), not run.complete
+            rows.append(Row(protocol, run.name, chosen, True, entry.pooled, partial))
+            if by_challenge and chosen != _short(entry.challenges[0].challenge):
                 rows.extend(
-                    Row(protocol, run.name, one.challenge, one.pooled, not run.complete)
+                    Row(protocol, run.name, _short(one.challenge), False, one.pooled, partial)
                     for one in entry.challenges
                 )
     return rows
+
+
+def selection(settings: Settings) -> str:
+    """Which images a run measured: "all" of its split, or the list and the challenges it took."""
+    parts = [] if settings.image_list is None else [Path(settings.image_list).name]
+    if settings.challenges:
+        parts.append(" + ".join(map(_short, settings.challenges)))
+    return ", ".join(parts) or "all"
+
+
+def _short(challenge: str) -> str:
+    return challenge.removeprefix("multiview_")
 
 
 def _interval(interval: Interval | None) -> str:
@@ -59,7 +76,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.protocol,
         row.method + (" *" if row.incomplete else ""),
-        row.challenge.removeprefix("multiview_"),
+        row.challenge,
         f"{pooled.median:.3f}",
         f"{pooled.mean:.3f}",
         f"{pooled.std:.3f}",
@@ -80,11 +97,11 @@ def print_table(console: Console, rows: list[Row]) -> None:
             else:
                 table.add_column(heading, justify="right", no_wrap=True)
         for before, row in zip([None, *own[:-1]], own, strict=True):
-            whole = row.challenge == "all"
-            if before is not None and whole:
+            if before is not None and row.whole:
                 table.add_section()
             method, *rest = map(escape, _cells(row)[1:])
-            table.add_row(method if whole else "", *rest, style="bold" if whole else None)
+            style = "bold" if row.whole else None
+            table.add_row(method if row.whole else "", *rest, style=style)
         console.print(table)
 
 

@@ -95,9 +95,6 @@ def _score_image(
     scan: Scan, image: ImageEntry, files: PredictionFiles, task: SubjectTask, result: SubjectResult
 ) -> None:
     mesh, landmarks = load_prediction(files)
-    if files.doubled:
-        text = f"both .obj and .ply are there; {files.mesh.name} counts"
-        result.warnings.append(Warned("two_meshes", image.name, "", text))
     result.warnings.extend(inspect_landmarks(image.name, landmarks, scan.landmarks))
     for protocol in task.protocols:
         unit_mm = task.unit_mm if protocol == "metrical" else None
@@ -180,6 +177,7 @@ def run_tasks(tasks: list[SubjectTask], jobs: int) -> Iterator[SubjectResult]:
         yield from map(score_subject, tasks)
         return
     context = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
     with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as pool:
         try:
             with _interrupts_ignored():
@@ -193,7 +191,8 @@ def run_tasks(tasks: list[SubjectTask], jobs: int) -> Iterator[SubjectResult]:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
-                process.terminate()
+                if process not in others:
+                    process.terminate()
             raise
 
 

@@ -1,58 +1,55 @@
-"""The test split: predictions checked, laid out and packed as the organisers ask."""
+"""The test split: predictions laid out and packed as the organisers ask.
+
+Their reader trips over colours in an .obj, negative indices, quads and commas. Every mesh is
+therefore written anew as a plain .ply of triangles and every landmark file as .npy of shape (7, 3).
+"""
 
 import zipfile
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, track
+from rich.progress import Progress
 
 from eval_now.dataset import ImageEntry
 from eval_now.errors import UserError
-from eval_now.files import read_bytes, whole_file, write_atomically
-from eval_now.predictions import PredictionFiles, load_prediction
-from eval_now.result import Missing
+from eval_now.files import whole_file
+from eval_now.landmarks import save_npy
+from eval_now.meshes import save_ply
+from eval_now.predictions import PredictionFiles, Unit, load_prediction
 
 ADDRESS = "ringnet@tue.mpg.de"
 
 
-def only_readable(
-    found: list[tuple[ImageEntry, PredictionFiles]], console: Console
-) -> tuple[list[tuple[ImageEntry, PredictionFiles]], list[Missing]]:
-    """The predictions that can be read, and the rest: the organisers would find out too late."""
-    kept, failures = [], []
-    for image, files in track(found, "checking", console=console, transient=True):
-        try:
-            load_prediction(files)
-        except UserError as error:
-            failures.append(Missing(image=image.name, reason=str(error)))
-        else:
-            kept.append((image, files))
-    return kept, failures
-
-
 def write_submission(
-    out: Path, found: list[tuple[ImageEntry, PredictionFiles]], console: Console
+    out: Path,
+    found: list[tuple[ImageEntry, PredictionFiles]],
+    listed: int,
+    unit: Unit | None,
+    console: Console,
 ) -> Path:
-    """Write out/submission/SUBJECT/CHALLENGE/IMG.{obj|ply,npy|txt} and out/submission.zip."""
+    """Write out/submission/SUBJECT/CHALLENGE/IMG.{ply,npy} and out/submission.zip.
+
+    The numbers keep their unit. A prediction that cannot be read is a `UserError`.
+    """
     folder, archive = out / "submission", out / "submission.zip"
-    sources = {
-        f"{image.subject}/{image.challenge}/{image.stem}{path.suffix.lower()}": path
-        for image, files in found
-        for path in (files.mesh, files.landmarks)
-    }
-    _must_hold_nothing_else(folder, set(sources))
+    sources = {f"{image.subject}/{image.challenge}/{image.stem}": files for image, files in found}
+    names = {name + suffix for name in sources for suffix in (".ply", ".npy")}
+    _must_hold_nothing_else(folder, names)
     with (
         Progress(console=console, transient=True) as progress,
         whole_file(archive) as file,
         zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed,
     ):
-        for inner, path in progress.track(sources.items(), description="packing"):
-            data = read_bytes(path)
-            write_atomically(folder / inner, data)
-            packed.writestr(inner, data)
+        for name, files in progress.track(sources.items(), description="packing"):
+            mesh, landmarks = load_prediction(files)
+            save_ply(folder / f"{name}.ply", mesh)
+            save_npy(folder / f"{name}.npy", landmarks)
+            for suffix in (".ply", ".npy"):
+                packed.write(folder / (name + suffix), name + suffix)
+    stated = f"the meshes are in {unit}" if unit else "state the meshes' unit (here: --unit)"
     console.print(
-        f"{len(found)} predictions packed in {archive}; the test scans are not public: send "
-        f"a link to the archive and the name of the method to {ADDRESS}",
+        f"{len(found)} of {listed} listed images packed in {archive}; {stated}; the test scans "
+        f"are not public: send a link to the archive and the name of the method to {ADDRESS}",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -3,6 +3,9 @@
 Identity only: the neutral head of the face that the benchmark's box means.
 """
 
+import hashlib
+from importlib.metadata import version
+
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -11,7 +14,10 @@ from eval_now.boxes import Box
 from eval_now.errors import UserError as BenchmarkError
 from eval_now.predictors import NoFaceError, Photo, Predict, Prediction
 from flame_assets.errors import UserError as HeadError
+from flame_assets.head import HeadModel
 from mica_ext.errors import UserError
+from mica_ext.landmarks import LandmarkWeights, read_landmark_config
+from mica_ext.packs import load_pack
 from mica_ext.parameters import in_pose
 from mica_ext.reconstruct import Reconstructor
 from pacofr.errors import UserError as FaceError
@@ -26,9 +32,31 @@ def now_predictor(model: str | None = None) -> Predict:
     """Load a model pack ("auto" without a name) and return what predicts one photo."""
     try:
         reconstructor = Reconstructor.load(model or "auto")
+        weights = read_landmark_config(load_pack(model or "auto").landmarks)
     except (UserError, HeadError, FaceError) as error:
         raise BenchmarkError(str(error)) from None
-    return lambda photo: predict(reconstructor, photo)
+    return NowPredictor(reconstructor, fingerprint(reconstructor.head, weights))
+
+
+class NowPredictor:
+    """Predicts photo after photo; `fingerprint` tells its predictions from another model's."""
+
+    def __init__(self, reconstructor: Reconstructor, fingerprint: str) -> None:
+        self.reconstructor = reconstructor
+        self.fingerprint = fingerprint
+
+    def __call__(self, photo: Photo) -> Prediction:
+        """The neutral head of the photo's face, in metres."""
+        return predict(self.reconstructor, photo)
+
+
+def fingerprint(head: HeadModel, weights: LandmarkWeights) -> str:
+    """Versions and checksums of all that a prediction depends on."""
+    shapes = hashlib.sha256(head.template.tobytes() + head.shape_basis.tobytes()).hexdigest()
+    return (
+        f"pacofr {version('pacofr')}, {head.name} {head.version} {shapes[:12]}, "
+        f"{weights.name} {weights.version} {weights.sha256[:12]}"
+    )
 
 
 @torch.inference_mode()

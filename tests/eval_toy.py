@@ -57,17 +57,17 @@ def face(seed: int) -> tuple[Mesh, np.ndarray]:
     return Mesh(vertices, triangles), np.column_stack([flat, height(flat[:, 0], flat[:, 1])])
 
 
-def write_now(root: Path) -> Path:
-    """A data set of three subjects, with the clean faces under truth/."""
-    for subject in (1, 2, 3):
+def write_now(root: Path, names: list[str] = NAMES) -> Path:
+    """A data set of the subjects in `names`, with the clean faces under truth/."""
+    for subject in sorted({int(name[2]) for name in names}):
         mesh, landmarks = face(subject)
         unseen = "a side" if subject == 2 else "nothing"
         damage = Damage(spacing=8.0, spikes=5, loose_points=5, patch=subject == 3, unseen=unseen)
         write_scan(root, f"S_{subject}_TA", make_scan(mesh, landmarks, subject, damage))
         write_truth(root, f"S_{subject}_TA", mesh, landmarks)
-    for name in NAMES:
+    for name in names:
         write_photo(root, name, np.full((64, 48, 3), 128, np.uint8), Box(5, 6, 40, 50))
-    write_image_list(root, "val", NAMES)
+    write_image_list(root, "val", names)
     write_image_list(root, "test", NAMES[:2])
     return root
 

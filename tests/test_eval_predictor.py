@@ -1,5 +1,6 @@
 """The product on the benchmark: which face it takes, and the journey on an artificial data set."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from eval_now.config import EvalConfig
 from eval_now.dataset import NowDataset
 from eval_now.errors import UserError as BenchmarkError
 from eval_now.meshes import load_mesh
-from eval_now.predictors import NoFaceError, Photo, find_predictor
+from eval_now.predictors import NoFaceError, Photo, find_predictor, fingerprint_of
 from eval_now.run import run
 from mica_ext.errors import UserError
+from mica_ext.landmarks import read_landmark_config
 from pacofr.faces.detect import Face
 
 UNLOADED = evaluate.Reconstructor.__new__(evaluate.Reconstructor)  # its networks are not reached
@@ -60,6 +62,18 @@ def test_errors_of_the_product_reach_the_benchmark_as_its_own(monkeypatch, tmp_p
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(BenchmarkError, match=r"a\.jpg"):
         evaluate.predict(UNLOADED, Photo("s/c/a.jpg", tmp_path / "a.jpg", None))
+
+
+def test_the_fingerprint_follows_head_and_weights(head):
+    weights = read_landmark_config()
+    own = evaluate.fingerprint(head, weights)
+    assert head.name in own
+    assert weights.sha256[:12] in own
+    assert evaluate.fingerprint(head, weights._replace(sha256="0" * 64)) != own
+    other = replace(head, template=head.template + np.float32(1e-3))
+    assert evaluate.fingerprint(other, weights) != own
+    assert fingerprint_of(evaluate.NowPredictor(UNLOADED, own)) == own
+    assert fingerprint_of(lambda photo: evaluate.predict(UNLOADED, photo)) is None
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
-"""eval-now from the outside: a small set with known truth, scored, compared, packed."""
+"""eval-now from the outside: a small set with known truth, scored, compared."""
 
-import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +12,11 @@ import eval_now.predictors
 from eval_now.boxes import Box
 from eval_now.config import CompareConfig, EvalConfig
 from eval_now.errors import UserError
-from eval_now.heatmaps import choose
 from eval_now.landmarks import save_npy
 from eval_now.meshes import Mesh, save_obj, save_ply
 from eval_now.predictors import NoFaceError, Photo, Prediction
+from eval_now.report import rows_of
 from eval_now.result import load_distances, load_result
-from eval_now.score import ImageScore, ScoredImage
 
 
 @pytest.fixture(scope="module")
@@ -74,27 +71,6 @@ def test_heat_maps_show_the_error_where_it_is(now, tmp_path):
     assert columns.mean() > 160  # the dent is on the face's left, the picture's right
 
 
-def test_worst_best_and_median_images_are_chosen_once():
-    blank = ImageScore(
-        image="", subject="s", challenge="c", protocol="metrical", count=1, median=0.0, mean=0.0,
-        std=0.0, largest=0.0, steps=1, turn_degrees=0.0, reflected=False, scale=1.0,
-        rotation=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), shift=(0.0, 0.0, 0.0),
-    )  # fmt: skip
-
-    def one(image: str, median: float) -> ScoredImage:
-        return ScoredImage(replace(blank, image=image, median=median), np.zeros(1, np.float32))
-
-    scored = [
-        one(name, median) for name, median in zip("abcde", (3.0, 1.0, 2.0, 5.0, 4.0), strict=True)
-    ]
-    assert [(name, one.score.image) for name, one in choose(scored, 1)] == [
-        ("worst 1", "d"),
-        ("best 1", "b"),
-        ("median 1", "a"),
-    ]
-    assert len(choose(scored, 4)) == 5
-
-
 def test_processes_and_order_change_nothing(now, tmp_path):
     predictions = write_predictions(tmp_path / "p")
     one, _ = evaluate(now, predictions=predictions, out=tmp_path / "a")
@@ -123,12 +99,15 @@ def test_missing_predictions_stop_the_run(now, tmp_path):
     assert "* incomplete" in (out / "table.md").read_text()
 
 
-def test_an_unreadable_file_among_many_is_named(now, tmp_path):
+def test_an_unreadable_file_among_many_is_named_before_scoring(now, tmp_path, monkeypatch):
     predictions = write_predictions(tmp_path / "p")
     broken = (predictions / NAMES[2]).with_suffix(".obj")
     broken.write_text(broken.read_text().replace("v ", "v nan ", 1))
-    with pytest.raises(UserError, match=r"IMG_20\.obj line 1: expected 3 finite numbers") as caught:
-        evaluate(now, predictions=predictions, out=tmp_path / "o")
+    message = r"IMG_20\.obj line 1: expected 3 finite numbers"
+    with monkeypatch.context() as patch:
+        patch.setattr("eval_now.run.run_tasks", None)
+        with pytest.raises(UserError, match=message) as caught:
+            evaluate(now, predictions=predictions, out=tmp_path / "o")
     assert "\n" not in str(caught.value)
     result, _ = evaluate(now, predictions=predictions, out=tmp_path / "o", allow_missing=True)
     assert result.protocols[0].pooled.images == 5
@@ -163,8 +142,6 @@ def test_a_predictor_runs_resumes_and_reports(now, tmp_path, monkeypatch):
     assert [(one.name, one.image) for one in result.warnings] == [("not_neutral", NAMES[1])]
     assert result.protocols[0].pooled.median < 0.25
     assert result.settings.unit == "mm"
-    with pytest.raises(UserError, match="holds predictions of 'mine', not 'other'"):
-        evaluate(now, predictor="other", out=tmp_path / "o")
 
 
 def test_an_unreadable_photo_is_a_missing_prediction(now, tmp_path, monkeypatch):
@@ -209,36 +186,22 @@ def test_unknown_predictors_are_answered_with_the_known(now, tmp_path):
         evaluate(now, predictor="nobody", out=tmp_path / "o")
 
 
-def test_the_test_split_is_packed_and_not_scored(now, tmp_path):
-    predictions = write_predictions(tmp_path / "p", names=NAMES[:2])
-    result, text = evaluate(now, predictions=predictions, split="test", out=tmp_path / "o")
-    assert result is None
-    assert not (tmp_path / "o/result.json").exists()
-    with zipfile.ZipFile(tmp_path / "o/submission.zip") as archive:
-        names = set(archive.namelist())
-        assert archive.testzip() is None
-    stems = {name.removesuffix(".jpg") for name in NAMES[:2]}
-    assert names == {stem + end for stem in stems for end in (".obj", ".npy")}
-    assert all((tmp_path / "o/submission" / name).is_file() for name in names)
-    assert "ringnet@tue.mpg.de" in text
-    other = tmp_path / "o/submission/S_1_TA/selfie/IMG_99.obj"
-    other.touch()
-    with pytest.raises(UserError, match=r"holds 1 other files, e\.g\. S_1_TA/selfie/IMG_99\.obj"):
-        evaluate(now, predictions=predictions, split="test", out=tmp_path / "o")
-    (predictions / NAMES[1]).with_suffix(".obj").write_text("v 0 0\n")
-    with pytest.raises(UserError, match=r"1 of 2 images .*IMG_11\.obj line 1"):
-        evaluate(now, predictions=predictions, split="test", out=tmp_path / "o2")
-    (predictions / NAMES[0]).with_suffix(".npy").unlink()
-    with pytest.raises(UserError, match="1 of 2 images"):
-        evaluate(now, predictions=predictions, split="test", out=tmp_path / "o2")
-    assert not (tmp_path / "o2").exists()
+def test_runs_are_compared_in_curves_and_a_table(now, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
 
-
-def test_runs_are_compared_in_curves_and_a_table(now, tmp_path):
     from eval_now.compare import compare_runs
 
+    shown: list[str] = []
+    savefig = Figure.savefig
+
+    def noting(self, *places, **options):
+        shown.extend(text.get_text() for text in self.axes[0].get_legend().get_texts())
+        savefig(self, *places, **options)
+
+    monkeypatch.setattr(Figure, "savefig", noting)
+
     exact = write_predictions(tmp_path / "p")
-    evaluate(now, predictions=exact, out=tmp_path / "exact", name="exact_50%")
+    evaluate(now, predictions=exact, out=tmp_path / "exact", name="_exact_$50%$_$")
     for name in NAMES:
         mesh, landmarks = face(9)
         base = tmp_path / "q" / name.removesuffix(".jpg")
@@ -249,13 +212,15 @@ def test_runs_are_compared_in_curves_and_a_table(now, tmp_path):
     compare_runs([tmp_path / "other", tmp_path / "exact"], CompareConfig(out=out), Console())
     assert (out / "curves_non-metrical.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "curves_non-metrical.pdf").read_bytes().startswith(b"%PDF")
+    assert [label.split(",")[0] for label in shown] == ["other", "_exact_$50%$_$"] * 2
     lines = (out / "table.md").read_text().splitlines()
-    assert "exact_50%" in lines[2]  # the better one first
-    assert r"exact\_50\%" in (out / "table.tex").read_text()
+    assert "_exact_$50%$_$" in lines[2]  # the better one first
+    assert r"\_exact\_\$50\%\$\_\$" in (out / "table.tex").read_text()
     broken = tmp_path / "other/distances_non-metrical.npz"
     broken.write_bytes(broken.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"distances_non-metrical\.npz: not readable"):
         compare_runs([tmp_path / "other"], CompareConfig(out=out), Console())
-    evaluate(now, predictions=exact, out=tmp_path / "few", challenge=("selfie",))
+    few, _ = evaluate(now, predictions=exact, out=tmp_path / "few", challenge=("selfie",))
+    assert [(row.challenge, row.whole) for row in rows_of([few], True)] == [("selfie", True)]
     with pytest.raises(UserError, match="measured other images"):
         compare_runs([tmp_path / "exact", tmp_path / "few"], CompareConfig(out=out), Console())

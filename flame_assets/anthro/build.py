@@ -14,7 +14,7 @@ from flame_assets.anthro.template import half_template
 from flame_assets.anthro.texture import texture
 from flame_assets.head import HeadModel, LidContact
 
-VERSION = "1.0"
+VERSION = "1.1"  # raised with the geometry: saved parameters belong to one version
 LICENCE = "Apache-2.0; procedural, made from published measures, no scan and no licensed data"
 _METRES = 1e-3
 

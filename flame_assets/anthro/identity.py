@@ -28,6 +28,9 @@ _CENTRE = np.array([0.0, -10.0, 20.0])
 _SYMMETRIC_PROCESS = ((2.6, 55.0), (1.3, 24.0), (0.6, 11.0))
 _ANTISYMMETRIC_PROCESS = ((1.1, 60.0), (0.6, 26.0))
 """(standard deviation, correlation length) of each kernel [mm]."""
+_ANTISYMMETRIC_AXES = (1.0, 1.01, 1.0)
+"""Spread along x, y, z. Heights and depths alike would make equal modes, any mixture of which a
+solver may give: another head on another processor."""
 _CALIBRATIONS = 4
 """Rounds; the later ones make up for what dropped modes and lids held on the globe take away."""
 EAR_SDS = (3.6, 2.6, 2.6)
@@ -171,7 +174,8 @@ def identity_modes(controls: ControlSet, surface: Surface) -> IdentityModes:
         kept = np.linalg.norm(rows @ even, axis=1)
         target = target * np.clip(published / kept, 0.7, 1.5)
     parity = _parity(controls, -1.0)
-    process = np.kron(_process(controls, _ANTISYMMETRIC_PROCESS), np.eye(3))
+    axes = np.diag(np.square(_ANTISYMMETRIC_AXES))
+    process = np.kron(_process(controls, _ANTISYMMETRIC_PROCESS), axes)
     odd, odd_variance = _principal(parity.T @ process @ parity, metric, parity, ANTISYMMETRIC)
     odd = _finished(controls, odd)
 
@@ -184,7 +188,9 @@ def identity_modes(controls: ControlSet, surface: Surface) -> IdentityModes:
     field = np.concatenate([even, odd, np.zeros((len(even), len(EAR_SDS)))], axis=1)
     ears = np.zeros((len(EAR_SDS), COUNT))
     ears[:, -len(EAR_SDS) :] = np.diag(EAR_SDS)
-    order = np.argsort(-np.r_[even_variance, odd_variance, ear_variance], kind="stable")
+    variance = np.r_[even_variance, odd_variance, ear_variance]
+    variance *= 1 - 1e-6 * np.arange(COUNT)  # two ear modes are equal but for rounding
+    order = np.argsort(-variance, kind="stable")
     modes = field[:, order].reshape(len(controls.positions), 3, COUNT)
     modes *= np.sign(modes.sum(axis=(0, 1)) + 1e-12)
     return IdentityModes(modes, ears[:, order])

@@ -54,8 +54,7 @@ class EvalConfig:
     name: str | None = None
     """Name of the run in tables and curves; by default the name of the --out folder."""
     out: Path | None = None
-    """Folder for result.json, distances, tables and pictures; by default now_result/NAME, after
-    the predictor or the folder of predictions."""
+    """Folder for all that is written; by default now_result/ and the method's name."""
 
     def __post_init__(self) -> None:
         if (self.predictions is None) and (self.predictor is None):

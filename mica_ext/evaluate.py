@@ -3,7 +3,6 @@
 Identity only: the neutral head of the face that the benchmark's box means.
 """
 
-import hashlib
 from importlib.metadata import version
 
 import numpy as np
@@ -14,6 +13,7 @@ from eval_now.boxes import Box
 from eval_now.errors import UserError as BenchmarkError
 from eval_now.predictors import NoFaceError, Photo, Predict, Prediction
 from flame_assets.errors import UserError as HeadError
+from flame_assets.fingerprint import fingerprint as head_fingerprint
 from flame_assets.head import HeadModel
 from mica_ext.errors import UserError
 from mica_ext.landmarks import LandmarkWeights, read_landmark_config
@@ -51,10 +51,14 @@ class NowPredictor:
 
 
 def fingerprint(head: HeadModel, weights: LandmarkWeights) -> str:
-    """Versions and checksums of all that a prediction depends on."""
-    shapes = hashlib.sha256(head.template.tobytes() + head.shape_basis.tobytes()).hexdigest()
+    """Versions of all that a prediction depends on, with the head's and the weights' figures.
+
+    The head's are sums to five decimals: they outlive another processor, as a checksum would not.
+    """
+    sums = head_fingerprint(head)
     return (
-        f"pacofr {version('pacofr')}, {head.name} {head.version} {shapes[:12]}, "
+        f"pacofr {version('pacofr')}, {head.name} {head.version} "
+        f"{sums.template:.5f} {sums.shape_basis:.5f} {sums.landmarks:.5f}, "
         f"{weights.name} {weights.version} {weights.sha256[:12]}"
     )
 

@@ -67,10 +67,12 @@ def test_errors_of_the_product_reach_the_benchmark_as_its_own(monkeypatch, tmp_p
 def test_the_fingerprint_follows_head_and_weights(head):
     weights = read_landmark_config()
     own = evaluate.fingerprint(head, weights)
+    almost = replace(head, template=head.template * np.float32(1 + 1e-7))  # another processor's
+    assert evaluate.fingerprint(almost, weights) == own
     assert head.name in own
     assert weights.sha256[:12] in own
     assert evaluate.fingerprint(head, weights._replace(sha256="0" * 64)) != own
-    other = replace(head, template=head.template + np.float32(1e-3))
+    other = replace(head, template=head.template * np.float32(1.001))
     assert evaluate.fingerprint(other, weights) != own
     assert fingerprint_of(evaluate.NowPredictor(UNLOADED, own)) == own
     assert fingerprint_of(lambda photo: evaluate.predict(UNLOADED, photo)) is None

@@ -8,6 +8,6 @@
 
 head.py says what a head is and head_files.py how it lies on disk; lbs.py, landmarks.py and flame.py
 pose it; convert.py makes one of FLAME's files, which inert_pickle.py and plain_arrays.py read as
-data only; store.py keeps heads by name; fingerprint.py tells one head from another; download.py and
-export_smplx.py are the doors in and out.
+data only; store.py keeps heads by name; fingerprint.py tells one head from another; contour_side.py
+tells which way a contour table looks; download.py and export_smplx.py are the doors in and out.
 """

@@ -7,6 +7,7 @@ not needed and nothing is unpacked to disk: see inert_pickle.py.
 
 import dataclasses
 import io
+import logging
 import re
 import zipfile
 from collections.abc import Iterable
@@ -16,11 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from flame_assets.contour_side import outline_gain
 from flame_assets.errors import UserError
 from flame_assets.head import JOINT_PARENTS, HeadModel
 from flame_assets.inert_pickle import PickleError, read_pickle
 from flame_assets.plain_arrays import as_array, read_member, read_npy, read_npz
 
+LOGGER = logging.getLogger(__name__)
 ACADEMIC_LICENCE = (
     "FLAME academic model licence, non-commercial; https://flame.is.tue.mpg.de/modellicense.html"
 )
@@ -80,6 +83,14 @@ def convert_flame(
         head = _assemble(source.content, embedding, regions, release)
     except (PickleError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{model} is no FLAME model: it {_reason(error)}") from error
+    gain_mm = 1000 * outline_gain(head)
+    if gain_mm < 0:
+        LOGGER.warning(
+            "%s: the contour table looks made for the opposite yaw (%.2f mm): contour landmarks "
+            "0..16 of turned heads are doubtful; please report it",
+            release.name,
+            gain_mm,
+        )
     return dataclasses.replace(head, name=name or head.name)
 
 

@@ -4,6 +4,7 @@ import igl
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import KDTree
 
 from flame_assets.anthro import EXPRESSIONS, arkit
 from flame_assets.errors import UserError
@@ -223,11 +224,20 @@ def test_expressions_move_what_they_name(head, model, name, landmark, axis, sign
 
 def test_left_and_right_are_mirror_images(head):
     names = head.expression_names
-    low = np.abs(head.expression_basis).max(axis=(0, 1))
-    for name in names:
-        if name.endswith("Left") and name.replace("Left", "Right") in names:
-            other = names.index(name.replace("Left", "Right"))
-            assert low[names.index(name)] == pytest.approx(low[other], rel=1e-5)
+    flip = np.array([-1, 1, 1], np.float32)
+    jaw = head.skinning_weights[:, 2:3]  # tells the lips apart where they touch
+    distance, twin = KDTree(np.hstack([head.template, jaw])).query(
+        np.hstack([head.template * flip, jaw])
+    )
+    assert distance.max() < 2e-6
+    assert (twin[twin] == np.arange(head.vertices_count)).all()
+    pairs = [name for name in names if name.endswith("Left")]
+    assert len(pairs) == 20
+    for name in pairs:
+        left = head.expression_basis[:, :, names.index(name)]
+        right = head.expression_basis[:, :, names.index(name.replace("Left", "Right"))]
+        assert np.abs(left).max() > 5e-4, name
+        np.testing.assert_allclose(left[twin] * flip, right, atol=1e-6, err_msg=name)
 
 
 def test_arkit_opens_by_the_joint_and_turns_the_eyes():

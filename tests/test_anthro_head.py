@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from flame_assets.anthro import EXPRESSIONS, build_anthro
+from flame_assets.contour_side import outline_gain
 from flame_assets.fingerprint import Fingerprint, differing, fingerprint
 from flame_assets.flame import Flame, HeadParameters
 from flame_assets.landmarks import contour_row
@@ -160,6 +161,17 @@ def test_contour_slides_to_the_outline_on_the_far_side(head, degrees):
     np.testing.assert_allclose(points[row, :8], points[0, :8], atol=1e-7)
     other = int(contour_row(torch.tensor([-angle]))[0])
     np.testing.assert_allclose(points[other, ::-1] * [-1, 1, 1], points[row], atol=1e-4)
+
+
+def test_the_contour_table_looks_the_way_it_is_looked_up(head):
+    assert outline_gain(head) > 1e-3  # [m]
+    rows = [0, *range(40, 79), *range(1, 40)]
+    opposite = dataclasses.replace(
+        head,
+        contour_triangles=head.contour_triangles[rows],
+        contour_barycentric=head.contour_barycentric[rows],
+    )
+    assert outline_gain(opposite) == pytest.approx(-outline_gain(head))
 
 
 def test_texture_coordinates_fill_the_square_without_tearing(head):

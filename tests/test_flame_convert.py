@@ -178,3 +178,17 @@ def test_missing_pieces_are_named(files, tmp_path):
 def test_a_name_that_cannot_be_is_not_blamed_on_the_file(files):
     with pytest.raises(ValueError, match="HeadModel.name: expected letters.*'my head'"):
         convert_flame(files / "generic_model.pkl", name="my head")
+
+
+def test_a_contour_table_for_the_opposite_yaw_is_told(files, caplog):
+    """The toy's points lie anywhere, but of a table and its opposite only one can be right."""
+    table = small_embedding()
+    opposite = [0, *range(40, 79), *range(1, 40)]
+    doubts = []
+    for rows in (slice(None), opposite):
+        turned = {k: v[rows] if k.startswith("dynamic") else v for k, v in table.items()}
+        np.save(files / "landmark_embedding.npy", np.array(turned, dtype=object))
+        caplog.clear()
+        convert_flame(files / "generic_model.pkl")
+        doubts.append("made for the opposite yaw" in caplog.text)
+    assert sorted(doubts) == [False, True]

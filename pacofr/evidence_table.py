@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import t as student
 
 from pacofr.choice_audit import ChoiceAudit
 from pacofr.files import write_atomic, write_json
@@ -50,6 +51,20 @@ class RunScore(NamedTuple):
     """Of a row with a predictor."""
 
 
+class SeedNoise(NamedTuple):
+    """How an NME scatters over seeds, pooled over the rows that have several."""
+
+    deviation: float
+    """Standard deviation [%]."""
+    freedom: int
+    """Degrees of freedom it is known with."""
+
+    @property
+    def quantile(self) -> float:
+        """Half the width of a 95% interval, in deviations: Student's t, 1.96 for many seeds."""
+        return float(student.ppf(0.975, self.freedom))
+
+
 class RowScore(NamedTuple):
     """One row of Table 7 over its seeds."""
 
@@ -75,7 +90,8 @@ class Comparison(NamedTuple):
     gap: float
     """NME of `better` minus NME of `worse`; negative agrees with the paper."""
     noise: float
-    """Half the width of the gap's 95% interval: photos, and seeds where some row has several."""
+    """Half the width of the gap's 95% interval: over photos, and over seeds if their noise is
+    known. One pair in twenty is expected outside of it by chance."""
     verdict: str
     """confirmed, reversed or undecided; "needs seeds" while the seeds' deviation is unknown."""
 
@@ -84,18 +100,19 @@ def write_table(out: Path, plan: dict, scores: Sequence[RunScore]) -> None:
     """Write `table.md` and `table.json` from the runs that are done."""
     rows = row_scores(scores)
     pairs = comparisons(scores)
+    noise = seed_noise(scores)
     failed = [score for score in scores if score.failed]
     content = {
         "note": NOTE,
         "plan": plan,
         "rows": [row._asdict() for row in rows],
-        "seed_deviation": pooled_deviation(scores),
+        "seed_noise": noise._asdict() if noise else None,
         "comparisons": [pair._asdict() for pair in pairs],
         "choices": {s.name: s.choices._asdict() for s in scores if s.choices},
         "failed": [{"name": score.name, "why": score.failed} for score in failed],
     }
     write_json(out / "table.json", content)
-    text = _markdown(plan, rows, pairs, scores, pooled_deviation(scores))
+    text = _markdown(plan, rows, pairs, scores, noise)
     write_atomic(out / "table.md", text.encode())
 
 
@@ -124,21 +141,21 @@ def row_scores(scores: Sequence[RunScore]) -> list[RowScore]:
     return rows
 
 
-def pooled_deviation(scores: Sequence[RunScore]) -> float | None:
-    """Standard deviation of an NME over seeds, pooled over the rows that have several."""
+def seed_noise(scores: Sequence[RunScore]) -> SeedNoise | None:
+    """Scatter over seeds; None where every row has a single one."""
     squares, freedom = 0.0, 0
     for row in PAPER_AFLW:
         nmes = [float(np.mean(s.probed.each)) for s in _done(scores, row) if s.probed]
         if len(nmes) > 1:
             squares += float(np.var(nmes, ddof=1)) * (len(nmes) - 1)
             freedom += len(nmes) - 1
-    return (squares / freedom) ** 0.5 if freedom else None
+    return SeedNoise((squares / freedom) ** 0.5, freedom) if freedom else None
 
 
 def comparisons(scores: Sequence[RunScore]) -> list[Comparison]:
     """Every pair of rows that is done, the one that the paper finds better first."""
     found = []
-    deviation = pooled_deviation(scores)
+    of_seeds = seed_noise(scores)
     ordered = sorted(PAPER_AFLW, key=lambda row: PAPER_AFLW[row])
     for better, worse in itertools.combinations(ordered, 2):
         ours, theirs = _done(scores, better), _done(scores, worse)
@@ -146,12 +163,12 @@ def comparisons(scores: Sequence[RunScore]) -> list[Comparison]:
             continue
         paired = _each(ours) - _each(theirs)  # the same photos, the same crops
         gap = float(paired.mean())
-        photos = float(_resampled(paired).std())
-        seeds = (deviation or 0.0) ** 2 * (1 / len(ours) + 1 / len(theirs))
-        noise = 1.96 * (photos**2 + seeds) ** 0.5
-        if deviation is None:
+        noise = 1.96 * float(_resampled(paired).std())
+        if of_seeds is None:
             verdict = "needs seeds"
         else:
+            seeds = of_seeds.deviation * (1 / len(ours) + 1 / len(theirs)) ** 0.5
+            noise = (noise**2 + (of_seeds.quantile * seeds) ** 2) ** 0.5
             verdict = "undecided" if abs(gap) <= noise else "confirmed" if gap < 0 else "reversed"
         paper_gap = PAPER_AFLW[better] - PAPER_AFLW[worse]
         found.append(Comparison(better, worse, paper_gap, gap, noise, verdict))
@@ -178,7 +195,7 @@ def _markdown(
     rows: Sequence[RowScore],
     pairs: Sequence[Comparison],
     scores: Sequence[RunScore],
-    deviation: float | None,
+    of_seeds: SeedNoise | None,
 ) -> str:
     images = plan["epochs"] * plan["crops"]
     lines = [
@@ -197,7 +214,9 @@ def _markdown(
             f"| {row.row} | {len(row.seeds)} | {row.nme:.3f} | {row.low:.3f} to {row.high:.3f}"
             f" | {spread} | {row.minutes:.0f} | {paper} |"
         )
-    noise = "unknown (one seed)" if deviation is None else f"{deviation:.3f}"
+    noise = "unknown (one seed)"
+    if of_seeds is not None:
+        noise = f"{of_seeds.deviation:.3f}, with {of_seeds.freedom} degrees of freedom"
     lines += ["", f"Deviation over seeds, pooled: {noise}.", ""]
     lines += ["| the paper's better | worse | paper's gap | our gap | 95% | verdict |"]
     lines += ["|---|---|---|---|---|---|"]

@@ -15,7 +15,7 @@ from pacofr.errors import UserError
 from pacofr.evidence import MAIN_ROWS, METHOD, evidence, jobs, make_plan
 from pacofr.evidence_chart import draw_scores
 from pacofr.evidence_config import EvidenceConfig
-from pacofr.evidence_table import PAPER_AFLW, Probed, RunScore, comparisons, pooled_deviation
+from pacofr.evidence_table import PAPER_AFLW, Probed, RunScore, comparisons, seed_noise
 from pacofr.probe import ProbeResult
 
 # ---- the table ---------------------------------------------------------------------------------
@@ -60,9 +60,13 @@ def test_seeds_that_scatter_widen_the_interval():
     runs = [score(METHOD, seed, nme) for seed, nme in enumerate((5.0, 5.6, 4.7))]
     others = [score("1-token", seed, nme) for seed, nme in enumerate((5.4, 5.5, 5.3))]
     expected = np.sqrt((np.var([5.0, 5.6, 4.7], ddof=1) + np.var([5.4, 5.5, 5.3], ddof=1)) / 2)
-    assert pooled_deviation(runs + others) == pytest.approx(expected)
-    assert verdict(runs + others, METHOD, "1-token").verdict == "undecided"
-    assert pooled_deviation([score(METHOD, 0, 5.0)]) is None
+    found = seed_noise(runs + others)
+    assert found == (pytest.approx(expected), 4)
+    assert found.quantile == pytest.approx(2.776, abs=1e-3)  # any table of Student's t
+    pair = verdict(runs + others, METHOD, "1-token")
+    assert pair.verdict == "undecided"
+    assert pair.noise == pytest.approx(2.776 * expected * np.sqrt(2 / 3), rel=0.02)
+    assert seed_noise([score(METHOD, 0, 5.0)]) is None
 
 
 def test_the_paper_orders_every_pair_of_rows():

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flame_assets.fingerprint import Fingerprint, differing, fingerprint
 from flame_assets.flame import Flame, HeadMesh, HeadParameters
 from flame_assets.head import HeadModel
 from flame_assets.landmarks import NOW_LANDMARKS
@@ -16,8 +17,8 @@ from mica_ext.errors import UserError
 from mica_ext.export import PER_METRE, Surface, Unit, write_whole
 from mica_ext.model import FaceParameters
 
-FORMAT, VERSION = "mica-ext face", 1
-LANDMARKS_FORMAT = "mica-ext landmarks"
+FORMAT, VERSION = "mica-ext face", 2
+LANDMARKS_FORMAT, LANDMARKS_VERSION = "mica-ext landmarks", 1
 
 Pose = Literal["expressive", "neutral", "posed"]
 """expressive: the head straight; neutral: identity alone; posed: turned as in the photo."""
@@ -45,6 +46,7 @@ class SavedFace(NamedTuple):
     parameters: FaceParameters  # a batch of one
     pose: Pose  # of the mesh that was written with it
     provenance: Provenance
+    fingerprint: Fingerprint  # of the head: its name and version do not tell one from another
     photo: str  # file name
     photo_size: tuple[int, int]  # width, height [px]
     box: tuple[float, float, float, float]  # of the face: x0, y0, x1, y1 [px]
@@ -76,6 +78,7 @@ def save_face(path: Path, face: SavedFace) -> None:
         "units": {"length": "m", "angle": "rad (axis-angle)", "image": "px, y down"},
         "pose": face.pose,
         **{part: source._asdict() for part, source in face.provenance._asdict().items()},
+        "fingerprint": face.fingerprint._asdict(),
         "photo": {"name": face.photo, "size": face.photo_size, "box": face.box},
         "parameters": {name: value[0].tolist() for name, value in head._asdict().items()},
         "camera": {name: value[0].tolist() for name, value in camera._asdict().items()},
@@ -105,6 +108,7 @@ def load_face(path: Path) -> SavedFace:
             ),
             pose=content["pose"],
             provenance=Provenance(*sources),
+            fingerprint=Fingerprint(**{k: float(v) for k, v in content["fingerprint"].items()}),
             photo=content["photo"]["name"],
             photo_size=(width, height),
             box=(x0, y0, x1, y1),
@@ -126,6 +130,11 @@ def rebuild(face: SavedFace, head: HeadModel, pose: Pose | None = None) -> HeadM
             f"the parameters belong to the head {wanted.name} {wanted.version}, this is "
             f"{head.name} {head.version}: reconstruct the photo again with this head"
         )
+    if parts := differing(face.fingerprint, fingerprint(head)):
+        raise UserError(
+            f"the parameters belong to another head of the name {head.name} ({', '.join(parts)} "
+            "differ): reconstruct the photo again with this head"
+        )
     for name, values in face.parameters.head._asdict().items():
         width = getattr(HeadParameters.zeros(head), name).shape[1]
         if values.shape != (1, width):
@@ -144,7 +153,7 @@ def save_landmarks(
     scale = PER_METRE[unit]
     content = {
         "format": LANDMARKS_FORMAT,
-        "version": VERSION,
+        "version": LANDMARKS_VERSION,
         "unit": unit,
         "landmarks68": (mesh.landmarks[0].double() * scale).tolist(),
         "landmarks7": (mesh.landmarks7[0].double() * scale).tolist(),

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from flame_assets.fingerprint import fingerprint
 from flame_assets.flame import Flame, HeadMesh
 from flame_assets.head import HeadModel
 from flame_assets.store import load_head
@@ -61,6 +62,7 @@ class Reconstruction(NamedTuple):
             self.parameters,
             self.pose,
             self.provenance,
+            fingerprint(self.head),
             photo_name,
             self.photo_size,
             (x0, y0, x1, y1),

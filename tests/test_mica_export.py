@@ -1,5 +1,6 @@
 """Files for people, read back by other people's readers: trimesh and pygltflib."""
 
+import dataclasses
 import json
 import os
 import stat
@@ -11,6 +12,7 @@ import torch
 import trimesh
 from mica_toy import toy_head
 
+from flame_assets.fingerprint import fingerprint
 from flame_assets.flame import Flame, HeadParameters
 from mica_ext.camera import Camera
 from mica_ext.errors import UserError
@@ -176,7 +178,13 @@ def some_face(pose="expressive"):
         Source("d", "3", "MIT"),
     )
     return SavedFace(
-        FaceParameters(head, camera), pose, made_with, "a b.jpg", (640, 480), (1.0, 2.0, 3.5, 4.0)
+        FaceParameters(head, camera),
+        pose,
+        made_with,
+        fingerprint(HEAD),
+        "a b.jpg",
+        (640, 480),
+        (1.0, 2.0, 3.5, 4.0),
     )
 
 
@@ -220,6 +228,8 @@ def test_parameter_files_of_other_heads_versions_or_kinds_are_refused(tmp_path):
         ({"pose": "sideways"}, "not a whole"),
         ({"camera": {}}, "not a whole"),
         ({"camera": []}, "not a whole"),
+        ({"fingerprint": {"template": 1.0}}, "not a whole"),
+        ({"fingerprint": [1.0]}, "not a whole"),
         ({"camera": content["camera"] | {"centre_px": [1.0]}}, "not a whole"),
         ({"parameters": content["parameters"] | {"shape": [float("nan")]}}, "shape: .* finite"),
         ({"parameters": content["parameters"] | {"shape": [[1.0]]}}, "shape: .* list of"),
@@ -242,6 +252,10 @@ def test_parameter_files_of_other_heads_versions_or_kinds_are_refused(tmp_path):
     wrong = other.provenance._replace(head=Source("toy", "2", ""))
     with pytest.raises(UserError, match="belong to the head toy 2"):
         rebuild(other._replace(provenance=wrong), HEAD)
+    basis = HEAD.shape_basis.copy()
+    basis[7, 1, 0] += 1e-4
+    with pytest.raises(UserError, match=r"another head of the name toy \(shape_basis differ\)"):
+        rebuild(other, dataclasses.replace(HEAD, shape_basis=basis))
 
 
 def test_the_landmark_file_holds_68_and_the_now_7_in_the_unit(tmp_path):

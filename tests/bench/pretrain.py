@@ -11,10 +11,11 @@ the measured bf16 matmul rate. The perceptual net is a random one of the encoder
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 
 from pacofr import config as configs
 from pacofr.codebook import unpatchify
@@ -25,18 +26,21 @@ from pacofr.perceptual import PerceptualNet
 from pacofr.vit import VisionTransformer
 
 
-def seconds(step: Callable[[], None], device: torch.device, repeats: int) -> float:
-    """Least time of some calls: wall clock on a GPU, this process's CPU time on a CPU."""
-    step()
-    found = []
-    for _ in range(repeats):
-        synchronise(device)
-        clock = time.perf_counter if device.type == "cuda" else time.process_time
-        start = clock()
-        step()
-        synchronise(device)
-        found.append(clock() - start)
-    return min(found)
+def seconds(
+    steps: Sequence[Callable[[], None]], device: torch.device, repeats: int
+) -> Float64[np.ndarray, "repeats steps"]:
+    """Times of calls, one step after the other in every round, so that a machine that slows down
+    does it to all: wall clock on a GPU, this process's CPU time on a CPU."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    found = np.empty((repeats + 1, len(steps)))
+    for row in found:
+        for column, step in enumerate(steps):
+            synchronise(device)
+            start = clock()
+            step()
+            synchronise(device)
+            row[column] = clock() - start
+    return found[1:]  # the first round warms up
 
 
 def synchronise(device: torch.device) -> None:
@@ -80,7 +84,7 @@ def gmac(vit: configs.VitConfig, decoder: configs.DecoderConfig) -> tuple[float,
 def matmul_rate(device: torch.device, size: int = 8192) -> float:
     """Measured bf16 matmul rate in flop/s."""
     a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
-    return 2 * size**3 / seconds(lambda: torch.mm(a, a), device, 20)
+    return 2 * size**3 / float(seconds([lambda: torch.mm(a, a)], device, 20).min())
 
 
 def main() -> None:
@@ -88,7 +92,7 @@ def main() -> None:
     parser.add_argument("preset", nargs="?", default="micro", choices=list(configs.PRESETS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -134,18 +138,18 @@ def main() -> None:
     once = sum(gmac(run.model.encoder, run.model.decoder))
     looked = 3 * gmac(run.model.encoder, run.model.decoder)[0]
     for name, incubating, extra in (("plain", False, 0), ("incubating", True, candidates)):
-        ours = seconds(lambda: whole(incubating=incubating), device, arguments.repeats)  # noqa: B023
-        theirs = seconds(lambda: bare(passes=extra), device, arguments.repeats)  # noqa: B023
+        steps = (lambda: whole(incubating=incubating), lambda: bare(passes=extra))  # noqa: B023
+        times = seconds(steps, device, arguments.repeats)
+        ours = float(np.median(times[:, 0]))
+        low, ratio, high = np.percentile(times[:, 0] / times[:, 1], [25, 50, 75])
         flop = 2e9 * batch * ((3 + extra) * once + looked)
         print(
             f"{run.model.encoder.width}-wide {name} step, batch {batch} on {device.type} in"
-            f" {precision}: {batch / ours:.1f} images/s, {ours / theirs:.3f} of the bare passes,"
+            f" {precision}: {batch / ours:.1f} images/s, {ratio:.3f} of the bare passes"
+            f" (quartiles {low:.3f} to {high:.3f}),"
             f" {flop / batch / 1e9:.0f} GFLOP/image, {flop / ours / 1e12:.2f} TFLOP/s"
         )
-        memory = [
-            peak_bytes(step, device)
-            for step in (lambda: whole(incubating=incubating), lambda: bare(passes=extra))  # noqa: B023
-        ]
+        memory = [peak_bytes(step, device) for step in steps]
         what = "peak memory" if device.type == "cuda" else "kept for backward"
         print(
             f"  {what}: {memory[0] / 2**20:.0f} MiB, {memory[0] / memory[1]:.3f} of the bare passes"

@@ -31,7 +31,7 @@ from pacofr.progress import track
 
 CELL_PX = 112
 GAP_PX = 4
-LABEL_PX = 160
+LABEL_PX = 176
 PLACES = {
     "left eye": (0.40, 0.48),
     "right eye": (0.60, 0.48),
@@ -237,7 +237,7 @@ def sheet(rows: list[Row]) -> Picture:
     return np.asarray(paper)
 
 
-def _wrapped(label: str, width: int = 21) -> str:
+def _wrapped(label: str, width: int = 24) -> str:
     lines = label.split("\n")
     starts = [(line, start) for line in lines for start in range(0, len(line), width)]
     return "\n".join(line[start : start + width] for line, start in starts)

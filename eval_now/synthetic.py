@@ -29,6 +29,7 @@ class Damage(NamedTuple):
     """How a scan is spoilt; lengths in mm."""
 
     spacing: float = 1.5
+    """Largest mean edge of the scan's triangles."""
     noise: float = 0.15
     waves: float = 0.1
     holes: int = 6
@@ -59,7 +60,7 @@ def make_scan(
     eyes = float(np.linalg.norm(landmarks[0] - landmarks[3]))
     mesh = _cut(head, np.linalg.norm(head.vertices - centre, axis=1) < 1.3 * radius)
     mesh = _outer_side(mesh)
-    while _mean_edge(mesh) > 1.3 * damage.spacing:
+    while _mean_edge(mesh) > damage.spacing:
         mesh = subdivide(mesh)
     keep = np.linalg.norm(mesh.vertices - centre, axis=1) < radius
     if damage.unseen == "a side":

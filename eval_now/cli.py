@@ -45,7 +45,7 @@ def _compare(words: list[str]) -> None:
             raise UserError("expected the folders of one or more runs: eval-now compare A B")
         from rich.console import Console
 
-        from eval_now.compare import compare_runs
+        from eval_now.report.curves import compare_runs
 
         compare_runs(list(runs), config, Console())
 
@@ -55,6 +55,6 @@ def _compare(words: list[str]) -> None:
 def _data(words: list[str]) -> None:
     if words[1:] and words[1:] != ["--help"] and words[1:] != ["-h"]:
         raise UserError(f"eval-now data takes no arguments, found {' '.join(words[1:])}")
-    from eval_now.howto import HOW_TO_GET
+    from eval_now.data.layout import HOW_TO_GET
 
     print(HOW_TO_GET)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from eval_now.howto import Split
+from eval_now.data.layout import Split
 
 
 @dataclass(frozen=True, kw_only=True)

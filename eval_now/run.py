@@ -10,19 +10,26 @@ from rich.console import Console
 from rich.progress import Progress
 
 from eval_now.config import EvalConfig
-from eval_now.dataset import (
+from eval_now.data.dataset import (
     ImageEntry,
     NowDataset,
     choose_challenges,
     find_dataset,
     read_image_list,
 )
+from eval_now.data.predictions import UNIT_MM, Manifest, Unit, load_manifest
+from eval_now.data.predictors import predict_images
+from eval_now.data.submission import write_submission
+from eval_now.data.validation import Usable, find_usable, must_be_complete
 from eval_now.errors import UserError
-from eval_now.guards import Warned
-from eval_now.predictions import UNIT_MM, Manifest, Unit, load_manifest
-from eval_now.predictors import predict_images
-from eval_now.report import print_missing, print_table, print_warnings, rows_of, save_tables
-from eval_now.result import (
+from eval_now.report.tables import (
+    print_missing,
+    print_table,
+    print_warnings,
+    rows_of,
+    save_tables,
+)
+from eval_now.scoring.result import (
     RESULT_FILE,
     Missing,
     RunResult,
@@ -33,9 +40,8 @@ from eval_now.result import (
     save_distances,
     save_result,
 )
-from eval_now.score import Protocol, ScoredImage, inspect_units, plan_tasks, run_tasks
-from eval_now.submission import write_submission
-from eval_now.usable import Usable, find_usable, must_be_complete
+from eval_now.scoring.result_warnings import Warned
+from eval_now.scoring.score import Protocol, ScoredImage, inspect_units, plan_tasks, run_tasks
 
 RESULTS = Path("now_result")
 
@@ -82,7 +88,7 @@ def run(config: EvalConfig, console: Console) -> RunResult | None:
     print_warnings(console, result.warnings)
     print_missing(console, result.missing)
     if config.heatmaps:
-        from eval_now.heatmaps import draw_heatmaps
+        from eval_now.report.heatmaps import draw_heatmaps
 
         draw_heatmaps(out, dataset, dict(usable.found), scored, config.heatmaps, console)
     console.print(f"written to {out}", highlight=False, markup=False, soft_wrap=True)

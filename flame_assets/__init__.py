@@ -1,6 +1,6 @@
 """Head models: FLAME's licensed files and Anthro, the head that needs no licence.
 
-    from flame_assets.flame import Flame, HeadParameters
+    from flame_assets.model.head_module import Flame, HeadParameters
     from flame_assets.store import load_head
 
     head = load_head("auto")                          # a converted FLAME, else Anthro

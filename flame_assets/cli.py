@@ -65,7 +65,7 @@ def convert(
     if name is not None and len(files) > 1:
         raise UserError(f"expected one file with --name, got {len(files)}")
     from flame_assets import store
-    from flame_assets.convert import LANDMARK_FILE, convert_flame
+    from flame_assets.formats.flame import LANDMARK_FILE, convert_flame
 
     if name is not None:
         store.check_name(name)
@@ -98,9 +98,9 @@ def download(archive: tyro.conf.Positional[Names]) -> None:
         archive: which release; flame-masks (vertex regions) needs no account.
     """
     from flame_assets import store
-    from flame_assets.convert import LANDMARK_FILE, LANDMARK_PLACES
     from flame_assets.download import ARCHIVES, ask_account, finished
     from flame_assets.download import download as fetch
+    from flame_assets.formats.flame import LANDMARK_FILE, LANDMARK_PLACES
 
     wanted, folder = ARCHIVES[archive], store.downloads_folder()
     path = finished(wanted, folder)
@@ -126,7 +126,7 @@ def export_smplx(head: tyro.conf.Positional[str], folder: tyro.conf.Positional[P
         folder: where `flame/FLAME_NEUTRAL.pkl` and the landmark files go.
     """
     from flame_assets import store
-    from flame_assets.export_smplx import export_smplx
+    from flame_assets.formats.smplx import export_smplx
 
     model = store.load_head(head)
     print(

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flame_assets.errors import UserError
-from flame_assets.head_files import sha256_of
+from flame_assets.model.head_io import sha256_of
 
 LOGGER = logging.getLogger(__name__)
 ENDPOINT = "https://download.is.tue.mpg.de/download.php"

@@ -18,8 +18,14 @@ from typing import NamedTuple
 import platformdirs
 
 from flame_assets.errors import UserError
-from flame_assets.head import NAME, HeadModel
-from flame_assets.head_files import FORMAT_VERSION, MANIFEST, TENSORS, read_manifest, sha256_of
+from flame_assets.model.head import NAME, HeadModel
+from flame_assets.model.head_io import (
+    FORMAT_VERSION,
+    MANIFEST,
+    TENSORS,
+    read_manifest,
+    sha256_of,
+)
 
 LOGGER = logging.getLogger(__name__)
 PREFERRED = ("flame2020-generic", "flame2023", "flame2023-open")  # by "auto"; MICA's is 2020
@@ -147,7 +153,7 @@ def _anthro_key() -> str:
     package = Path(__file__).parent
     sources = sorted(p for p in (package / "anthro").rglob("*") if p.suffix in (".py", ".json"))
     digest = hashlib.sha256(str(FORMAT_VERSION).encode())
-    for path in (package / "head.py", *sources):
+    for path in (package / "model" / "head.py", package / "arkit.py", *sources):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 

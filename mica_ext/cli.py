@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from mica_ext.config import RebuildConfig, ReconstructConfig
+from mica_ext.commands.config import RebuildConfig, ReconstructConfig
+from mica_ext.data.synthetic.config import SynthNowConfig
 from mica_ext.errors import UserError
-from mica_ext.landmark_config import LandmarkEvaluationConfig, LandmarkTrainingConfig
-from mica_ext.now_config import SynthNowConfig
+from mica_ext.landmarks.config import LandmarkEvaluationConfig, LandmarkTrainingConfig
 
 if TYPE_CHECKING:
-    from mica_ext.export import Unit
-    from mica_ext.outputs import Job, Outputs
-    from mica_ext.parameters import Pose
+    from mica_ext.commands.output_plan import Job, Outputs
+    from mica_ext.commands.report import Told
+    from mica_ext.export.face_json import Pose
+    from mica_ext.export.mesh_files import Unit
     from mica_ext.reconstruct import Photo, Reconstruction, Reconstructor
-    from mica_ext.report import Told
 
 LOGGER = logging.getLogger(__name__)
 SOME_FAILED = 3
@@ -58,16 +58,16 @@ def _run(command: object) -> int:
         case RebuildConfig():
             return run_rebuild(command)
         case LandmarkTrainingConfig():
-            from mica_ext.landmark_training import train
+            from mica_ext.landmarks.train import train
 
             logging.getLogger().setLevel(logging.INFO)
             train(command)
         case LandmarkEvaluationConfig():
-            from mica_ext.landmark_evaluation import evaluate
+            from mica_ext.landmarks.evaluate import evaluate
 
             evaluate(command)
         case SynthNowConfig():
-            from mica_ext.now import synth_now
+            from mica_ext.data.synthetic.now import synth_now
 
             synth_now(command)
     return 0
@@ -115,7 +115,7 @@ def run_reconstruct(config: ReconstructConfig) -> int:
     # The fit solves many small systems: OpenBLAS threads gain nothing there, and on a busy machine
     # or under a CPU quota they wait for each other a hundred times longer than they work.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before anything imports NumPy
-    from mica_ext.outputs import make_plan
+    from mica_ext.commands.output_plan import make_plan
 
     plan = make_plan(config)
     if not plan.many and not plan.jobs[0].photo.exists():
@@ -127,9 +127,9 @@ def run_reconstruct(config: ReconstructConfig) -> int:
             f"{done} of {photos} photos are done already; --overwrite does them anew",
             file=sys.stderr,
         )
-    from mica_ext.packs import load_pack
+    from mica_ext.commands.report import lines
+    from mica_ext.models.pack import load_pack
     from mica_ext.reconstruct import Reconstructor
-    from mica_ext.report import lines
 
     pack = load_pack(config.model)
     reconstructor = Reconstructor.load(config.model, head=config.head, device=config.device)
@@ -186,9 +186,9 @@ def _one_photo(
 
     Further faces leave the places in `taken` to others.
     """
-    from mica_ext.drafts import drafted
-    from mica_ext.outputs import check_writable
-    from mica_ext.report import Told
+    from mica_ext.commands.output_plan import check_writable
+    from mica_ext.commands.report import Told
+    from mica_ext.commands.staging import drafted
     from pacofr.images import load_image
 
     image = load_image(job.photo)
@@ -214,7 +214,7 @@ def _write(
     files: "Outputs", image: "Photo", result: "Reconstruction", unit: "Unit", photo_name: str
 ) -> None:
     """Write what is asked for of one face."""
-    from mica_ext.parameters import save_face, save_landmarks
+    from mica_ext.export.face_json import save_face, save_landmarks
 
     if files.mesh is not None:
         result.save(files.mesh, unit)
@@ -223,7 +223,7 @@ def _write(
     if files.landmarks is not None:
         save_landmarks(files.landmarks, result.mesh, result.landmarks_px, unit)
     if files.overlay is not None:
-        from mica_ext.figure import overlay_picture, save_picture
+        from mica_ext.render.overlay import overlay_picture, save_picture
 
         save_picture(files.overlay, overlay_picture(image, result))
 
@@ -263,14 +263,14 @@ class _Progress:
 
 def run_rebuild(config: RebuildConfig) -> int:
     """Write the mesh of a parameter file again."""
-    from mica_ext.export import SUFFIXES
-    from mica_ext.outputs import check_writable
+    from mica_ext.commands.output_plan import check_writable
+    from mica_ext.export.mesh_files import SUFFIXES
 
     if config.out.suffix.lower() not in SUFFIXES:
         raise UserError(f"--out {config.out}: expected a name ending in {' '.join(SUFFIXES)}")
     check_writable(config.out, overwrite=config.overwrite)
     from flame_assets.store import load_head
-    from mica_ext.parameters import load_face, rebuild
+    from mica_ext.export.face_json import load_face, rebuild
     from mica_ext.reconstruct import save_mesh
 
     face = load_face(config.params)

@@ -14,17 +14,17 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from flame_assets.fingerprint import fingerprint
-from flame_assets.flame import Flame, HeadMesh
-from flame_assets.head import HeadModel
+from flame_assets.model.fingerprint import fingerprint
+from flame_assets.model.head import HeadModel
+from flame_assets.model.head_module import Flame, HeadMesh
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
-from mica_ext.estimate import MicaExt
-from mica_ext.export import Surface, Unit, write_surface, write_whole
-from mica_ext.landmarks import read_landmark_config
-from mica_ext.model import FaceParameters
-from mica_ext.packs import Pack, load_pack
-from mica_ext.parameters import Pose, Provenance, SavedFace, Source, in_pose, surface_of
+from mica_ext.export.face_json import Pose, Provenance, SavedFace, Source, in_pose, surface_of
+from mica_ext.export.mesh_files import Surface, Unit, write_surface, write_whole
+from mica_ext.landmarks.network import read_landmark_config
+from mica_ext.models.estimator import MicaExt
+from mica_ext.models.pack import Pack, load_pack
+from mica_ext.models.types import FaceParameters
 from pacofr.faces.detect import DETECTOR, Face, Which, choose_face, detect
 from pacofr.images import load_image
 
@@ -143,8 +143,8 @@ def save_mesh(
             raise UserError(
                 f"{path}: GLB files are in metres by definition; leave --unit {unit} out"
             )
-        from mica_ext.gltf import glb_bytes
-        from mica_ext.morphs import morphs
+        from mica_ext.export.blendshapes import morphs
+        from mica_ext.export.gltf import glb_bytes
 
         rest, targets = morphs(head, in_pose(parameters.head, pose))
         note = f"made with the head {head.name} {head.version}: {head.licence}"

@@ -12,11 +12,11 @@ from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 
 import tyro
 
-from pacofr.commands import Probe, Show
-from pacofr.config import ABLATIONS, PRESETS, Device, PretrainConfig
-from pacofr.curate_config import CurateConfig
+from pacofr.analysis.config import Probe, Show
+from pacofr.analysis.table7_config import EvidenceConfig
+from pacofr.data.curation.config import CurateConfig
 from pacofr.errors import exit_with_one_line
-from pacofr.evidence_config import EvidenceConfig
+from pacofr.pretraining.config import ABLATIONS, PRESETS, Device, PretrainConfig
 
 RowName = Literal[
     "1-token",
@@ -53,8 +53,8 @@ class Pretrain:
 
     def run(self) -> int:
         """Train; the process's exit code."""
-        from pacofr.data import ShardCrops
-        from pacofr.pretrain import Place, pretrain
+        from pacofr.pretraining.data import ShardCrops
+        from pacofr.pretraining.train import Place, pretrain
 
         config = self.config if self.row is None else ABLATIONS[self.row].apply(self.config)
         side = config.model.encoder.image_size
@@ -76,7 +76,7 @@ class Curate:
 
     def run(self) -> int:
         """Curate; prints what was kept and what was not."""
-        from pacofr.curate import curate
+        from pacofr.data.curation.curate import curate
 
         stats = curate(self.config)
         rejected = ", ".join(f"{count.photos} {count.reason}" for count in stats.rejected)
@@ -95,7 +95,7 @@ class Evidence:
 
     def run(self) -> int:
         """Do what is left to do; the process's exit code."""
-        from pacofr.evidence import evidence
+        from pacofr.analysis.table7 import evidence
 
         return evidence(self.config)
 

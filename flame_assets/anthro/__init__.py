@@ -6,8 +6,8 @@ from published anthropometric measures in about two seconds: the same bytes ever
 machine, and the same to 1e-10 m on any other.
 """
 
-from flame_assets.anthro.arkit import EXPRESSIONS, ArkitPose, arkit
-from flame_assets.head import HeadModel
+from flame_assets.arkit import EXPRESSIONS, ArkitPose, arkit
+from flame_assets.model.head import HeadModel
 
 __all__ = ["EXPRESSIONS", "ArkitPose", "arkit", "build_anthro"]
 

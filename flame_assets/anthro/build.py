@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from flame_assets.anthro import jaw, rig
-from flame_assets.anthro.arkit import EXPRESSIONS
-from flame_assets.anthro.controlset import control_set
-from flame_assets.anthro.expressions import expression_modes
-from flame_assets.anthro.identity import identity_modes
-from flame_assets.anthro.landmarks import landmarks
-from flame_assets.anthro.regions import colours, regions
-from flame_assets.anthro.surface import Surface, build_surface
-from flame_assets.anthro.template import half_template
-from flame_assets.anthro.texture import texture
-from flame_assets.head import HeadModel, LidContact
+from flame_assets.anthro.expression.modes import expression_modes
+from flame_assets.anthro.identity.modes import identity_modes
+from flame_assets.anthro.rig import jaw, skinning
+from flame_assets.anthro.surface.control_set import control_set
+from flame_assets.anthro.surface.head_surface import Surface, build_surface
+from flame_assets.anthro.surface.landmarks import landmarks
+from flame_assets.anthro.surface.regions import colours, regions
+from flame_assets.anthro.surface.template import half_template
+from flame_assets.anthro.surface.texture import texture
+from flame_assets.arkit import EXPRESSIONS
+from flame_assets.model.head import HeadModel, LidContact
 
 VERSION = "1.1"  # raised with the geometry: saved parameters belong to one version
 LICENCE = "Apache-2.0; procedural, made from published measures, no scan and no licensed data"
@@ -58,8 +58,8 @@ def build() -> HeadModel:
         shape_basis=metres(shape_basis),
         expression_basis=metres(expression_modes(controls, surface, weights)),
         pose_basis=np.zeros((len(surface.vertices), 3, 36), np.float32),
-        joint_regressor=single(rig.joint_regressor(surface)),
-        skinning_weights=single(rig.skinning_weights(surface)),
+        joint_regressor=single(skinning.joint_regressor(surface)),
+        skinning_weights=single(skinning.skinning_weights(surface)),
         landmark_triangles=ids(marks.inner_triangles),
         landmark_barycentric=single(marks.inner_barycentric),
         contour_triangles=ids(marks.contour_triangles),

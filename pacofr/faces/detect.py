@@ -9,7 +9,7 @@ from jaxtyping import Float32, UInt8
 
 from pacofr.errors import UserError
 from pacofr.faces.align import arcface_matrix
-from pacofr.faces.mtcnn import Detections, load_mtcnn
+from pacofr.faces.mtcnn.network import Detections, load_mtcnn
 
 LONG_SIDES = (640, 1024)
 """Photos are shrunk to the first for detection, and to the second when nothing was found."""

@@ -8,9 +8,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from flame_assets.anthro import EXPRESSIONS
-from flame_assets.anthro import jaw as anthro_jaw
-from flame_assets.anthro.arkit import JAW_OPEN
-from flame_assets.head import HeadModel
+from flame_assets.anthro.rig import jaw as anthro_jaw
+from flame_assets.arkit import JAW_OPEN
+from flame_assets.model.head import HeadModel
 
 SKIN_VERTICES = 11248
 # ICT's published landmark vertices for these iBUG numbers

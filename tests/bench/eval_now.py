@@ -22,9 +22,9 @@ if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 import numpy as np
 from scipy.spatial import cKDTree
 
-from eval_now.dataset import NowDataset
-from eval_now.predictions import UNIT_MM, find_prediction
-from eval_now.score import ScoredImage, SubjectTask, score_subject
+from eval_now.data.dataset import NowDataset
+from eval_now.data.predictions import UNIT_MM, find_prediction
+from eval_now.scoring.score import ScoredImage, SubjectTask, score_subject
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "reference" / "now_cases"
 

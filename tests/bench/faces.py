@@ -19,15 +19,15 @@ import cv2
 import numpy as np
 import torch
 
-from pacofr import curate_unit
-from pacofr.config import DataConfig
-from pacofr.curate_config import CurateConfig
-from pacofr.data import ShardCrops
+from pacofr.data.curation import worker as curate_unit
+from pacofr.data.curation.config import CurateConfig
+from pacofr.data.curation.sources import find_units, photos
+from pacofr.data.shards import ShardEntry, write_index
 from pacofr.faces.align import ffhq_crop
 from pacofr.faces.detect import detect, detect_many
 from pacofr.images import decode_image
-from pacofr.shards import ShardEntry, write_index
-from pacofr.sources import find_units, photos
+from pacofr.pretraining.config import DataConfig
+from pacofr.pretraining.data import ShardCrops
 
 
 def cpu_ms(work: Callable[[], object], count: int, repeat: int = 3) -> float:

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from pacofr import config as configs
-from pacofr.codebook import unpatchify
 from pacofr.engine.precision import resolve_precision
-from pacofr.masking import draw
-from pacofr.model import PaCoFR, pretraining_loss
-from pacofr.perceptual import PerceptualNet
-from pacofr.vit import VisionTransformer
+from pacofr.models.vit import VisionTransformer
+from pacofr.pretraining import config as configs
+from pacofr.pretraining.codebook import unpatchify
+from pacofr.pretraining.masking import draw
+from pacofr.pretraining.model import PaCoFR, pretraining_loss
+from pacofr.pretraining.perceptual import PerceptualNet
 
 
 def seconds(

@@ -15,11 +15,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pacofr.config import DataConfig, preset
-from pacofr.data import ShardCrops
-from pacofr.engine.batches import Share
-from pacofr.pretrain import ReadBatch
-from pacofr.shards import TarWriter, write_index
+from pacofr.data.shards import TarWriter, write_index
+from pacofr.engine.loader import Share
+from pacofr.pretraining.config import DataConfig, preset
+from pacofr.pretraining.data import ShardCrops
+from pacofr.pretraining.train import ReadBatch
 
 COUNT = 512
 

@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from flame_assets.store import load_head
-from mica_ext.outputs import EXAMPLE
-from mica_ext.raster import rasterize, vertex_normals
+from mica_ext.commands.output_plan import EXAMPLE
 from mica_ext.reconstruct import Reconstructor
-from mica_ext.render import backdrop, portrait_view, render, screen_points
-from pacofr.faces import mtcnn
+from mica_ext.render.raster import rasterize, vertex_normals
+from mica_ext.render.shading import backdrop, portrait_view, render, screen_points
 from pacofr.faces.detect import detect
+from pacofr.faces.mtcnn import network as mtcnn
 from pacofr.images import load_image
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -1,0 +1,1 @@
+"""Closest points, alignment and rasterisation."""

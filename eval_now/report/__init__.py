@@ -1,0 +1,1 @@
+"""Tables, error curves and heat maps of a run."""

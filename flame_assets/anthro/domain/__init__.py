@@ -1,0 +1,1 @@
+"""The parameter domain and the named control points on it."""

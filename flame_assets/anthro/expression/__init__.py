@@ -1,0 +1,1 @@
+"""The ARKit expressions as vertex displacements."""

@@ -1,0 +1,1 @@
+"""Identity modes from published body measures."""

@@ -1,0 +1,1 @@
+"""Eyes, lids, mouth, ears and teeth."""

@@ -1,0 +1,70 @@
+"""ARKit's expressions by name, and their weights as Anthro's parameters.
+
+The joints carry part of some: the jaw opens by its hinge, the eyes turn. Imports none of what
+builds the head.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from flame_assets.errors import UserError
+
+# fmt: off
+PAIRS = [
+    "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint", "eyeWide",
+    "browDown", "browOuterUp", "cheekSquint", "noseSneer", "mouthSmile", "mouthFrown",
+    "mouthDimple", "mouthStretch", "mouthPress", "mouthLowerDown", "mouthUpperUp",
+]
+"""Shapes of one side: ARKit names them with Left or Right behind."""
+SINGLES = [
+    "jawForward", "jawLeft", "jawRight", "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker",
+    "mouthLeft", "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower",
+    "mouthShrugUpper", "browInnerUp", "cheekPuff",
+]
+"""Shapes of the whole face."""
+# fmt: on
+EXPRESSIONS: tuple[str, ...] = tuple(
+    sorted([name + side for name in PAIRS for side in ("Left", "Right")] + SINGLES)
+)
+"""ARKit's names, sorted; all of its 52 but tongueOut."""
+
+JAW_OPEN = float(np.radians(19.0))
+"""Rotation about x of the jaw joint at jawOpen = 1 [rad]."""
+_LOOK_UP, _LOOK_DOWN = np.radians(22.0), np.radians(28.0)
+_LOOK_IN, _LOOK_OUT = np.radians(30.0), np.radians(30.0)
+"""Turn of an eye at weight 1 [rad]."""
+
+
+class ArkitPose(NamedTuple):
+    """Anthro's parameters for a set of ARKit weights; poses are axis-angle [rad]."""
+
+    expression: Float32[ndarray, " E"]
+    jaw_pose: Float32[ndarray, "3"]
+    left_eye_pose: Float32[ndarray, "3"]
+    right_eye_pose: Float32[ndarray, "3"]
+
+
+def arkit(weights: Mapping[str, int | float]) -> ArkitPose:
+    """ARKit weights by name, in [0, 1] -> parameters; absent ones are 0, tongueOut is ignored."""
+    unknown = sorted(set(weights) - set(EXPRESSIONS) - {"tongueOut"})
+    if unknown:
+        raise UserError(
+            f"expected ARKit expression names such as {EXPRESSIONS[0]}, got {', '.join(unknown)}; "
+            "see flame_assets.arkit.EXPRESSIONS for all of them"
+        )
+
+    def weight(name: str) -> float:
+        return float(weights.get(name, 0.0))
+
+    expression = np.array([weight(name) for name in EXPRESSIONS], np.float32)
+    eyes = []
+    for side, outward in (("Left", 1.0), ("Right", -1.0)):
+        down = _LOOK_DOWN * weight(f"eyeLookDown{side}") - _LOOK_UP * weight(f"eyeLookUp{side}")
+        out = _LOOK_OUT * weight(f"eyeLookOut{side}") - _LOOK_IN * weight(f"eyeLookIn{side}")
+        eyes.append(np.array([down, outward * out, 0.0], np.float32))
+    jaw_pose = np.array([JAW_OPEN * weight("jawOpen"), 0.0, 0.0], np.float32)
+    return ArkitPose(expression, jaw_pose, eyes[0], eyes[1])

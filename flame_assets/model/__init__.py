@@ -1,0 +1,1 @@
+"""The head model itself: arrays, files, skinning, landmarks, torch module."""

@@ -1,0 +1,1 @@
+"""Rendered heads: training faces, and a NoW-like benchmark."""

@@ -1,0 +1,207 @@
+"""Skin, hair, brows, lashes and beards for a bare head, painted on its vertices and as hairs.
+
+All places are found from the 68 landmarks of the head at rest, so any head model will do.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+
+from flame_assets.model.head import HeadModel
+from mica_ext.render.shading import PLAIN_COLOUR
+
+SKIN_TONES = np.array(
+    [
+        [0.95, 0.80, 0.73],
+        [0.90, 0.72, 0.62],
+        [0.83, 0.63, 0.51],
+        [0.72, 0.52, 0.40],
+        [0.56, 0.39, 0.29],
+        [0.42, 0.28, 0.21],
+        [0.29, 0.20, 0.16],
+    ]
+)
+HAIR_COLOURS = np.array(
+    [
+        [0.06, 0.05, 0.05],
+        [0.14, 0.10, 0.08],
+        [0.27, 0.18, 0.12],
+        [0.42, 0.30, 0.19],
+        [0.66, 0.53, 0.35],
+        [0.45, 0.20, 0.10],
+        [0.62, 0.60, 0.58],
+    ]
+)
+IRIS_COLOURS = np.array(
+    [[0.20, 0.12, 0.07], [0.32, 0.20, 0.11], [0.33, 0.34, 0.20], [0.30, 0.42, 0.52]]
+)
+NOT_SKIN = ("eyeball", "teeth", "tongue", "mouth")  # parts of names of regions
+FACE_HEIGHT = 0.11  # [m] pupils to chin of the face the measures below are for
+
+
+class Hairs(NamedTuple):
+    """Short hairs rooted at vertices."""
+
+    vertices: Int[np.ndarray, " n"]
+    offsets: Float[np.ndarray, "n 3"]  # root to tip [m]
+    colour: Float[np.ndarray, "3"]
+    width_m: float
+    strength: float
+
+
+class Looks(NamedTuple):
+    """One person's surface."""
+
+    colours: Float32[np.ndarray, "V 3"]
+    hair_thickness: Float32[np.ndarray, " V"]  # [m] along the normals
+    hair_colour: Float[np.ndarray, "3"]
+    hairs: tuple[Hairs, ...]
+    long_hair: bool
+    curtains: bool
+
+
+class HeadLooks:
+    """Where skin, hair, brows and beard are on one head model."""
+
+    def __init__(self, head: HeadModel, landmarks: Float32[np.ndarray, "68 3"]) -> None:
+        points = head.template
+        self.points = points
+        eyes, chin = landmarks[36:48].mean(axis=0), landmarks[8]
+        scale = float(eyes[1] - chin[1]) / FACE_HEIGHT
+        ear_z = float(landmarks[[0, 16], 2].mean())
+        base = head.colours
+        if base is None:
+            base = np.broadcast_to(np.array(PLAIN_COLOUR, np.float32), points.shape)
+        self.base = base
+        self.skin = np.ones(len(points), bool)
+        eyeballs = np.zeros(len(points), bool)
+        for name, ids in head.regions.items():
+            if any(part in name for part in NOT_SKIN):
+                self.skin[ids] = False
+            if "eyeball" in name:
+                eyeballs[ids] = True
+        brightness = base.max(axis=1)
+        self.iris = eyeballs & (brightness > 0.12) & (brightness < 0.7)
+        self.skin_level = np.median(base[self.skin], axis=0)
+        height = (points[:, 1] - eyes[1]) / scale
+        depth = (points[:, 2] - ear_z) / scale
+        side = np.abs(points[:, 0]) / scale
+        line = np.interp(
+            depth, [-0.035, -0.02, 0.01, 0.04, 0.075], [-0.09, 0.012, 0.02, 0.052, 0.072]
+        )
+        self.hair_field = np.where(self.skin, height - line, -1.0)  # [m], above 0 is hair
+        nose, mouth = (landmarks[33, 1] - eyes[1]) / scale, (landmarks[48, 1] - eyes[1]) / scale
+        upper = np.interp(
+            side, [0.0, 0.02, 0.04, 0.055, 0.07], [nose - 0.006, nose - 0.006, mouth, mouth, -0.01]
+        )
+        chin_height = (chin[1] - eyes[1]) / scale
+        beard = np.minimum(upper - height, height - (chin_height - 0.02))
+        beard = np.minimum(beard, depth - 0.0)
+        lips = head.regions.get("lips", np.zeros(0, np.int32))
+        beard[lips] = -1.0
+        self.beard_field = np.where(self.skin, beard, -1.0)
+        self.brows = [_band(points, self.skin, landmarks[part], 0.0055 * scale) for part in _BROWS]
+        self.lashes = [_band(points, self.skin, landmarks[part], 0.0035 * scale) for part in _LIDS]
+
+    def draw(self, generator: np.random.Generator) -> Looks:
+        """Another person's skin, eyes, hair, brows and beard."""
+        tone = _along(SKIN_TONES, generator.random() ** 1.15) * np.exp(
+            generator.normal(0, 0.025, 3)
+        )
+        hair = _along(HAIR_COLOURS, generator.random()) * np.exp(generator.normal(0, 0.1))
+        if tone[0] < 0.6:
+            hair = hair * 0.4
+        colours = self.base.copy()
+        colours[self.skin] *= tone / self.skin_level
+        mottle = (
+            1
+            + 0.05 * waves(generator, self.points, 0.025)
+            + 0.05 * waves(generator, self.points, 0.06)
+        )
+        blush = waves(generator, self.points, 0.05) * generator.uniform(0, 0.06)
+        colours[self.skin] *= (mottle[:, None] + blush[:, None] * [0.3, -1.0, -0.8])[self.skin]
+        iris = IRIS_COLOURS[generator.integers(len(IRIS_COLOURS))]
+        colours[self.iris] = iris * generator.uniform(0.6, 1.3)
+        beard = generator.random()
+        if beard < 0.3:
+            amount = _step(self.beard_field + 0.004 * waves(generator, self.points, 0.02), 0.008)
+            amount = amount * (generator.uniform(0.5, 0.9) if beard < 0.13 else 0.25)
+            colours += amount[:, None] * (hair * 0.8 - colours)
+        bald = generator.random() < 0.12
+        field = self.hair_field - generator.normal(0.0, 0.006)
+        field = field + 0.003 * waves(generator, self.points, 0.03)
+        cover = _step(field, 0.005) * (0.15 if bald else 1.0)
+        tousled = 1 + 0.25 * waves(generator, self.points, 0.012)
+        colours += cover[:, None] * (hair * tousled[:, None] - colours)
+        thickness = 0.0 if bald else generator.choice([0.002, 0.012, 0.025, 0.04])
+        bulk = thickness * _step(field - 0.004, 0.03)
+        bulk = bulk * (1 + 0.2 * waves(generator, self.points, 0.05))
+        long_hair = bool(not bald and generator.random() < 0.4)
+        return Looks(
+            colours=np.clip(colours, 0.0, 1.0).astype(np.float32),
+            hair_thickness=bulk.astype(np.float32),
+            hair_colour=hair,
+            hairs=self._hairs(generator, hair),
+            long_hair=long_hair,
+            curtains=long_hair and bool(generator.random() < 0.7),
+        )
+
+    def _hairs(
+        self, generator: np.random.Generator, colour: Float[np.ndarray, "3"]
+    ) -> tuple[Hairs, ...]:
+        found = []
+        dark = colour * 0.7
+        strength = generator.uniform(0.25, 0.9)
+        for ids, sign in zip(self.brows, (-1.0, 1.0), strict=True):
+            roots = ids[generator.integers(0, len(ids), 90)]
+            lean = np.array([sign * 0.007, 0.002, -0.001]) * generator.uniform(0.7, 1.2)
+            tips = lean + generator.normal(0, 0.0015, (90, 3))
+            found.append(Hairs(roots, tips, dark, 0.0008, strength))
+        painted = generator.uniform(0.1, 0.9)
+        for ids in self.lashes:
+            roots = ids[generator.integers(0, len(ids), 26)]
+            tips = np.array([0.0, 0.0015, 0.003]) + generator.normal(0, 0.001, (26, 3))
+            found.append(Hairs(roots, tips, dark * 0.6, 0.0008, painted))
+        return tuple(found)
+
+
+_BROWS = (slice(17, 22), slice(22, 27))  # the subject's right and left
+_LIDS = (slice(36, 40), slice(42, 46))  # upper lids
+
+
+def waves(
+    generator: np.random.Generator, points: Float[np.ndarray, "V 3"], length: float
+) -> Float[np.ndarray, " V"]:
+    """Smooth noise of unit variance, about `length` [m] from bump to bump."""
+    total = np.zeros(len(points), np.float32)
+    for _ in range(4):
+        direction = generator.normal(0, 1, 3)
+        direction *= 2 * np.pi / (length * np.linalg.norm(direction))
+        total += np.sin(points @ direction.astype(np.float32) + generator.uniform(0, 2 * np.pi))
+    return total / np.sqrt(2.0)
+
+
+def _along(colours: Float[np.ndarray, "n 3"], place: float) -> Float[np.ndarray, "3"]:
+    stops = np.linspace(0, 1, len(colours))
+    return np.stack([np.interp(place, stops, channel) for channel in colours.T])
+
+
+def _step(field: Float[np.ndarray, " V"], width: float) -> Float[np.ndarray, " V"]:
+    t = np.clip(field / width, 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _band(
+    points: Float32[np.ndarray, "V 3"],
+    allowed: Bool[np.ndarray, " V"],
+    line: Float32[np.ndarray, "n 3"],
+    reach: float,
+) -> Int[np.ndarray, " m"]:
+    """Vertices within `reach` [m] of a polyline, or the nearest one of each of its points."""
+    place = np.linspace(0, len(line) - 1, 40)
+    dense = np.stack([np.interp(place, np.arange(len(line)), axis) for axis in line.T], axis=1)
+    gaps = np.linalg.norm(points[:, None] - dense[None], axis=2)
+    gaps[~allowed] = np.inf
+    near = np.flatnonzero(gaps.min(axis=1) < reach)
+    return near if len(near) >= 8 else np.unique(gaps.argmin(axis=0))

@@ -1,0 +1,1 @@
+"""Meshes, glTF and parameter files for people and other programs."""

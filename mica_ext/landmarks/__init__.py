@@ -1,0 +1,1 @@
+"""The 68-landmark network: architecture, training, evaluation."""

@@ -1,0 +1,1 @@
+"""Parameters, camera, and the estimator from face crops to parameters."""

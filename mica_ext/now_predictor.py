@@ -1,0 +1,112 @@
+"""The NoW predictor: `eval-now --predictor mica_ext`, or `mica_ext:FOLDER` for another model pack.
+
+Identity only: the neutral head of the face that the benchmark's box means.
+"""
+
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from eval_now.data.boxes import Box
+from eval_now.data.predictors import NoFaceError, Photo, Predict, Prediction
+from eval_now.errors import UserError as BenchmarkError
+from flame_assets.errors import UserError as HeadError
+from flame_assets.model.fingerprint import fingerprint as head_fingerprint
+from flame_assets.model.head import HeadModel
+from mica_ext.errors import UserError
+from mica_ext.export.face_json import in_pose
+from mica_ext.landmarks.network import LandmarkWeights, read_landmark_config
+from mica_ext.models.pack import load_pack
+from mica_ext.reconstruct import Reconstructor
+from pacofr.errors import UserError as FaceError
+from pacofr.faces.detect import Face, detect
+from pacofr.images import load_image
+
+POINTS_IN_BOX = np.array([[0.31, 0.36], [0.69, 0.36], [0.5, 0.57], [0.35, 0.76], [0.65, 0.76]])
+"""Where a frontal face's eyes, nose and mouth corners lie in its box, as a share of its sides."""
+
+
+def now_predictor(model: str | None = None) -> Predict:
+    """Load a model pack ("auto" without a name) and return what predicts one photo."""
+    try:
+        reconstructor = Reconstructor.load(model or "auto")
+        weights = read_landmark_config(load_pack(model or "auto").landmarks)
+    except (UserError, HeadError, FaceError) as error:
+        raise BenchmarkError(str(error)) from None
+    return NowPredictor(reconstructor, fingerprint(reconstructor.head, weights))
+
+
+class NowPredictor:
+    """Predicts photo after photo; `fingerprint` tells its predictions from another model's."""
+
+    def __init__(self, reconstructor: Reconstructor, fingerprint: str) -> None:
+        self.reconstructor = reconstructor
+        self.fingerprint = fingerprint
+
+    def __call__(self, photo: Photo) -> Prediction:
+        """The neutral head of the photo's face, in metres."""
+        return predict(self.reconstructor, photo)
+
+
+def fingerprint(head: HeadModel, weights: LandmarkWeights) -> str:
+    """Versions of all that a prediction depends on, with the head's and the weights' figures.
+
+    The head's are sums to five decimals: they outlive another processor, as a checksum would not.
+    """
+    sums = head_fingerprint(head)
+    return (
+        f"pacofr {version('pacofr')}, {head.name} {head.version} "
+        f"{sums.template:.5f} {sums.shape_basis:.5f} {sums.landmarks:.5f}, "
+        f"{weights.name} {weights.version} {weights.sha256[:12]}"
+    )
+
+
+@torch.inference_mode()
+def predict(reconstructor: Reconstructor, photo: Photo) -> Prediction:
+    """The neutral head of the photo's face, in metres."""
+    try:
+        image = load_image(photo.path)
+    except FaceError as error:
+        raise BenchmarkError(str(error)) from None
+    face = find_face(image, photo.box)
+    if face is None:
+        if photo.box is None:
+            raise NoFaceError("no face found, and the data has no box for this photo")
+        # The benchmark says where the face is, so a blind detector is no excuse.
+        face = face_in(photo.box)
+    estimate = reconstructor.model(image, [face])
+    mesh = reconstructor.flame(in_pose(estimate.parameters.head, "neutral"))
+    return Prediction(
+        vertices=mesh.vertices[0].double().numpy(),
+        triangles=reconstructor.head.triangles.astype(np.int64),
+        landmarks=mesh.landmarks7[0].double().numpy(),
+        unit="m",
+        neutral=True,
+    )
+
+
+def find_face(image: UInt8[np.ndarray, "H W 3"], box: Box | None) -> Face | None:
+    """The detected face that overlaps the box most; without a box the largest."""
+    faces = detect(image)
+    if box is None or not faces:
+        return faces[0] if faces else None
+    best = max(faces, key=lambda face: overlap(face, box))
+    return best if overlap(best, box) > 0 else None
+
+
+def overlap(face: Face, box: Box) -> float:
+    """Intersection over union of a detection and a box."""
+    x0, y0, x1, y1 = (float(value) for value in face.box)
+    wide = max(0.0, min(x1, box.right) - max(x0, box.left))
+    high = max(0.0, min(y1, box.bottom) - max(y0, box.top))
+    box_area = (box.right - box.left) * (box.bottom - box.top)
+    return wide * high / ((x1 - x0) * (y1 - y0) + box_area - wide * high)
+
+
+def face_in(box: Box) -> Face:
+    """A frontal face that fills this box, to start the search for the real one [px]."""
+    edges = np.array([box.left, box.top, box.right, box.bottom], np.float32)
+    points = edges[:2] + POINTS_IN_BOX * (edges[2:] - edges[:2])
+    return Face(edges, 0.0, points.astype(np.float32))

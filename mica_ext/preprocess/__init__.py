@@ -1,0 +1,1 @@
+"""Face crops for the networks."""

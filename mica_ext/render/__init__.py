@@ -1,0 +1,1 @@
+"""A software rasteriser, shading, and the overlay picture."""

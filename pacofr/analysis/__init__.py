@@ -1,0 +1,1 @@
+"""What a pre-trained encoder knows: probes, pictures, and Table 7 of the paper."""

@@ -1,0 +1,89 @@
+"""Learning curves of pre-training runs: read from metrics.jsonl, drawn over images seen."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from pacofr.engine.run_log import read_lines
+from pacofr.errors import UserError
+
+POINTS = 200
+"""Points of a line at most: each is the mean of so many steps in a row."""
+PANELS = {
+    "mse": "mean square error (eq. 2)",
+    "perceptual": "perceptual loss (eq. 3)",
+    "cross_entropy": "cross-entropy of the beliefs (eq. 6)",
+    "usage_entropy": "use of the candidates in a step: entropy over log n",
+}
+"""Fields of `pretrain.StepRow` and how the picture calls them."""
+
+
+class Curves(NamedTuple):
+    """What a run recorded, thinned out to a line per field."""
+
+    images: Float64[np.ndarray, " n"]
+    """Images seen."""
+    values: dict[str, Float64[np.ndarray, " n"]]
+    """By field of `PANELS`; NaN where the run had no such number."""
+
+
+def read_curves(run: Path) -> Curves | None:
+    """Curves of a run's folder; None for a `model/` folder, which brings none.
+
+    Raises:
+        UserError: if metrics.jsonl is not what a run writes.
+    """
+    file = run / "metrics.jsonl"
+    if not file.exists():
+        return None
+    try:
+        rows = [json.loads(line) for line in read_lines(file)]
+        needed = {name: np.array([row[name] for row in rows], float) for name in ("images", "mse")}
+        table = {name: np.array([r.get(name, np.nan) for r in rows], float) for name in PANELS}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: expected the record of a run, got {error!r}") from error
+    if not rows:
+        return None
+    for name in ("perceptual", "cross_entropy"):
+        table[name][table[name] == 0.0] = np.nan  # a term that is off counts as 0
+    blocks = np.array_split(np.arange(len(rows)), min(POINTS, len(rows)))
+    thin = {
+        name: np.array([column[block].mean() for block in blocks])
+        for name, column in (table | needed).items()
+    }
+    return Curves(thin.pop("images"), thin)
+
+
+def draw_curves(curves: Mapping[str, Curves]) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture with a panel for every field that some run has, and a line for every run in it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = [name for name in PANELS if any(_known(c.values[name]) for c in curves.values())]
+    columns = min(2, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(5.5 * columns, 3.6 * rows), layout="constrained", dpi=120)
+    canvas = FigureCanvasAgg(figure)
+    styles = ("-", "--", "-.", ":")
+    for place, field in enumerate(shown, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        for number, (name, one) in enumerate(curves.items()):
+            if _known(one.values[field]):
+                style = styles[number // 10 % len(styles)]
+                colour = f"C{number % 10}"
+                axes.plot(one.images, one.values[field], style, color=colour, lw=1.2, label=name)
+        axes.set(title=PANELS[field], xlabel="images seen")
+        if field == "mse":
+            axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _known(values: Float64[np.ndarray, " n"]) -> bool:
+    return bool(np.isfinite(values).any())

@@ -1,0 +1,82 @@
+"""What the choice of candidates tells the encoder about the patches that it cannot see.
+
+The predictor looks at the very patch that is masked, so its choice is a message about it. The error
+at masked patches under different choosers weighs that message; the brightness of the patches behind
+each candidate says what it is about.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from pacofr.pretraining.codebook import normalise, patchify, restructure
+from pacofr.pretraining.config import MaskingConfig
+from pacofr.pretraining.losses import belief_labels
+from pacofr.pretraining.masking import draw
+from pacofr.pretraining.model import PaCoFR
+
+
+class ChoiceAudit(NamedTuple):
+    """Over the masked patches of some faces; errors are mean squares in ImageNet-normalised units.
+
+    Positions whose patches hardly vary (the grey border of a crop) are left out.
+    """
+
+    shares: tuple[float, ...]
+    """Part of the patches that the predictor gives to each candidate."""
+    brightness: tuple[float | None, ...]
+    """Mean value of those patches; None for a candidate that no patch chose."""
+    agreement: float
+    """Part of the patches for which the predictor chooses what eq. 5 would."""
+    error_random: float
+    """With candidates drawn uniformly."""
+    error_predicted: float
+    """With the predictor's."""
+    error_label: float
+    """With eq. 5's."""
+
+
+@torch.no_grad()
+def audit_choices(
+    model: PaCoFR, images: UInt8[Tensor, "N 3 S S"], seed: int = 0, batch: int = 64
+) -> ChoiceAudit:
+    """Audit a model with a predictor on some crops, under the masks of `seed`."""
+    if model.predictor is None:
+        raise ValueError("a model without a predictor chooses at random: there is nothing to audit")
+    candidates = model.config.codebook.candidates
+    patches = patchify(normalise(images / 255), model.config.encoder.patch_size)
+    chance = draw(seed, 0, np.arange(len(images)), model.config, MaskingConfig())
+    mask, random = torch.from_numpy(chance.mask), torch.from_numpy(chance.candidate)
+    looked_at = mask & (patches.std(dim=(0, 2)) > 0.1)
+    predicted = torch.cat([model.predictor(p).argmax(dim=-1) for p in patches.split(batch)])
+    label = torch.cat(
+        [
+            belief_labels(model.candidate_pixels(p, m), p)
+            for p, m in zip(patches.split(batch), mask.split(batch), strict=True)
+        ]
+    )
+
+    def error(chosen: Int64[Tensor, "N K"]) -> float:
+        errors = [
+            (model.reconstruct(restructure(p, model.codebook(), c, m)) - p).square().mean(dim=-1)
+            for p, c, m in zip(*(t.split(batch) for t in (patches, chosen, mask)), strict=True)
+        ]
+        return float(torch.cat(errors)[looked_at].mean())
+
+    behind = [looked_at & (predicted == number) for number in range(candidates)]
+    total = int(looked_at.sum())
+    return ChoiceAudit(
+        shares=tuple(int(members.sum()) / total for members in behind),
+        brightness=tuple(_brightness(patches, members) for members in behind),
+        agreement=float((predicted == label)[looked_at].float().mean()),
+        error_random=error(random),
+        error_predicted=error(predicted),
+        error_label=error(label),
+    )
+
+
+def _brightness(patches: Float[Tensor, "N K P"], members: Bool[Tensor, "N K"]) -> float | None:
+    return float(patches[members].mean()) if bool(members.any()) else None

@@ -1,0 +1,308 @@
+"""Table 7 on real faces: pre-train every row at equal images seen, probe each frozen encoder.
+
+    OUT/plan.json           what is compared, fixed by the first call
+    OUT/runs/perceptual     the shared `self:` net of eq. 3, pre-trained without a perceptual net
+    OUT/runs/ROW-sSEED      a pre-training as `pacofr pretrain` leaves it
+    OUT/probes/NAME.json    its probe, photo by photo
+    OUT/table.md, table.json, table.png
+
+The same command given again goes on wherever it was stopped. Given to several processes at once, a
+core or a GPU each (CUDA_VISIBLE_DEVICES=N), every one takes the next run that no other is at work
+on.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from pacofr.analysis.config import ProbeConfig
+from pacofr.analysis.linear_probe import encoder_of, probe
+from pacofr.analysis.predictor_audit import ChoiceAudit, audit_choices
+from pacofr.analysis.table7_config import EvidenceConfig
+from pacofr.analysis.table7_plot import draw_scores
+from pacofr.analysis.table7_report import Probed, RunScore, write_table
+from pacofr.engine.checkpoint import checkpoints, read_progress
+from pacofr.engine.distributed import choose_device
+from pacofr.engine.locks import claim
+from pacofr.engine.precision import resolve_precision
+from pacofr.errors import UserError
+from pacofr.models.vit import VisionTransformer
+from pacofr.pretraining.config import ABLATIONS, PretrainConfig, preset
+from pacofr.pretraining.data import ShardCrops
+from pacofr.pretraining.masking import draw
+from pacofr.pretraining.model import PaCoFR, load_pretrained, pretraining_loss
+from pacofr.pretraining.perceptual import PerceptualNet
+from pacofr.pretraining.train import NotFiniteError, Place, pretrain
+from pacofr.utils.files import write_json, write_png
+
+LOGGER = logging.getLogger(__name__)
+
+METHOD = "3x196-predictor"
+MAIN_ROWS = ("1-token", "3x196-random", METHOD)
+"""Rows that get every seed: one mask token, a codebook without and with its predictor."""
+EARLY_SHARE = 1 / 8
+"""Share of a run's steps that warms up and incubates. The paper's is one of 32 epochs, 2,777 steps;
+the 32nd part of a run of some hundred steps would end before the predictor has learnt anything."""
+
+
+class Plan(NamedTuple):
+    """What the first call fixed, so that every later one compares the same."""
+
+    preset: str
+    precision: Literal["bf16", "fp32"]
+    epochs: int
+    crops: int
+    fingerprint: str
+    rows: tuple[str, ...]
+    main_rows: tuple[str, ...]
+    seeds: int
+    minutes_per_run: float
+    seconds_incubating: float
+    """Per image, for the method on the machine that made the plan."""
+    seconds_after: float
+    """The same after the incubation."""
+
+
+class Job(NamedTuple):
+    """One pre-training and its probe."""
+
+    name: str
+    """Its folder under runs/."""
+    row: str
+    """As the table calls it."""
+    seed: int = 0
+
+
+SCRATCH = Job("scratch", "scratch")
+"""Random weights: what the probe reads off an encoder that has seen no face."""
+PERCEPTUAL = Job("perceptual", "perceptual net")
+"""The net that judges all others' reconstructions: `1-token` without any such net."""
+
+
+def evidence(config: EvidenceConfig) -> int:
+    """Do what is not done yet; the process's exit code."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            "expected a process by itself, got one of torchrun's; give the plain command once per"
+            " GPU instead, each with its own CUDA_VISIBLE_DEVICES, they share the runs"
+        )
+    if config.pilot:
+        config = dataclasses.replace(
+            config,
+            out=config.out / "pilot",
+            minutes_per_run=config.minutes_per_run / 5,
+            seeds=2,
+        )
+    claims = config.out / "claims"
+    _crops(config, preset(config.preset))  # wrong shards leave no folder behind
+    with claim(claims / "plan", wait=True):
+        plan = make_plan(config, MAIN_ROWS if config.pilot else tuple(ABLATIONS))
+    with claim(claims / SCRATCH.name, wait=True):
+        _probe(config, SCRATCH, f"scratch:{plan.preset}")
+    LOGGER.info("the perceptual net comes first; where another process is at it, this one waits")
+    with claim(claims / PERCEPTUAL.name, wait=True):
+        code = _pretrain_and_probe(config, plan, PERCEPTUAL)
+    failed = None if code else _score(config, PERCEPTUAL).failed
+    if failed:
+        raise UserError(f"no run can do without the perceptual net, and its own failed: {failed}")
+    for job in jobs(plan):
+        if code:
+            return code
+        with claim(claims / job.name) as mine:
+            code = _pretrain_and_probe(config, plan, job) if mine else 0
+        with claim(claims / "table", wait=True):
+            scores = _scores(config, plan)
+            write_table(config.out, plan._asdict(), scores)
+            write_png(config.out / "table.png", draw_scores(scores))
+    LOGGER.info("%s", (config.out / "table.md").read_text(encoding="utf-8"))
+    return code
+
+
+def jobs(plan: Plan) -> list[Job]:
+    """All rows with the first seed, the main ones leading, then the main rows with the others."""
+    first = [*plan.main_rows, *(row for row in plan.rows if row not in plan.main_rows)]
+    pairs = [(row, 0) for row in first]
+    pairs += [(row, seed) for seed in range(1, plan.seeds) for row in plan.main_rows]
+    return [Job(f"{row}-s{seed}", row, seed) for row, seed in pairs]
+
+
+def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Plan:
+    """Read the plan of an earlier call, or time a few steps and make one."""
+    file = config.out / "plan.json"
+    crops = _crops(config, preset(config.preset))
+    if file.exists():
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            plan = Plan(**{name: _tuple(value) for name, value in content.items()})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{file} is no plan of this command ({error}); give another --out"
+            ) from error
+        now = (config.preset, len(crops), crops.fingerprint, config.seeds, config.minutes_per_run)
+        then = (plan.preset, plan.crops, plan.fingerprint, plan.seeds, plan.minutes_per_run)
+        if now != then:
+            raise UserError(
+                f"{file} plans (preset, crops, fingerprint, seeds, minutes) {then}, the flags say"
+                f" {now}; give the same flags, or another --out"
+            )
+        return plan
+    LOGGER.info("timing the method's steps")
+    incubating, after = time_steps(config)
+    mean = EARLY_SHARE * incubating + (1 - EARLY_SHARE) * after
+    epochs = max(1, round(60 * config.minutes_per_run / (len(crops) * mean)))
+    plan = Plan(
+        preset=config.preset,
+        precision=resolve_precision(preset(config.preset).precision, choose_device(config.device)),
+        epochs=epochs,
+        crops=len(crops),
+        fingerprint=crops.fingerprint,
+        rows=rows,
+        main_rows=MAIN_ROWS,
+        seeds=config.seeds,
+        minutes_per_run=config.minutes_per_run,
+        seconds_incubating=incubating,
+        seconds_after=after,
+    )
+    config.out.mkdir(parents=True, exist_ok=True)
+    write_json(file, plan._asdict())
+    minutes = epochs * len(crops) * mean / 60
+    total = (len(jobs(plan)) + 1) * minutes / 60
+    LOGGER.info(
+        "%d epochs of %d faces a run, %.0f min each, about %.1f h in all",
+        epochs,
+        len(crops),
+        minutes,
+        total,
+    )
+    return plan
+
+
+def time_steps(config: EvidenceConfig, steps: int = 4) -> tuple[float, float]:
+    """Seconds per image of the method, incubating and after it, with a net of eq. 3 of its size."""
+    run = preset(config.preset, METHOD)
+    device = choose_device(config.device)
+    model = PaCoFR(run.model).to(device)
+    layers = run.loss.perceptual_layers
+    judge = PerceptualNet(VisionTransformer(run.model.encoder), layers).to(device)
+    side = run.model.encoder.image_size
+    images = torch.rand(run.batch_size, 3, side, side, device=device)
+    positions = np.arange(run.batch_size)
+    chance = draw(0, 0, positions, run.model, run.masking)
+    chance = [torch.from_numpy(array).to(device) for array in chance]
+    mixed = resolve_precision(run.precision, device) == "bf16"
+    seconds = []
+    for incubating in (True, False):
+        began = 0.0
+        for step in range(steps + 1):  # the first one warms up
+            if step == 1:
+                began = time.perf_counter()
+            with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+                output = model(images, *chance, incubating=incubating)
+                total = pretraining_loss(output, judge, run.loss).total
+            total.backward()
+            float(total)  # waits for the device
+        seconds.append((time.perf_counter() - began) / (steps * run.batch_size))
+    return seconds[0], seconds[1]
+
+
+def run_config(config: EvidenceConfig, plan: Plan, job: Job) -> PretrainConfig:
+    """The preset as this job's row, at the plan's number of images."""
+    if job == PERCEPTUAL:
+        run, net = preset(plan.preset, "1-token"), "none"
+    else:
+        run, net = preset(plan.preset, job.row), f"self:{config.out / 'runs' / PERCEPTUAL.name}"
+    early = max(1, round(EARLY_SHARE * plan.epochs * (plan.crops // run.batch_size)))
+    predictor = dataclasses.replace(run.model.predictor, incubation_steps=early)
+    return dataclasses.replace(
+        run,
+        model=dataclasses.replace(run.model, predictor=predictor),
+        loss=dataclasses.replace(run.loss, perceptual_net=net),
+        optim=dataclasses.replace(run.optim, warmup_epochs=EARLY_SHARE * plan.epochs),
+        precision=plan.precision,
+        epochs=plan.epochs,
+        seed=job.seed,
+    )
+
+
+def _pretrain_and_probe(config: EvidenceConfig, plan: Plan, job: Job) -> int:
+    """Do or finish one job; the exit code of its pre-training."""
+    if _probe_file(config, job).exists():
+        return 0
+    out = config.out / "runs" / job.name
+    if not (out / "model").exists():
+        LOGGER.info("pre-training %s", job.name)
+        run = run_config(config, plan, job)
+        try:
+            place = Place(out=out, device=config.device, keep=1)
+            code = pretrain(run, _crops(config, run), place)
+        except NotFiniteError as error:  # a finding, not a reason to stop
+            LOGGER.warning("%s failed: %s", job.name, error)
+            _write_probe(config, job, {"failed": str(error)})
+            return 0
+        if code:
+            return code
+    _probe(config, job, str(out))
+    return 0
+
+
+def _probe(config: EvidenceConfig, job: Job, spec: str) -> None:
+    """Probe an encoder and keep what was found, photo by photo."""
+    if _probe_file(config, job).exists():
+        return
+    LOGGER.info("probing %s", job.name)
+    found = probe(encoder_of(spec), ProbeConfig(photos=config.helen, device=config.device))
+    choices = _audit(config, job, Path(spec))
+    _write_probe(config, job, {**found._asdict(), "choices": choices})
+
+
+def _audit(config: EvidenceConfig, job: Job, run: Path, faces: int = 256) -> dict | None:
+    """What the run's predictor, if it has one, tells its encoder about some of the faces."""
+    if job.row not in ABLATIONS or ABLATIONS[job.row].selection == "random":
+        return None
+    crops = _crops(config, preset(config.preset))
+    some = np.linspace(0, len(crops) - 1, min(faces, len(crops))).astype(np.int64)
+    return audit_choices(load_pretrained(run), torch.from_numpy(crops.read(0, some)))._asdict()
+
+
+def _scores(config: EvidenceConfig, plan: Plan) -> list[RunScore]:
+    """What is known by now, other processes' runs included."""
+    all_jobs = [SCRATCH, PERCEPTUAL, *jobs(plan)]
+    return [_score(config, job) for job in all_jobs if _probe_file(config, job).exists()]
+
+
+def _score(config: EvidenceConfig, job: Job) -> RunScore:
+    content = json.loads(_probe_file(config, job).read_text(encoding="utf-8"))
+    minutes = probed = choices = None
+    if "failed" not in content:
+        probed = Probed(**{name: _tuple(content[name]) for name in Probed._fields})
+        trained = checkpoints(config.out / "runs" / job.name)
+        minutes = read_progress(trained[0]).seconds / 60 if trained else 0.0
+        if content["choices"]:
+            choices = ChoiceAudit(**{k: _tuple(value) for k, value in content["choices"].items()})
+    return RunScore(job.name, job.row, job.seed, minutes, probed, content.get("failed"), choices)
+
+
+def _probe_file(config: EvidenceConfig, job: Job) -> Path:
+    return config.out / "probes" / f"{job.name}.json"
+
+
+def _write_probe(config: EvidenceConfig, job: Job, content: dict) -> None:
+    file = _probe_file(config, job)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, content)
+
+
+def _crops(config: EvidenceConfig, run: PretrainConfig) -> ShardCrops:
+    side = run.model.encoder.image_size
+    return ShardCrops(config.shards, side=side, config=run.data, seed=run.seed)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

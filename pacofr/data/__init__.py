@@ -1,0 +1,1 @@
+"""Training data on disk: shards of face crops, and the curation that makes them."""

@@ -1,0 +1,1 @@
+"""From raw photos to shards of aligned face crops."""

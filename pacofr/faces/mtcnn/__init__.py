@@ -1,0 +1,1 @@
+"""The MTCNN detector: network, and weights read from the `mtcnn` package."""

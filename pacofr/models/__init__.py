@@ -1,0 +1,1 @@
+"""Vision transformer, and readers of published face encoders."""

@@ -1,0 +1,1 @@
+"""The paper's method: masking, codebook, belief predictor, losses and the training loop."""

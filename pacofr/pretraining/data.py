@@ -1,0 +1,60 @@
+"""Crops as pre-training takes them: resized, mirrored, by (epoch, position), in any process."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from pacofr.data.shards import ShardDataset
+from pacofr.pretraining.config import DataConfig
+from pacofr.pretraining.masking import CROP_STREAM, FLIP_STREAM, uniforms
+
+WINDOW = 7 / 8
+"""Side of the random window over the canvas: 224 of 256."""
+
+
+class ShardCrops:
+    """The `Crops` of `pretrain`: a folder of shards with the loader's draws.
+
+    The flip and the window of a crop are functions of (seed, epoch, position), so that every
+    process, worker and resumed run sees the same picture.
+    """
+
+    def __init__(self, folder: Path | str, *, side: int, config: DataConfig, seed: int) -> None:
+        self.dataset = ShardDataset(folder)
+        self.side, self.config, self.seed = side, config, seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the crops or their order."""
+        return self.dataset.index.fingerprint
+
+    def read(self, epoch: int, positions: Int64[np.ndarray, " b"]) -> UInt8[np.ndarray, "b 3 H W"]:
+        """RGB crops at the model's input size."""
+        mirrored = uniforms(self.seed, epoch, positions, FLIP_STREAM, 1)[:, 0] < 0.5
+        window = uniforms(self.seed, epoch, positions, CROP_STREAM, 2)
+        out = np.empty((len(positions), 3, self.side, self.side), np.uint8)
+        for row, position in enumerate(positions):
+            image = self._sized(int(position), window[row])
+            if self.config.flip and mirrored[row]:
+                image = image[:, ::-1]
+            out[row] = image[..., ::-1].transpose(2, 0, 1)
+        return out
+
+    def _sized(self, position: int, window: np.ndarray) -> UInt8[np.ndarray, "side side 3"]:
+        canvas = self.dataset.index.canvas
+        share = WINDOW if self.config.resize == "random_crop" else 1.0
+        reduction = next((r for r in (4, 2) if canvas * share >= r * self.side), 1)
+        image = self.dataset.decode(position, reduction=reduction)
+        if self.config.resize == "random_crop":
+            side = round(len(image) * WINDOW)
+            y, x = (window * (len(image) - side + 1)).astype(int)
+            image = image[y : y + side, x : x + side]
+        if len(image) == self.side:
+            return image
+        # at most halved here, mostly 256 -> 224: bilinear does, at a fifth of INTER_AREA's cost
+        return cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_LINEAR)

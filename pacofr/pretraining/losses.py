@@ -1,0 +1,90 @@
+"""The loss terms, one function per equation of the paper (1 is `codebook.restructure`, 4 is
+`PaCoFR.candidate_pixels`). Images and patches are ImageNet-normalised, losses are in float32.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from pacofr.pretraining.config import LossConfig
+
+
+def mse_loss(
+    prediction: Float[Tensor, "B K P"], target: Float[Tensor, "B K P"]
+) -> Float[Tensor, " B"]:
+    """Eq. 2: mean squared error over the entire image, masked or not."""
+    return (prediction.float() - target.float()).square().mean(dim=(1, 2))
+
+
+def perceptual_loss(
+    of_image: list[Float[Tensor, "B T D"]], of_prediction: list[Float[Tensor, "B T D"]]
+) -> Float[Tensor, " B"]:
+    """Eq. 3: minus the cosine between the two images' features, per token, summed over layers.
+
+    The mean over an image's tokens (class token included) stands for the image; -m is perfect.
+    """
+    similarity = [
+        F.cosine_similarity(a.float(), b.float(), dim=-1).mean(dim=1)
+        for a, b in zip(of_image, of_prediction, strict=True)
+    ]
+    return -torch.stack(similarity).sum(dim=0)
+
+
+def mcf_perceptual_loss(
+    of_image: list[Float[Tensor, "B T D"]], of_prediction: list[Float[Tensor, "B T D"]]
+) -> Float[Tensor, " B"]:
+    """MCF's form: each channel normalised over the tokens, then the mean squared difference.
+
+    A different axis from eq. 3's, and about 197 times smaller; MCF multiplies it by 1000.
+    """
+    difference = [
+        (F.normalize(a.float(), dim=1) - F.normalize(b.float(), dim=1)).square().mean(dim=(1, 2))
+        for a, b in zip(of_image, of_prediction, strict=True)
+    ]
+    return torch.stack(difference).sum(dim=0)
+
+
+def belief_labels(
+    candidates: Float[Tensor, "n B K P"], patches: Float[Tensor, "B K P"]
+) -> Int64[Tensor, "B K"]:
+    """Eq. 5: the candidate whose decoded pixels resemble the patch most.
+
+    The paper prints argmin of the cosine and says "the most similar": the largest cosine it is.
+    """
+    return F.cosine_similarity(candidates.float(), patches.float(), dim=-1).argmax(dim=0)
+
+
+def belief_cross_entropy(
+    logits: Float[Tensor, "B K n"], labels: Int64[Tensor, "B K"], mask: Bool[Tensor, "B K"]
+) -> Float[Tensor, " B"]:
+    """Eq. 6, as a mean over an image's masked positions."""
+    terms = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none")
+    chosen = mask.to(terms.dtype)
+    return (terms.view_as(chosen) * chosen).sum(dim=1) / chosen.sum(dim=1)
+
+
+class LossTerms(NamedTuple):
+    """Means over the batch; `total` is the weighted sum that is minimised."""
+
+    total: Float[Tensor, ""]
+    mse: Float[Tensor, ""]
+    perceptual: Float[Tensor, ""]
+    cross_entropy: Float[Tensor, ""]
+
+
+def combine(
+    mse: Float[Tensor, " B"],
+    perceptual: Float[Tensor, " B"] | None,
+    cross_entropy: Float[Tensor, " B"] | None,
+    weights: LossConfig,
+) -> LossTerms:
+    """Weighted sum of the batch means; a term that is off is None and counts as 0."""
+    zero = mse.new_zeros(())
+    terms = (mse.mean(), *(zero if t is None else t.mean() for t in (perceptual, cross_entropy)))
+    total = (
+        weights.mse * terms[0] + weights.perceptual * terms[1] + weights.cross_entropy * terms[2]
+    )
+    return LossTerms(total, *terms)

@@ -1,0 +1,58 @@
+"""Frozen nets whose features judge a reconstruction (eq. 3)."""
+
+import hashlib
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pacofr.errors import UserError
+from pacofr.models.encoders import read_moco, read_published_encoder
+from pacofr.models.vit import VisionTransformer, scaled_layers
+from pacofr.pretraining.config import LossConfig
+
+
+class PerceptualNet(nn.Module):
+    """A frozen encoder; call it with ImageNet-normalised images for the features of some layers."""
+
+    def __init__(self, encoder: VisionTransformer, layers: tuple[int, ...]) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False).eval()
+        self.layers = scaled_layers(layers, encoder.config.depth)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the weights, wherever their file lies."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.encoder.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B T D"]]:
+        """Raw block outputs, class token included; other sizes are scaled to the net's own."""
+        size = self.encoder.config.image_size
+        if images.shape[-1] != size:
+            images = F.interpolate(
+                images, size=(size, size), mode="bilinear", align_corners=False, antialias=True
+            )
+        return self.encoder.taps(images, self.layers)
+
+
+def load_perceptual(config: LossConfig) -> PerceptualNet | None:
+    """The perceptual net that the config asks for; None where it asks for none."""
+    name = config.perceptual_net
+    if name == "none":
+        return None
+    if name.startswith("self:"):
+        return PerceptualNet(
+            read_published_encoder(name.removeprefix("self:")), config.perceptual_layers
+        )
+    if name == "moco-v3":
+        if config.perceptual_weights is None:
+            raise UserError(
+                "the moco-v3 perceptual net needs its weights: --loss.perceptual-weights "
+                "vit-b-300ep.pth.tar (or --loss.perceptual-net none)"
+            )
+        return PerceptualNet(read_moco(config.perceptual_weights), config.perceptual_layers)
+    raise UserError(f"unknown perceptual net {name!r}: use moco-v3, self:RUN or none")

@@ -1,0 +1,1 @@
+"""Whole files, progress bars and checks that every other room uses."""

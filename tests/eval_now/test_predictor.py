@@ -1,0 +1,135 @@
+"""The product on the benchmark: which face it takes, and the journey on an artificial data set."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import mica_ext.now_predictor as evaluate
+from eval_now.config import EvalConfig
+from eval_now.data.boxes import Box
+from eval_now.data.dataset import NowDataset
+from eval_now.data.predictors import NoFaceError, Photo, find_predictor, fingerprint_of
+from eval_now.errors import UserError as BenchmarkError
+from eval_now.io.meshes import load_mesh
+from eval_now.run import run
+from mica_ext.errors import UserError
+from mica_ext.landmarks.network import read_landmark_config
+from pacofr.faces.detect import Face
+
+UNLOADED = evaluate.Reconstructor.__new__(evaluate.Reconstructor)  # its networks are not reached
+
+
+def face(*box: float) -> Face:
+    return Face(np.array(box, np.float32), 0.9, np.zeros((5, 2), np.float32))
+
+
+def test_the_box_chooses_among_faces(monkeypatch):
+    image = np.zeros((200, 300, 3), np.uint8)
+    large, small = face(0, 0, 150, 150), face(200, 50, 260, 110)
+    monkeypatch.setattr(evaluate, "detect", lambda image: [large, small])
+    assert evaluate.find_face(image, Box(190, 40, 250, 100)) is small
+    assert evaluate.find_face(image, Box(10, 40, 120, 160)) is large
+    assert evaluate.find_face(image, None) is large
+    assert evaluate.find_face(image, Box(151, 160, 190, 190)) is None
+    assert evaluate.overlap(face(0, 0, 10, 10), Box(5, 0, 15, 10)) == pytest.approx(1 / 3)
+
+
+def test_a_box_stands_in_for_a_face_in_the_detectors_order():
+    points = evaluate.face_in(Box(100, 200, 200, 320)).points
+    assert points[:, 0].tolist() == pytest.approx([131, 169, 150, 135, 165])
+    assert (np.diff(points[[0, 2, 3], 1]) > 0).all()
+
+
+def test_a_photo_without_face_and_box_is_a_missing_prediction(monkeypatch, tmp_path):
+    from PIL import Image
+
+    monkeypatch.setattr(evaluate, "detect", lambda image: [])
+    Image.fromarray(np.zeros((100, 80, 3), np.uint8)).save(tmp_path / "a.jpg")
+    with pytest.raises(NoFaceError, match="no face found"):
+        evaluate.predict(UNLOADED, Photo("s/c/a.jpg", tmp_path / "a.jpg", None))
+
+
+def test_errors_of_the_product_reach_the_benchmark_as_its_own(monkeypatch, tmp_path):
+    def refuse(model: str) -> None:
+        raise UserError(f"{model}: no such pack")
+
+    monkeypatch.setattr(evaluate.Reconstructor, "load", refuse)
+    with pytest.raises(BenchmarkError, match="nowhere: no such pack"):
+        find_predictor("mica_ext:nowhere")
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(BenchmarkError, match=r"a\.jpg"):
+        evaluate.predict(UNLOADED, Photo("s/c/a.jpg", tmp_path / "a.jpg", None))
+
+
+def test_the_fingerprint_follows_head_and_weights(head):
+    weights = read_landmark_config()
+    own = evaluate.fingerprint(head, weights)
+    almost = replace(head, template=head.template * np.float32(1 + 1e-7))  # another processor's
+    assert evaluate.fingerprint(almost, weights) == own
+    assert head.name in own
+    assert weights.sha256[:12] in own
+    assert evaluate.fingerprint(head, weights._replace(sha256="0" * 64)) != own
+    other = replace(head, template=head.template * np.float32(1.001))
+    assert evaluate.fingerprint(other, weights) != own
+    assert fingerprint_of(evaluate.NowPredictor(UNLOADED, own)) == own
+    assert fingerprint_of(lambda photo: evaluate.predict(UNLOADED, photo)) is None
+
+
+@pytest.fixture(scope="module")
+def artificial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scanned heads and one with photos only."""
+    from mica_ext.data.synthetic.config import SynthNowConfig
+    from mica_ext.data.synthetic.now import synth_now
+
+    folder = tmp_path_factory.mktemp("synth") / "now"
+    synth_now(SynthNowConfig(folder=folder, subjects=2, size=320))
+    with pytest.raises(UserError, match="expected a new or empty folder"):
+        synth_now(SynthNowConfig(folder=folder, subjects=2, size=320))
+    return folder
+
+
+@pytest.mark.slow
+def test_artificial_data_has_the_layout_and_the_truth(artificial, tmp_path):
+    from PIL import Image
+
+    from eval_now.geometry.align import align
+
+    dataset = NowDataset(artificial)
+    images = dataset.images("val")
+    assert len(images) == 8
+    assert len(dataset.images("test")) == 4
+    for image in [*images, *dataset.images("test")]:
+        box = dataset.box(image)
+        with Image.open(dataset.picture(image)) as picture:
+            assert picture.size == (320, 320)
+        assert box.right - box.left > 80
+    for subject in dict.fromkeys(image.subject for image in images):
+        scan = dataset.scan(subject)
+        assert 15000 < len(scan.points) < 200000
+        truth = load_mesh(artificial / "truth" / f"{subject}.ply")
+        landmarks = np.load(artificial / "truth" / f"{subject}.npy")
+        found = align(scan.points, scan.landmarks, truth.vertices, truth.triangles, landmarks, 1.0)
+        assert np.median(found.distances) < 0.2  # noise of 0.15 mm and waves of 0.1 mm
+        assert found.landmark_gaps.max() < 0.1
+
+
+@pytest.mark.slow
+def test_the_whole_journey_on_a_fresh_machine(artificial, tmp_path):
+    settings = EvalConfig(
+        dataset=artificial,
+        predictor="mica_ext",
+        protocol="both",
+        jobs=1,
+        heatmaps=1,
+        out=tmp_path / "run",
+    )
+    result = run(settings, Console())
+    assert result is not None
+    assert result.complete
+    assert "not_neutral" not in {warning.name for warning in result.warnings}
+    for entry in result.protocols:
+        assert entry.pooled.median < 3.0
+    assert list((tmp_path / "run/heatmaps/metrical").iterdir())

@@ -1,0 +1,154 @@
+"""Predictors of eval_now: what is saved, what is kept for the next run, what is never mixed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.eval_toy import NAMES, evaluate, face, write_now, write_predictions
+
+import eval_now.data.predictors
+from eval_now.data.predictions import load_manifest
+from eval_now.data.predictors import Photo, Prediction, checked
+from eval_now.errors import UserError
+from eval_now.io.landmarks import save_npy
+from eval_now.io.meshes import save_obj
+
+
+@pytest.fixture(scope="module")
+def now(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy set, two images listed."""
+    return write_now(tmp_path_factory.mktemp("now"), NAMES[:2])
+
+
+class Predictor:
+    """The truth in mm, changed by `change`; notes its photos."""
+
+    def __init__(self, change=lambda one: one) -> None:
+        self.change = change
+        self.asked: list[str] = []
+
+    def __call__(self, photo: Photo) -> Prediction:
+        self.asked.append(photo.name)
+        mesh, landmarks = face(int(photo.name[2]))
+        return self.change(Prediction(mesh.vertices, mesh.triangles, landmarks, "mm", True))
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Make every --predictor this one."""
+    return lambda one: monkeypatch.setattr(
+        eval_now.data.predictors, "find_predictor", lambda name: one
+    )
+
+
+def test_predictions_are_used_again_and_counted(now, tmp_path, use):
+    predictor = Predictor()
+    use(predictor)
+    evaluate(now, predictor="mine", out=tmp_path / "o")
+    base = tmp_path / "o/predictions" / NAMES[1]
+    base.with_suffix(".ply").write_bytes(b"ply")  # the disk was full, say
+    _, text = evaluate(now, predictor="mine", out=tmp_path / "o")
+    assert predictor.asked == [*NAMES[:2], NAMES[1]]
+    assert "1 of 2 predictions are already in" in " ".join(text.split())
+
+
+def test_predictions_of_another_model_are_not_taken(now, tmp_path, use):
+    predictor = Predictor()
+    predictor.fingerprint = "weights 1"
+    use(predictor)
+    evaluate(now, predictor="mine", out=tmp_path / "o")
+    folder = tmp_path / "o/predictions"
+    assert load_manifest(folder).fingerprint == "weights 1"
+    assert load_manifest(folder).dataset == str(now.resolve())
+    predictor.fingerprint = "weights 2"
+    message = r"made by the model 'weights 1', not 'weights 2'; give another folder \(--out"
+    with pytest.raises(UserError, match=message):
+        evaluate(now, predictor="mine", out=tmp_path / "o")
+    with pytest.raises(UserError, match="made by the predictor 'mine', not 'other'"):
+        evaluate(now, predictor="other", out=tmp_path / "o")
+    assert len(predictor.asked) == 2
+
+
+def test_predictions_of_other_photos_are_not_taken(now, tmp_path, use):
+    use(Predictor())
+    evaluate(now, predictor="mine", out=tmp_path / "o")
+    copy = shutil.copytree(now, tmp_path / "copy")
+    with pytest.raises(UserError, match=r"made of the data in .*, not '.*copy'"):
+        evaluate(copy, predictor="mine", out=tmp_path / "o")
+    path = tmp_path / "o/predictions/predictions.json"
+    content = json.loads(path.read_text())
+    del content["dataset"], content["fingerprint"]  # as earlier versions wrote it
+    path.write_text(json.dumps(content))
+    evaluate(copy, predictor="mine", out=tmp_path / "o")
+
+
+def test_files_of_others_are_neither_paired_nor_overwritten(now, tmp_path, use):
+    predictor = Predictor()
+    use(predictor)
+    folder = tmp_path / "p"
+    save_obj((folder / NAMES[0]).with_suffix(".obj"), face(3)[0])
+    with pytest.raises(UserError, match=r"IMG_10\.obj: not written by a predictor; leave"):
+        evaluate(now, predictor="mine", predictions=folder, out=tmp_path / "o")
+    (folder / NAMES[0]).with_suffix(".obj").unlink()
+    save_npy((folder / NAMES[0]).with_suffix(".npy"), face(3)[1])
+    with pytest.raises(UserError, match=r"IMG_10\.npy: not written by a predictor"):
+        evaluate(now, predictor="mine", predictions=folder, out=tmp_path / "o")
+    assert not predictor.asked
+    evaluate(now, predictor="mine", out=tmp_path / "o")
+    write_predictions(tmp_path / "o/predictions", names=NAMES[1:2])
+    with pytest.raises(UserError, match=r"IMG_11\.obj: not written by a predictor"):
+        evaluate(now, predictor="mine", out=tmp_path / "o")
+
+
+def test_numbers_that_are_not_finite_are_a_missing_prediction(now, tmp_path, use):
+    def spoil(one: Prediction) -> Prediction:
+        return one._replace(vertices=one.vertices * [1, np.nan, 1])
+
+    use(Predictor(spoil))
+    with pytest.raises(UserError, match=r"none of the 2 .*the predictor's vertices are not finite"):
+        evaluate(now, predictor="mine", out=tmp_path / "o", allow_missing=True)
+    assert not list((tmp_path / "o/predictions").glob("*/*/*"))
+
+
+def test_a_predictors_own_mistake_stops_at_the_first_image(now, tmp_path, use):
+    predictor = Predictor(lambda one: one._replace(landmarks=one.landmarks[None]))
+    use(predictor)
+    message = rf"--predictor mine, {NAMES[0]}: expected .* landmarks \(7, 3\), found .*\(1, 7, 3\)"
+    with pytest.raises(UserError, match=message):
+        evaluate(now, predictor="mine", out=tmp_path / "o", allow_missing=True)
+    assert len(predictor.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda one: tuple(one), "found tuple"),
+        (lambda one: one._replace(unit="metres"), "unit m, cm or mm, found 'metres'"),
+        (lambda one: one._replace(vertices=one.vertices[:, :2]), r"vertices \(V, 3\)"),
+        (lambda one: one._replace(triangles=one.triangles * 1.0), r"triangles \(F, 3\), found fl"),
+        (lambda one: one._replace(triangles=one.triangles + 1), "0 to 2474, found 1 to 2475"),
+        (lambda one: one._replace(triangles=one.triangles[:3]), "4 or more triangles, found 3"),
+    ],
+)
+def test_mistakes_are_explained(change, message):
+    mesh, landmarks = face(1)
+    good = Prediction(mesh.vertices, mesh.triangles, landmarks, "m", True)
+    assert isinstance(checked(good, "mine"), Prediction)
+    with pytest.raises(UserError, match=message):
+        checked(change(good), "mine")
+
+
+@pytest.mark.parametrize(
+    ("landmarks", "reason"),
+    [
+        (np.full((7, 3), np.inf), "landmarks are not finite"),
+        (np.ones((7, 3)), "landmarks are all the same point"),
+    ],
+)
+def test_what_a_photo_can_spoil_is_a_reason(landmarks, reason):
+    mesh, _ = face(1)
+    outcome = checked(Prediction(mesh.vertices, mesh.triangles, landmarks, "m", True), "mine")
+    assert isinstance(outcome, str)
+    assert reason in outcome

@@ -1,0 +1,249 @@
+"""`flame-assets` as people call it: quick help, one-line errors, and a folder smplx can load."""
+
+import ast
+import dataclasses
+import errno
+import io
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from helpers.flame_tiny import files_of_at_most, small_embedding, small_model, tiny_head
+
+from flame_assets import cli, store
+from flame_assets.errors import UserError
+from flame_assets.formats.smplx import export_smplx
+from flame_assets.model.head_module import Flame, HeadParameters
+
+HEAVY = ("torch", "numba", "scipy", "cv2", "safetensors", "matplotlib")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PACOFR_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def run(home, monkeypatch, capsys):
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["flame-assets", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return end.value.code, said.out, said.err
+
+    return run
+
+
+def write_files(folder):
+    import pickle
+
+    folder.mkdir()
+    (folder / "generic_model.pkl").write_bytes(pickle.dumps(small_model(), 2))
+    np.save(folder / "landmark_embedding.npy", np.array(small_embedding(), dtype=object))
+    return folder / "generic_model.pkl"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["convert", "--help"], ["export-smplx", "--help"]])
+def test_help_imports_nothing_heavy(words):
+    command = "from flame_assets.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", command, *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "usage: flame-assets" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "tyro" in imported
+    assert not imported & set(HEAVY)
+
+
+def test_convert_then_status_show_and_load(run, tmp_path, home):
+    model = write_files(tmp_path / "files")
+    code, out, _ = run("convert", model)
+    assert code == 0
+    assert "flame2020-generic" in out
+    assert "non-commercial" in out
+    code, out, _ = run("status")
+    assert code == 0
+    assert "flame2020-generic 2020" in out
+    assert "intact" in out
+    code, out, _ = run("show", "flame2020")
+    assert code == 0
+    assert "vertices: 60, triangles: 100" in out
+    assert "modes: 300 shape, 100 expression" in out
+    assert store.load_head("auto").name == "flame2020-generic"
+
+
+def test_landmarks_are_found_beside_the_model_or_in_the_downloads(run, tmp_path, home):
+    model = write_files(tmp_path / "files")
+    store.downloads_folder().mkdir(parents=True)
+    shutil.move(model.parent / "landmark_embedding.npy", store.downloads_folder())
+    assert run("convert", model, "--name", "mine")[0] == 0
+    assert store.load_head("mine").name == "mine"
+
+
+@pytest.fixture
+def archive(home, tmp_path, monkeypatch):
+    """A server that answers with FLAME2020.zip; holds the number of times it was asked."""
+    from flame_assets import download
+
+    model, asked = write_files(tmp_path / "files"), []
+
+    def fetch_whole(archive, account, endpoint, target):
+        asked.append(account)
+        with zipfile.ZipFile(target, "w") as content:
+            content.write(model, "generic_model.pkl")
+        return target
+
+    monkeypatch.setattr(download, "_fetch_whole", fetch_whole)
+    monkeypatch.setenv("FLAME_USERNAME", "a")
+    monkeypatch.setenv("FLAME_PASSWORD", "b")
+    return asked
+
+
+def test_a_download_without_landmarks_ends_well_with_the_next_step(run, archive, tmp_path):
+    code, out, _ = run("download", "flame2020")
+    assert code == 0
+    step = next(line for line in out.splitlines() if line.startswith("next: "))
+    assert "is in data/ of DECA's repository" in out
+    words = shlex.split(step.removeprefix("next: "))
+    assert words[0] == "flame-assets"
+    assert words[-1] == "landmark_embedding.npy"
+    assert run(*words[1:-1], tmp_path / "files" / words[-1])[0] == 0
+    assert store.load_head("flame2020").name == "flame2020-generic"
+
+
+def test_a_finished_download_asks_for_no_account(run, archive, monkeypatch):
+    assert run("download", "flame2020")[0] == 0
+    monkeypatch.delenv("FLAME_PASSWORD")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert run("download", "flame2020")[0] == 0
+    assert len(archive) == 1
+
+
+def test_a_download_with_landmarks_at_hand_is_converted(run, archive, tmp_path):
+    store.downloads_folder().mkdir(parents=True)
+    shutil.move(tmp_path / "files" / "landmark_embedding.npy", store.downloads_folder())
+    code, out, _ = run("download", "flame2020")
+    assert code == 0
+    assert "next:" not in out
+    assert store.load_head("flame2020").name == "flame2020-generic"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["convert", "a.pkl", "--name", "my head"], "--name: expected letters, digits and . _ -"),
+        (["convert", "a.pkl", "--name", "auto"], "cannot be called 'auto'"),
+        (["convert"], "expected a FLAME file"),
+        (["convert", "nowhere.pkl"], "cannot read nowhere.pkl"),
+        (["convert", "a.pkl", "b.pkl", "--name", "x"], "expected one file with --name, got 2"),
+        (["show", "flame2020"], "no head 'flame2020'"),
+        (["download", "flame2020"], "an account at https://flame.is.tue.mpg.de is needed"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(run, monkeypatch, words, message):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.delenv("FLAME_PASSWORD", raising=False)
+    code, _, err = run(*words)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_disk_that_refuses_is_one_line_and_exit_2(run, tmp_path, home):
+    model = write_files(tmp_path / "files")
+    store.add_head(tiny_head(name="mine"))
+    for words in (["convert", model], ["export-smplx", "mine", tmp_path / "smplx"]):
+        with files_of_at_most(1000):
+            code, _, err = run(*words)
+        assert code == 2
+        assert err.startswith("error: cannot write")
+        assert err.count("\n") == 1
+
+
+def test_any_other_refusal_of_the_file_system_is_one_line_too(run, monkeypatch):
+    def status():
+        raise PermissionError(errno.EACCES, "not allowed", "heads")
+
+    monkeypatch.setattr(store, "status", status)
+    assert run("status")[::2] == (2, "error: heads: not allowed\n")
+
+
+# ---------------------------------------------------------------- smplx
+
+
+def smplx_flame(folder, head):
+    import smplx
+
+    return smplx.create(
+        str(folder),
+        model_type="flame",
+        num_betas=head.shape_count,
+        num_expression_coeffs=head.expression_count,
+        use_face_contour=True,
+        batch_size=5,
+    )
+
+
+def compare_with_smplx(head, folder):
+    """Same vertices, joints and landmarks for random heads that are turned by their root only."""
+    model = smplx_flame(export_smplx(head, folder), head)
+    torch.manual_seed(1)
+    p = HeadParameters(*(0.3 * torch.randn_like(x) for x in HeadParameters.zeros(head, 5)))
+    yaw = torch.tensor([-1.5, -0.4, 0.0, 0.3, 1.2])  # [rad]
+    zero = torch.zeros(5, 3)
+    p = p._replace(
+        expression=p.expression.abs(),
+        global_pose=torch.stack([zero[:, 0], yaw, zero[:, 0]], 1),
+        neck_pose=zero,  # smplx's contour does not follow the neck
+    )
+    out = model(
+        betas=p.shape,
+        expression=p.expression,
+        global_orient=p.global_pose,
+        neck_pose=p.neck_pose,
+        jaw_pose=p.jaw_pose,
+        leye_pose=p.left_eye_pose,
+        reye_pose=p.right_eye_pose,
+    )
+    mesh = Flame(head)(p)
+    torch.testing.assert_close(out.vertices, mesh.vertices, atol=2e-6, rtol=0)
+    torch.testing.assert_close(out.joints[:, :5], mesh.joints, atol=2e-6, rtol=0)
+    torch.testing.assert_close(out.joints[:, 5:56], mesh.landmarks[:, 17:], atol=2e-6, rtol=0)
+    torch.testing.assert_close(out.joints[:, 56:], mesh.landmarks[:, :17], atol=2e-6, rtol=0)
+
+
+def test_smplx_loads_the_export_and_agrees(tmp_path):
+    compare_with_smplx(tiny_head(lid_contacts=()), tmp_path / "tiny")
+
+
+@pytest.mark.slow
+def test_smplx_loads_anthro_and_agrees(tmp_path, home):
+    compare_with_smplx(dataclasses.replace(store.load_head("anthro"), lid_contacts=()), tmp_path)
+
+
+def test_the_export_command_says_how_to_load_it(run, tmp_path, home):
+    store.add_head(tiny_head(name="mine"))
+    folder = tmp_path / r"Users\new"  # a Windows path, or what looks like one
+    code, out, _ = run("export-smplx", "mine", folder)
+    assert code == 0
+    assert ast.literal_eval(ast.parse(out, mode="eval").body.args[0]) == str(folder)
+    assert "num_betas=4, num_expression_coeffs=3" in out
+    code, _, err = run("export-smplx", "mine", folder)
+    assert code == 2
+    assert "exists" in err
+
+
+def test_smplx_has_room_for_300_and_100_modes_only(tmp_path):
+    head = tiny_head()
+    wide = dataclasses.replace(head, shape_basis=np.zeros((24, 3, 301), np.float32))
+    with pytest.raises(UserError, match="at most 300 shape"):
+        export_smplx(wide, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

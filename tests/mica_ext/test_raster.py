@@ -1,0 +1,232 @@
+"""Rasteriser and renderer against closed forms: planes, spheres, occlusion, coverage, light."""
+
+import numpy as np
+import pytest
+import trimesh
+
+from mica_ext.render.raster import compiled, rasterize, vertex_normals
+from mica_ext.render.shading import (
+    Lighting,
+    View,
+    backdrop,
+    portrait_view,
+    render,
+    screen_points,
+    three_views,
+)
+
+QUAD = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+
+
+def pinhole(focal_px=400.0, centre=(99.5, 79.5), z=-0.5):
+    return View(focal_px, np.array(centre), np.array([0.0, 0.0, z]), np.eye(3))
+
+
+def sphere(radius=0.06, subdivisions=5):
+    ball = trimesh.creation.icosphere(subdivisions, radius=radius)
+    return ball.vertices.astype(np.float32), ball.faces.astype(np.int32)
+
+
+def pixel_rays(view, height, width):
+    """Direction of each pixel's ray with unit depth: x right, y up, z = -1."""
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    dx = (x - view.centre_px[0]) / view.focal_px
+    dy = -(y - view.centre_px[1]) / view.focal_px
+    return np.stack([dx, dy, -np.ones_like(dx)], axis=2)
+
+
+def test_a_slanted_plane_has_the_depth_of_its_equation():
+    view = pinhole()
+    x, y = np.array([-1, 1, 1, -1]) * 0.3, np.array([-1, -1, 1, 1]) * 0.3
+    corners = np.stack([x, y, 0.4 * x - 0.25 * y], axis=1)
+    raster = rasterize(screen_points(view, corners), QUAD, 160, 200)
+    # camera point t * ray lies on z = 0.4 x - 0.25 y - 0.5
+    rays = pixel_rays(view, 160, 200)
+    expected = 0.5 / (1 + 0.4 * rays[..., 0] - 0.25 * rays[..., 1])
+    assert (raster.triangles >= 0).all()
+    np.testing.assert_allclose(raster.depth, expected, rtol=1e-5)
+
+
+def test_barycentric_weights_rebuild_the_surface_point_under_perspective():
+    view = pinhole()
+    corners = np.array([[-0.1, -0.08, 0.2], [0.12, -0.05, -0.3], [0.0, 0.1, 0.05]])
+    raster = rasterize(screen_points(view, corners), QUAD[:1], 160, 200)
+    seen = raster.triangles >= 0
+    assert seen.sum() > 1000
+    points = raster.barycentric[seen] @ corners + view.translation
+    rays = pixel_rays(view, 160, 200)[seen] * raster.depth[seen][:, None]
+    np.testing.assert_allclose(points, rays, atol=2e-6)
+    np.testing.assert_allclose(raster.barycentric[seen].sum(axis=1), 1.0, atol=1e-6)
+
+
+def test_orthographic_depth_is_linear_on_the_screen():
+    screen = np.array([[0.0, 0.0, 1.0], [50.0, 0.0, 2.0], [0.0, 40.0, 5.0]])
+    raster = rasterize(screen, QUAD[:1], 41, 51, perspective=False)
+    rows, columns = np.nonzero(raster.triangles >= 0)
+    expected = 1.0 + columns / 50.0 + 4.0 * rows / 40.0
+    np.testing.assert_allclose(raster.depth[rows, columns], expected, rtol=1e-5)
+
+
+def test_a_sphere_has_its_analytic_depth_and_outline():
+    view, radius = pinhole(), 0.05
+    vertices, triangles = sphere(radius)
+    raster = rasterize(screen_points(view, vertices), triangles, 160, 200)
+    rays = pixel_rays(view, 160, 200)
+    # |t * ray - c| = radius with c = (0, 0, -0.5)
+    a, b, c = (rays**2).sum(axis=2), 0.5, 0.25 - radius**2
+    under = b * b - a * c
+    outline = under > 0
+    seen = raster.triangles >= 0
+    assert (seen ^ outline).sum() < 0.01 * outline.sum()
+    both = seen & outline & (under > 0.2 * under.max())
+    expected = (b - np.sqrt(under[both])) / a[both]
+    np.testing.assert_allclose(raster.depth[both], expected, atol=3e-5)
+
+
+def test_the_nearer_of_two_triangles_is_seen_whatever_their_order():
+    screen = np.array([[0, 0], [60, 0], [60, 60], [0, 60]], float)
+    near = np.column_stack([screen, np.full(4, 1.0)])
+    far = np.column_stack([screen, np.full(4, 2.0)])
+    for first, second, nearest in ((near, far, {0, 1}), (far, near, {2, 3})):
+        points = np.concatenate([first, second])
+        triangles = np.concatenate([QUAD, QUAD + 4])
+        raster = rasterize(points, triangles, 61, 61)
+        assert set(np.unique(raster.triangles)) <= nearest
+        np.testing.assert_allclose(raster.depth, 1.0)
+
+
+def test_intersecting_planes_swap_where_they_cross():
+    left_near = np.array([[0, 0, 1], [80, 0, 3], [80, 60, 3], [0, 60, 1]], float)
+    right_near = np.array([[0, 0, 3], [80, 0, 1], [80, 60, 1], [0, 60, 3]], float)
+    points = np.concatenate([left_near, right_near])
+    triangles = np.concatenate([QUAD, QUAD + 4])
+    raster = rasterize(points, triangles, 61, 81, perspective=False)
+    assert (raster.triangles[:, :40] <= 1).all()
+    assert (raster.triangles[:, 41:] >= 2).all()
+
+
+def test_a_tiled_surface_has_no_cracks():
+    generator = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(np.arange(30), np.arange(30)), axis=2).reshape(-1, 2) * 7.0
+    inner = ((grid > 0) & (grid < 29 * 7.0)).all(axis=1)
+    grid[inner] += generator.uniform(-2.5, 2.5, (inner.sum(), 2))
+    cell = np.arange(29 * 30).reshape(29, 30)[:, :29].ravel()
+    triangles = np.concatenate(
+        [np.stack([cell, cell + 1, cell + 31], 1), np.stack([cell, cell + 31, cell + 30], 1)]
+    ).astype(np.int32)
+    screen = np.column_stack([grid, np.ones(len(grid))])
+    assert (rasterize(screen, triangles, 203, 203).triangles >= 0).all()
+
+
+def test_coverage_equals_the_area_of_the_polygon():
+    corners = np.array([[20.3, 15.1], [170.8, 40.2], [80.5, 190.6]])
+    area = 0.5 * abs(np.linalg.det(corners[1:] - corners[0]))
+    raster = rasterize(np.column_stack([corners, np.ones(3)]), QUAD[:1], 200, 200)
+    assert (raster.triangles >= 0).sum() == pytest.approx(area, rel=0.01)
+
+
+def test_what_lies_behind_the_camera_or_is_not_finite_is_not_drawn():
+    triangle = np.array([[0, 0, 1], [60, 0, 1], [0, 60, -0.5]], float)
+    assert (rasterize(triangle, QUAD[:1], 61, 61).triangles == -1).all()
+    triangle[:, 2] = 1
+    for bad in (np.nan, np.inf, 1e300):
+        triangle[1, 0] = bad
+        assert (rasterize(triangle, QUAD[:1], 61, 61).triangles[30:, 40:] == -1).all()
+
+
+def test_normals_of_a_sphere_point_outwards():
+    vertices, triangles = sphere(1.0, 4)
+    normals = vertex_normals(vertices, triangles)
+    assert np.einsum("vi,vi->v", normals, vertices).min() > 0.9999
+
+
+def test_the_silhouette_is_blended_with_the_background():
+    vertices, triangles = sphere()
+    view = pinhole(centre=(63.5, 63.5))
+    white = np.full((128, 128, 3), 255, np.uint8)
+    black = np.zeros((128, 128, 3), np.uint8)
+    over_white = render(vertices, triangles, view, white, samples=4).astype(float)
+    over_black = render(vertices, triangles, view, black, samples=4).astype(float)
+    cover = 1 - (over_white - over_black)[:, :, 0] / 255  # matte from two backgrounds
+    radius_px = 400 * 0.06 / np.sqrt(0.25 - 0.06**2)
+    assert cover.sum() == pytest.approx(np.pi * radius_px**2, rel=0.01)
+    assert ((cover > 0.1) & (cover < 0.9)).sum() > 100
+    assert cover[63, 63] == pytest.approx(1, abs=0.01)
+
+
+def test_light_falls_from_where_it_stands_and_white_paper_is_white():
+    vertices, triangles = sphere()
+    view = pinhole(centre=(63.5, 63.5))
+    grey = np.full((128, 128, 3), 90, np.uint8)
+    dark = (0.0, 0.0, 0.0)
+    lamp = Lighting(
+        directions=((0.0, 0.0, 1.0),),
+        intensities=((1.0, 1.0, 1.0),),
+        sky=dark,
+        ground=dark,
+        softness=dark,
+        gloss=0.0,
+    )
+    paper = np.ones_like(vertices)
+    picture = render(vertices, triangles, view, grey, colours=paper, lighting=lamp)
+    assert picture[62:66, 62:66].min() >= 254
+    # Lambert: linear light at 30 px from the middle is the cosine of the normal there
+    rays = pixel_rays(view, 128, 128)[64, 63 + 30]
+    a, b, c = (rays**2).sum(), 0.5, 0.25 - 0.06**2
+    normal_z = ((b - np.sqrt(b * b - a * c)) / a * rays[2] + 0.5) / 0.06
+    linear = ((picture[64, 63 + 30] / 255 + 0.055) / 1.055) ** 2.4
+    np.testing.assert_allclose(linear, normal_z, atol=0.01)
+    from_left = Lighting(**{**vars(lamp), "directions": ((-1.0, 0.0, 0.3),)})
+    picture = render(vertices, triangles, view, grey, colours=paper, lighting=from_left)
+    assert picture[64, 40].min() > picture[64, 88].max() + 50
+
+
+def test_opacity_mixes_mesh_and_background_and_leaves_the_rest_alone():
+    vertices, triangles = sphere()
+    view = pinhole(centre=(63.5, 63.5))
+    wall = backdrop(128, 128)
+    solid = render(vertices, triangles, view, wall).astype(float)
+    half = render(vertices, triangles, view, wall, opacity=0.5).astype(float)
+    assert np.abs(half - (solid + wall) / 2).max() <= 1.0
+    np.testing.assert_array_equal(solid[0], wall[0])
+
+
+def test_three_views_turn_the_nose_to_the_right():
+    vertices, triangles = sphere(0.1)
+    nose = trimesh.creation.cone(radius=0.03, height=0.1)  # along +z
+    vertices = np.concatenate([vertices, nose.vertices + [0, 0, 0.09]]).astype(np.float32)
+    triangles = np.concatenate([triangles, nose.faces + 10242]).astype(np.int32)
+    views = three_views(vertices, triangles, size=150)
+    assert views.shape == (150, 3 * 129, 3)
+    picture = views[:, -129:].astype(int)
+    skin = picture[..., 0] > picture[..., 2] + 8  # warm mesh before a grey wall
+    columns = np.nonzero(skin.any(axis=0))[0]
+    height_of = skin.sum(axis=0)
+    assert height_of[columns[-8:]].max() < 0.3 * height_of.max()  # the cone's tip is at the right
+    assert height_of[columns[:8]].max() > 0.3 * height_of.max()
+
+
+def test_the_portrait_view_keeps_the_whole_head_in_the_picture():
+    vertices, _ = sphere(0.12)
+    vertices = vertices * np.array([0.8, 1.2, 1.0], np.float32)
+    for yaw in (0.0, 0.7, np.pi / 2):
+        screen = screen_points(portrait_view(vertices, yaw, 300, 200), vertices)
+        assert screen[:, 0].min() > 0
+        assert screen[:, 0].max() < 199
+        assert screen[:, 1].min() > 0
+        assert screen[:, 1].max() < 299
+
+
+def test_without_a_place_for_its_cache_the_rasteriser_still_compiles(monkeypatch):
+    def nowhere(*_):
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr("numba.core.caching.FunctionCache.__init__", nowhere)
+
+    @compiled()
+    def fill(array):  # noqa: ANN001, ANN202
+        array[:] = 3
+
+    array = np.zeros(2)
+    fill(array)
+    assert array.tolist() == [3, 3]

@@ -1,0 +1,168 @@
+"""Face detection: the weights' gate, real photos with known landmarks, turned photos, choice."""
+
+import pickle
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pacofr.errors import UserError
+from pacofr.faces.align import five_points
+from pacofr.faces.detect import Face, choose_face, detect
+from pacofr.faces.mtcnn import weights
+from pacofr.faces.mtcnn.network import ONet, PNet, RNet, load_mtcnn
+
+
+def landmarks(path: Path) -> np.ndarray:
+    text = path.read_text()
+    numbers = text[text.index("{") + 1 : text.index("}")].split()
+    return np.array(numbers, np.float64).reshape(-1, 2)
+
+
+class Found:
+    """Detection of one Helen photo: five-point error over the outer eye corners' distance."""
+
+    def __init__(self, photo: Path) -> None:
+        truth = landmarks(photo.with_suffix(".pts"))
+        five, span = five_points(truth), np.hypot(*(truth[36] - truth[45]))
+        faces = detect(np.asarray(Image.open(photo).convert("RGB")))
+        errors = [np.hypot(*(face.points - five).T).mean() / span for face in faces]
+        self.error = min(errors, default=np.inf)
+        self.hit = self.error < 0.5
+
+
+def helen(shared_data: Path, step: int) -> list[Found]:
+    photos = sorted((shared_data / "helen" / "testset").glob("*.jpg"))[::step]
+    assert photos
+    return [Found(photo) for photo in photos]
+
+
+def check_helen(found: list[Found], recall: float) -> None:
+    hits = [f.error for f in found if f.hit]
+    print(f"recall {len(hits) / len(found):.4f}, five-point NME {np.mean(hits):.4f}")
+    assert len(hits) >= recall * len(found)
+    assert np.mean(hits) <= 0.040
+
+
+def test_helen_sample(shared_data):
+    check_helen(helen(shared_data, 8), 0.97)
+
+
+@pytest.mark.slow
+def test_helen_testset(shared_data):
+    check_helen(helen(shared_data, 1), 0.99)
+
+
+@pytest.fixture(scope="module")
+def portrait(shared_data):
+    photo = sorted((shared_data / "london" / "neutral_front").glob("*.jpg"))[0]
+    return cv2.resize(np.asarray(Image.open(photo).convert("RGB")), (320, 320))
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_turned_photo_gives_the_upright_ones_points_turned(portrait, quarters):
+    wide = np.pad(portrait, ((0, 0), (30, 90), (0, 0)), mode="edge")
+    upright = detect(wide)[0]
+    turned = np.rot90(wide, quarters).copy()
+    face = detect(turned)[0]
+    for (x, y), (px, py) in zip(upright.points, face.points, strict=True):
+        marks = np.zeros(wide.shape[:2], np.float32)
+        marks[round(y), round(x)] = 1
+        row, column = np.argwhere(np.rot90(marks, quarters) == 1)[0]
+        assert np.hypot(px - column, py - row) < 5
+    x0, y0, x1, y1 = face.box
+    assert x0 < face.points[:, 0].min() < face.points[:, 0].max() < x1
+    assert y0 < face.points[:, 1].min() < face.points[:, 1].max() < y1
+
+
+def test_a_large_photo_gives_points_in_its_own_pixels(portrait):
+    large = cv2.resize(portrait, None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
+    small_face, large_face = detect(portrait)[0], detect(large)[0]
+    shift = (large_face.points + 0.5) / 6 - 0.5 - small_face.points
+    assert np.abs(shift).max() < 0.02 * small_face.size
+
+
+def test_several_faces_come_largest_first(portrait):
+    half = cv2.resize(portrait, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    sheet = np.full((320, 640, 3), 128, np.uint8)
+    sheet[:160, 40:200] = half
+    sheet[:, 320:] = portrait
+    faces = detect(sheet)
+    assert len(faces) == 2
+    assert faces[0].points[2, 0] > 320 > faces[1].points[2, 0]
+    assert faces[0].size > 1.5 * faces[1].size
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (11, 30), (64, 64), (300, 200)])
+def test_photos_without_a_face_give_none(shape):
+    assert detect(np.full((*shape, 3), 90, np.uint8)) == []
+
+
+def made_up(x: float, size: float) -> Face:
+    box = np.array([x, 100, x + size, 100 + size], np.float32)
+    return Face(box, 0.99, np.zeros((5, 2), np.float32))
+
+
+def test_choice_of_faces():
+    faces = [made_up(0, 90), made_up(110, 60), made_up(300, 30)]
+    shape = (260, 280, 3)
+    assert choose_face(faces, shape) == faces[:1]
+    assert choose_face(faces, shape, "center") == faces[1:2]
+    assert choose_face(faces, shape, "all") == faces
+    assert choose_face(faces, shape, 2) == faces[2:]
+    with pytest.raises(UserError, match="3 found: give 0 to 2"):
+        choose_face(faces, shape, 3)
+    with pytest.raises(UserError, match="no face found"):
+        choose_face([], shape)
+
+
+def test_weights_of_another_file_are_refused_before_they_are_read(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path(tmp_path / "sprung").touch, ())
+
+    (tmp_path / "pnet.lz4").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(UserError, match="not the file of mtcnn 1.0.0.*pip install"):
+        weights.read_weights("pnet", tmp_path)
+    assert not (tmp_path / "sprung").exists()
+    with pytest.raises(UserError, match="cannot read.*pip install"):
+        weights.read_weights("rnet", tmp_path)
+
+
+def test_one_flipped_bit_in_the_weights_is_noticed(tmp_path):
+    shutil.copy(weights.weights_folder() / "onet.lz4", tmp_path)
+    data = bytearray((tmp_path / "onet.lz4").read_bytes())
+    data[900_000] ^= 1
+    (tmp_path / "onet.lz4").chmod(0o644)
+    (tmp_path / "onet.lz4").write_bytes(bytes(data))
+    with pytest.raises(UserError, match="sha256"):
+        weights.read_weights("onet", tmp_path)
+
+
+def test_a_missing_wheel_is_explained(monkeypatch):
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match="pip install"):
+        weights.weights_folder()
+
+
+@pytest.mark.parametrize(("name", "net"), [("pnet", PNet), ("rnet", RNet), ("onet", ONet)])
+def test_every_array_is_used_and_none_overlaps(name, net):
+    state = weights.read_weights(name)
+    assert set(state) == set(net().state_dict())
+    assert all(torch.isfinite(value).all() for value in state.values())
+    places = weights.FILES[name].arrays
+    for one, other in zip(places, places[1:], strict=False):
+        assert one.offset + 4 * np.prod(one.shape) < other.offset
+
+
+def test_a_batch_gives_what_single_photos_give(portrait):
+    blank = np.full_like(portrait, 200)
+    mirrored = portrait[:, ::-1].copy()
+    found = load_mtcnn()(np.stack([portrait, blank, mirrored]), 40.0)
+    assert sorted(set(found.image[found.scores > 0.9].tolist())) == [0, 2]
+    alone = load_mtcnn()(mirrored[None], 40.0)
+    assert np.allclose(found.points[found.image == 2][0], alone.points[0], atol=1e-2)

@@ -1,0 +1,113 @@
+"""Killed, stopped, out of disk: the next run goes on and ends exactly as the uninterrupted one."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.pacofr_tiny import TinyCrops, tiny_config
+
+from pacofr.engine.checkpoint import checkpoints, read_progress
+from pacofr.errors import UserError
+from pacofr.pretraining.train import Place, pretrain
+
+SCRIPT = Path(__file__).parents[1] / "helpers" / "pacofr_tiny.py"
+EPOCHS, STEPS = 4, 20
+
+
+def run(out, crops=None, **changes):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        config = tiny_config(epochs=EPOCHS, **changes)
+        return pretrain(config, crops or TinyCrops(), Place(out=out, device="cpu"))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def metrics(out):
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    for row in rows:
+        del row["images_per_second"]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert run(out) == 0
+    return out
+
+
+def assert_same_end(out, uninterrupted):
+    assert metrics(out) == metrics(uninterrupted)  # every loss and norm, to the last bit
+    weights = "model/model.safetensors"
+    assert (out / weights).read_bytes() == (uninterrupted / weights).read_bytes()
+
+
+def test_kill_9_in_mid_epoch(tmp_path, uninterrupted):
+    out = tmp_path / "run"
+    flags = ["--epochs", str(EPOCHS), "--slow", "0.1", "--checkpoint-seconds", "0.35"]
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, out, *flags, "--workers", "1"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    file, deadline = out / "metrics.jsonl", time.monotonic() + 60
+    while not (file.exists() and file.read_text().count("\n") >= 12):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    reached = file.read_text().count("\n")
+    kept = read_progress(checkpoints(out)[0]).step
+    assert 0 < kept <= reached < STEPS
+    assert not (out / "model").exists()
+    assert run(out) == 0
+    assert_same_end(out, uninterrupted)
+
+
+class Terminating(TinyCrops):
+    """Sends this process a SIGTERM while it reads the crops of step 7."""
+
+    reads = 0
+
+    def read(self, epoch, positions):
+        self.reads += len(positions) == 10  # the codebook starts from all of them at once
+        if self.reads == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().read(epoch, positions)
+
+
+def test_sigterm_saves_and_exits(tmp_path, uninterrupted):
+    assert run(tmp_path, Terminating()) == 128 + signal.SIGTERM
+    assert read_progress(checkpoints(tmp_path)[0]).step == 7  # none was due before the end
+    assert run(tmp_path) == 0
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_a_disk_that_fills_up(tmp_path, uninterrupted):
+    """No file may grow beyond half of the weights': the system itself refuses to write."""
+    limit = (uninterrupted / "model/model.safetensors").stat().st_size // 2
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(UserError, match="cannot write to .* no checkpoint was written yet"):
+            run(tmp_path, checkpoint_minutes=0.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not checkpoints(tmp_path)
+    assert not list(tmp_path.rglob(".writing*"))
+    assert run(tmp_path) == 0  # there is room now
+    assert_same_end(tmp_path, uninterrupted)

@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from eval_now.config import CompareConfig, EvalConfig
-from eval_now.errors import UserError, exit_with_one_line
+from eval_now.errors import UserError, run_command
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     words = sys.argv[1:]
     command = {"compare": _compare, "data": _data}.get(words[0] if words else "", _score)
-    sys.exit(exit_with_one_line(lambda: command(words)))
+    sys.exit(run_command(lambda: command(words)))
 
 
 def _score(words: list[str]) -> None:

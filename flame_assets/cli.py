@@ -13,7 +13,7 @@ from typing import Literal
 
 import tyro
 
-from flame_assets.errors import UserError, exit_with_one_line
+from flame_assets.errors import UserError, run_command
 
 app = tyro.extras.SubcommandApp()
 Names = Literal["flame2020", "flame2023", "flame2023-open", "flame2019", "flame-masks"]
@@ -23,9 +23,7 @@ def main() -> None:
     """Entry point; exit code 2 for anything the user can mend."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     sys.exit(
-        exit_with_one_line(
-            lambda: app.cli(prog="flame-assets", description="Head models for 3D faces.")
-        )
+        run_command(lambda: app.cli(prog="flame-assets", description="Head models for 3D faces."))
     )
 
 

@@ -1,7 +1,15 @@
-"""Errors a user can mend: each command turns them into one line and exit code 2."""
+"""Errors a user can mend, and the guard that makes one line and an exit code of them.
 
+The four packages do not import each other, so each holds this same file; a test compares them.
+"""
+
+import contextlib
+import io
+import os
 import sys
 from collections.abc import Callable
+
+LONGEST_LINE = 500
 
 
 class UserError(Exception):
@@ -10,17 +18,83 @@ class UserError(Exception):
     exit_code = 2
 
 
-def exit_with_one_line(command: Callable[[], int | None]) -> int:
-    """Run `command`; a `UserError`, or a file system that refuses, becomes one line on stderr."""
+def run_command(command: Callable[[], int | None]) -> int:
+    """Run a command to its exit code, with one line on standard error for what a user can mend.
+
+    Returns:
+        The command's own code (None is 0); `exit_code` of an error that has one, 2 for an error of
+        the operating system, 130 after Ctrl-C, 141 when the reader of our output has gone.
+
+    Raises:
+        Exception: any other one is a bug and passes, with its traceback.
+    """
+    _fill_closed_streams()
     try:
-        return command() or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        place = "" if error.filename is None else f"{error.filename}: "
-        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
-        return UserError.exit_code
+        try:
+            code = command() or 0
+        finally:  # `--help` leaves by SystemExit: a full disk or closed pipe must show here, too
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        _say("stopped")
         return 130
+    except BrokenPipeError:
+        _discard_output()
+        return 141
+    except Exception as error:
+        line = error_line(error)
+        if line is None:
+            raise
+        _discard_output()
+        _say(f"error: {line}")
+        return getattr(error, "exit_code", UserError.exit_code)
+
+
+def error_line(error: BaseException) -> str | None:
+    """The line that tells a user of `error`, at most 500 characters; None if it is a bug."""
+    if isinstance(error, MemoryError):
+        return "not enough memory for this; use a smaller input or batch"
+    if isinstance(error, OSError) and not hasattr(error, "exit_code"):
+        if error.strerror is None:
+            return None
+        where = "output" if error.filename is None else os.fsdecode(str(error.filename))
+        return one_line(f"{where}: {error.strerror}")
+    return one_line(str(error)) if hasattr(error, "exit_code") else None
+
+
+def one_line(text: str) -> str:
+    """`text` without line ends and control characters, its middle left out if it is long."""
+    plain = " ".join(text.split())
+    plain = "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for c in plain
+    )
+    if len(plain) <= LONGEST_LINE:
+        return plain
+    half = (LONGEST_LINE - 5) // 2
+    return f"{plain[:half]} ... {plain[-half:]}"
+
+
+def _say(line: str) -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
+
+
+def _fill_closed_streams() -> None:
+    """Give closed standard streams to the null device, so that no file gets their numbers."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):  # file names need not fit the terminal's encoding
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """Send what is left of standard output nowhere: the interpreter's last flush must not fail."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,18 +1,16 @@
 """The commands `reconstruct` and `mica-ext`; whatever is heavy is imported when it is needed."""
 
-import io
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from mica_ext.commands.config import RebuildConfig, ReconstructConfig
 from mica_ext.data.synthetic.config import SynthNowConfig
-from mica_ext.errors import UserError
+from mica_ext.errors import UserError, error_line, run_command
 from mica_ext.landmarks.config import LandmarkEvaluationConfig, LandmarkTrainingConfig
 
 if TYPE_CHECKING:
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from mica_ext.export.mesh_files import Unit
     from mica_ext.reconstruct import Photo, Reconstruction, Reconstructor
 
-LOGGER = logging.getLogger(__name__)
 SOME_FAILED = 3
 
 Command = (
@@ -36,19 +33,21 @@ Command = (
 
 def reconstruct(arguments: list[str] | None = None) -> int:
     """`reconstruct PATH... --out PATH`."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     config = tyro.cli(ReconstructConfig, prog="reconstruct", args=arguments)
-    return _guarded(lambda: run_reconstruct(config))
+    return run_command(lambda: run_reconstruct(config))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """`mica-ext COMMAND ...`."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     command = tyro.cli(
         Command,  # type: ignore[arg-type]
         prog="mica-ext",
         description="One photo in, an expressive metrical 3D face out.",
         args=arguments,
     )
-    return _guarded(lambda: _run(command))
+    return run_command(lambda: _run(command))
 
 
 def _run(command: object) -> int:
@@ -71,43 +70,6 @@ def _run(command: object) -> int:
 
             synth_now(command)
     return 0
-
-
-def _guarded(work: Callable[[], int]) -> int:
-    """Run a command; what a user can mend becomes one line and its exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # file names need not fit the terminal's code
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        code = work()
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read our output has had enough, as `| head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
-    except Exception as error:
-        line = _line(error)
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        return UserError.exit_code
-
-
-def _line(error: Exception) -> str | None:
-    """The one line of what a user can mend, full disks and missing rights too; None for a bug."""
-    from flame_assets.errors import UserError as HeadError
-    from pacofr.errors import UserError as FaceError
-
-    if isinstance(error, UserError | HeadError | FaceError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror is not None:
-        return f"{error.filename or 'output'}: {error.strerror}"
-    return None
 
 
 def run_reconstruct(config: ReconstructConfig) -> int:
@@ -142,7 +104,7 @@ def run_reconstruct(config: ReconstructConfig) -> int:
             except BrokenPipeError:
                 raise
             except Exception as error:
-                line = _line(error)
+                line = error_line(error)
                 if line is None:
                     raise
                 if str(job.photo) not in line:

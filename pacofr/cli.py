@@ -15,7 +15,7 @@ import tyro
 from pacofr.analysis.config import Probe, Show
 from pacofr.analysis.table7_config import EvidenceConfig
 from pacofr.data.curation.config import CurateConfig
-from pacofr.errors import exit_with_one_line
+from pacofr.errors import run_command
 from pacofr.pretraining.config import ABLATIONS, PRESETS, Device, PretrainConfig
 
 RowName = Literal[
@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO if main_process else logging.WARNING, format="%(message)s"
     )
-    return exit_with_one_line(lambda: COMMANDS[name].parse(rest).run())
+    return run_command(lambda: COMMANDS[name].parse(rest).run())
 
 
 def _overview() -> str:

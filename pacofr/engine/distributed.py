@@ -22,7 +22,7 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pacofr.errors import UserError, exit_with_one_line
+from pacofr.errors import UserError, run_command
 
 Sliceable = TypeVar("Sliceable", list, np.ndarray)
 
@@ -103,7 +103,7 @@ def _end_process(error: BaseException) -> NoReturn:
 
     code = 1
     try:
-        code = exit_with_one_line(fail)
+        code = run_command(fail)
     except BaseException:  # a bug: its traceback, as the interpreter would print it
         traceback.print_exception(error)
     logging.shutdown()

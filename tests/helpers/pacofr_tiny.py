@@ -82,7 +82,7 @@ def main() -> int:
 
     import torch
 
-    from pacofr.errors import exit_with_one_line
+    from pacofr.errors import run_command
     from pacofr.pretraining.train import Place, pretrain
 
     torch.set_num_threads(1)
@@ -94,7 +94,7 @@ def main() -> int:
         data=DataConfig(workers=given.workers),
     )
     crops = TinyCrops(slow=given.slow)
-    return exit_with_one_line(lambda: pretrain(config, crops, Place(out=given.out, device="cpu")))
+    return run_command(lambda: pretrain(config, crops, Place(out=given.out, device="cpu")))
 
 
 if __name__ == "__main__":

@@ -325,7 +325,9 @@ def test_a_photo_that_fails_half_way_leaves_nothing(run, photo, tmp_path, monkey
 
 
 def test_a_reader_that_has_had_enough_ends_the_run_quietly():
-    script = "from mica_ext.cli import _guarded as g; exit(g(lambda: print('x' * 2**20) or 0))"
+    script = (
+        "from mica_ext.errors import run_command;exit(run_command(lambda: print('x' * 2**20) or 0))"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -128,7 +128,7 @@ def test_torchrun_starts_it(tmp_path, alone):
 ON_A_GPU = """
 import atexit, sys, torch
 from pacofr.engine import distributed
-from pacofr.errors import UserError, exit_with_one_line
+from pacofr.errors import UserError, run_command
 
 distributed.join = lambda device: distributed.World(1, 2, torch.device("cuda", 0))
 distributed.leave = lambda world: print("left in order", flush=True)
@@ -140,7 +140,7 @@ def command():
             return 143
         raise {"user": UserError("shard 7 is cut"), "bug": KeyError("x")}[sys.argv[1]]
 
-sys.exit(exit_with_one_line(command))
+sys.exit(run_command(command))
 """
 
 

@@ -32,6 +32,9 @@ EXPRESSIONS: tuple[str, ...] = tuple(
 )
 """ARKit's names, sorted; all of its 52 but tongueOut."""
 
+TONGUE_OUT = "tongueOut"
+"""The one ARKit expression that no head here needs to have."""
+
 JAW_OPEN = float(np.radians(19.0))
 """Rotation about x of the jaw joint at jawOpen = 1 [rad]."""
 _LOOK_UP, _LOOK_DOWN = np.radians(22.0), np.radians(28.0)
@@ -48,9 +51,18 @@ class ArkitPose(NamedTuple):
     right_eye_pose: Float32[ndarray, "3"]
 
 
-def arkit(weights: Mapping[str, int | float]) -> ArkitPose:
-    """ARKit weights by name, in [0, 1] -> parameters; absent ones are 0, tongueOut is ignored."""
-    unknown = sorted(set(weights) - set(EXPRESSIONS) - {"tongueOut"})
+def is_arkit_name(name: str) -> bool:
+    """Whether `name` is one of ARKit's 52."""
+    return name == TONGUE_OUT or name in EXPRESSIONS
+
+
+def arkit(weights: Mapping[str, int | float], names: tuple[str, ...] = EXPRESSIONS) -> ArkitPose:
+    """ARKit weights by name, in [0, 1], as parameters of a head of the convention "arkit".
+
+    `names` are the head's expressions: the order of the result. Absent weights are 0; those of
+    expressions that the head lacks move its joints only.
+    """
+    unknown = sorted(name for name in weights if not is_arkit_name(name))
     if unknown:
         raise UserError(
             f"expected ARKit expression names such as {EXPRESSIONS[0]}, got {', '.join(unknown)}; "
@@ -60,7 +72,7 @@ def arkit(weights: Mapping[str, int | float]) -> ArkitPose:
     def weight(name: str) -> float:
         return float(weights.get(name, 0.0))
 
-    expression = np.array([weight(name) for name in EXPRESSIONS], np.float32)
+    expression = np.array([weight(name) for name in names], np.float32)
     eyes = []
     for side, outward in (("Left", 1.0), ("Right", -1.0)):
         down = _LOOK_DOWN * weight(f"eyeLookDown{side}") - _LOOK_UP * weight(f"eyeLookUp{side}")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flame_assets.model.fingerprint import fingerprint
 from flame_assets.model.head import HeadModel
-from flame_assets.model.head_module import Flame, HeadMesh
+from flame_assets.model.head_module import HeadDecoder, HeadMesh
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.export.face_json import Pose, Provenance, SavedFace, Source, in_pose, surface_of
@@ -74,7 +74,7 @@ class Reconstructor:
 
     def __init__(self, pack: Pack, head: HeadModel, device: torch.device) -> None:
         self.head = head
-        self.flame = Flame(head)
+        self.flame = HeadDecoder(head)
         self.model = MicaExt(pack, self.flame, device)
         weights = read_landmark_config(pack.landmarks)
         self.provenance = Provenance(

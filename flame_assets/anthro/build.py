@@ -66,6 +66,7 @@ def build() -> HeadModel:
         contour_barycentric=single(marks.contour_barycentric),
         static_contour_triangles=ids(marks.contour_triangles[0]),
         static_contour_barycentric=single(marks.contour_barycentric[0]),
+        expression_convention="arkit",
         expression_names=EXPRESSIONS,
         expression_bounds=(0.0, 1.0),
         regions=regions(surface, template),

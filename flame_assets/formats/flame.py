@@ -206,6 +206,7 @@ def _assemble(
         contour_barycentric=_float32(embedding["dynamic_lmk_bary_coords"]),
         static_contour_triangles=_int32(embedding["full_lmk_faces_idx"][0, :17]),
         static_contour_barycentric=_float32(embedding["full_lmk_bary_coords"][0, :17]),
+        expression_convention="flame",
         expression_names=tuple(f"expression_{i:03d}" for i in range(basis.shape[2] - SHAPE_COUNT)),
         regions=regions,
         colours=_colours(len(weights), regions),

@@ -15,15 +15,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, UnionType
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import AbstractArray, Float32, Int32
+
+from flame_assets.arkit import is_arkit_name
 
 JOINT_NAMES = ("global", "neck", "jaw", "left_eye", "right_eye")
 JOINT_PARENTS = (-1, 0, 1, 1, 1)
 EYE_JOINTS = (3, 4)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a head
+
+ExpressionConvention = Literal["arkit", "flame", "pca"]
+"""What the expression coefficients of a head mean.
+
+arkit: weights in [0, 1] of blend shapes that have ARKit's names; jaw and gaze go with some of them.
+flame: FLAME's principal components, unit normal; the jaw is posed by its joint alone.
+pca: other principal components or unnamed modes.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,6 +86,7 @@ class HeadModel:
     static_contour_triangles: Int32[np.ndarray, " 17"]  # iBUG 0..16 of a frontal head
     static_contour_barycentric: Float32[np.ndarray, "17 3"]
 
+    expression_convention: ExpressionConvention
     expression_names: tuple[str, ...]
     expression_bounds: tuple[float, float] | None = None  # None: unit normal, unbounded
 
@@ -175,6 +186,17 @@ def _check_names(head: HeadModel) -> None:
             f"HeadModel.expression_names: expected {head.expression_count} different names, "
             f"got {len(head.expression_names)} ({len(set(head.expression_names))} different)"
         )
+    if head.expression_convention not in get_args(ExpressionConvention):
+        raise ValueError(
+            f"HeadModel.expression_convention: expected {', '.join(get_args(ExpressionConvention))}"
+            f", got {head.expression_convention!r}"
+        )
+    if head.expression_convention == "arkit":
+        unknown = [name for name in head.expression_names if not is_arkit_name(name)]
+        if unknown:
+            raise ValueError(
+                f"HeadModel.expression_names: expected ARKit's, got {', '.join(unknown[:4])}"
+            )
     if (
         head.expression_bounds is not None
         and not head.expression_bounds[0] < head.expression_bounds[1]

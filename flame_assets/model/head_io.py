@@ -3,10 +3,12 @@
 manifest.json (version 1)::
 
     {"format": "flame-assets-head", "format_version": 1,
-     "name": ..., "version": ..., "licence": ..., "expression_names": [...],
+     "name": ..., "version": ..., "licence": ...,
+     "expression_convention": "arkit" | "flame" | "pca", "expression_names": [...],
      "expression_bounds": [low, high] or null, "lid_contact_joints": [3, 4],
      "unit": "m", "tensors": {"file": "model.safetensors", "sha256": ..., "bytes": ...}}
 
+Folders of before `expression_convention` was written load, too: it follows from the names then.
 A folder appears whole or not at all: it is written beside its place and moved there.
 """
 
@@ -22,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from flame_assets.arkit import EXPRESSIONS
 from flame_assets.errors import UserError
-from flame_assets.model.head import HeadModel, LidContact, array_fields
+from flame_assets.model.head import ExpressionConvention, HeadModel, LidContact, array_fields
 
 FORMAT = "flame-assets-head"
 FORMAT_VERSION = 1
@@ -97,6 +100,7 @@ def save_head(head: HeadModel, folder: Path) -> Path:
             "version": head.version,
             "licence": head.licence,
             "unit": "m",
+            "expression_convention": head.expression_convention,
             "expression_names": list(head.expression_names),
             "expression_bounds": head.expression_bounds,
             "lid_contact_joints": [contact.joint for contact in head.lid_contacts],
@@ -168,12 +172,14 @@ def _assemble(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> HeadM
         for index, joint in enumerate(manifest["lid_contact_joints"])
     )
     bounds = manifest["expression_bounds"]
+    names = tuple(manifest["expression_names"])
     arrays: dict[str, Any] = {name: tensors.get(name) for name in array_fields(HeadModel)}
     return HeadModel(
         name=manifest["name"],
         version=manifest["version"],
         licence=manifest["licence"],
-        expression_names=tuple(manifest["expression_names"]),
+        expression_convention=manifest.get("expression_convention", _convention_of(names)),
+        expression_names=names,
         expression_bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
         regions={
             name.removeprefix("regions/"): ids
@@ -183,3 +189,10 @@ def _assemble(manifest: dict[str, Any], tensors: dict[str, np.ndarray]) -> HeadM
         lid_contacts=contacts,
         **arrays,
     )
+
+
+def _convention_of(names: tuple[str, ...]) -> ExpressionConvention:
+    """The convention of a head written before its manifest told it."""
+    if names == EXPRESSIONS:
+        return "arkit"
+    return "flame" if names[:1] == ("expression_000",) else "pca"

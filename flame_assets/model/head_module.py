@@ -1,4 +1,4 @@
-"""Flame: a head model as a torch module, from parameters to vertices, joints and landmarks.
+"""HeadDecoder: a head model as a torch module, from parameters to vertices, joints and landmarks.
 
 The model equation is FLAME's (Li et al. 2017), for any HeadModel:
 
@@ -56,7 +56,7 @@ class HeadMesh(NamedTuple):
     landmarks7: Float[Tensor, "B 7 3"]  # NoW order, landmarks.NOW_LANDMARKS
 
 
-class Flame(nn.Module):
+class HeadDecoder(nn.Module):
     """A differentiable head. Its arrays are buffers that no state dict ever holds.
 
     The joints are linear in the coefficients, so their regressor is folded into two small arrays
@@ -83,7 +83,7 @@ class Flame(nn.Module):
         position[keep] = np.arange(len(keep))
         corners, weights = _landmark_tables(head)
         if (position[corners] < 0).any():
-            raise ValueError("Flame: `vertices` must hold the corners of all landmark triangles")
+            raise ValueError("HeadDecoder: expected `vertices` to hold all landmark corners")
         basis = np.concatenate([head.shape_basis, head.expression_basis], -1)
         joints_basis = np.einsum("jv,vck->jck", head.joint_regressor, basis, optimize=True)
         self._hold("template", head.template[keep])
@@ -116,10 +116,10 @@ class Flame(nn.Module):
         row = torch.full_like(vertices[:, 0, 0], FRONTAL_ROW, dtype=torch.long)
         return self._landmarks(vertices, row)
 
-    def landmark_head(self) -> "Flame":
+    def landmark_head(self) -> "HeadDecoder":
         """The same head with only the vertices under its landmarks: same landmarks and joints."""
         corners, _ = _landmark_tables(self.head)
-        small = Flame(self.head, vertices=np.unique(corners))
+        small = HeadDecoder(self.head, vertices=np.unique(corners))
         return small.to(device=self.template.device, dtype=self.template.dtype)
 
     def _shape(
@@ -150,6 +150,10 @@ class Flame(nn.Module):
 
     def _hold(self, name: str, array: np.ndarray) -> None:
         self.register_buffer(name, torch.from_numpy(np.array(array, order="C")), persistent=False)
+
+
+Flame = HeadDecoder
+"""The same class, by the name that users know from the official repositories."""
 
 
 def _landmark_tables(

@@ -7,10 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flame_assets.anthro import EXPRESSIONS
 from flame_assets.arkit import arkit
 from flame_assets.model.head import HeadModel
-from flame_assets.model.head_module import Flame, HeadParameters
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.export.gltf import STILL, MorphTarget
 
 AT_ONCE = 8
@@ -34,7 +33,7 @@ def morphs(head: HeadModel, parameters: HeadParameters) -> Morphs:
     target. A turn is not linear, and the photo's jaw and gaze are no expression: what the weighted
     targets leave over is a target of its own, at weight 1. Set it to 0 to animate the face.
     """
-    flame = Flame(head)
+    flame = HeadDecoder(head)
     still = torch.zeros_like(parameters.jaw_pose)
     neutral = parameters._replace(
         expression=torch.zeros_like(parameters.expression),
@@ -50,7 +49,7 @@ def morphs(head: HeadModel, parameters: HeadParameters) -> Morphs:
         batch = HeadParameters(*(part.repeat(len(names), 1) for part in neutral))
         for row, name in enumerate(names):
             batch.expression[row, start + row] = 1.0
-            if head.expression_names == EXPRESSIONS:
+            if head.expression_convention == "arkit":
                 turns = arkit({name: 1.0})
                 batch.jaw_pose[row] = torch.from_numpy(turns.jaw_pose)
                 batch.left_eye_pose[row] = torch.from_numpy(turns.left_eye_pose)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flame_assets.model.fingerprint import Fingerprint, differing, fingerprint
 from flame_assets.model.head import HeadModel
-from flame_assets.model.head_module import Flame, HeadMesh, HeadParameters
+from flame_assets.model.head_module import HeadDecoder, HeadMesh, HeadParameters
 from flame_assets.model.landmarks import NOW_LANDMARKS
 from mica_ext.errors import UserError
 from mica_ext.export.mesh_files import PER_METRE, Surface, Unit, write_whole
@@ -143,7 +143,7 @@ def rebuild(face: SavedFace, head: HeadModel, pose: Pose | None = None) -> HeadM
                 f"{width}: write the file again with `reconstruct --params`"
             )
     with torch.no_grad():
-        return Flame(head)(in_pose(face.parameters.head, pose or face.pose))
+        return HeadDecoder(head)(in_pose(face.parameters.head, pose or face.pose))
 
 
 def save_landmarks(

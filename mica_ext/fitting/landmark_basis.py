@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int
 
-from flame_assets.model.head_module import Flame
+from flame_assets.model.head_module import HeadDecoder
 from flame_assets.model.landmarks import CONTOUR_MAX_DEGREES
 
 UNSEEN = 1e-5
@@ -32,7 +32,7 @@ class LandmarkBlend(NamedTuple):
     """Whether the jaw features are part of q."""
 
     @classmethod
-    def of(cls, flame: Flame) -> "LandmarkBlend":
+    def of(cls, flame: HeadDecoder) -> "LandmarkBlend":
         """Tables for a head."""
         small = flame.landmark_head().double()
         features = small.pose_basis[9:18]

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from flame_assets.model.head_module import Flame, HeadParameters
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.errors import UserError
 from mica_ext.fitting.expression_prior import movement_precision
 from mica_ext.fitting.landmark_basis import LandmarkBlend
@@ -104,7 +104,7 @@ class Goal(NamedTuple):
 class PhotoFitter:
     """Fits one head model; build once, call often."""
 
-    def __init__(self, flame: Flame, options: FitOptions | None = None) -> None:
+    def __init__(self, flame: HeadDecoder, options: FitOptions | None = None) -> None:
         self.options = o = options or FitOptions()
         self.head = flame.head
         self.flame = flame.landmark_head()

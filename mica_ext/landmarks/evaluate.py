@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flame_assets.model.head_module import Flame
+from flame_assets.model.head_module import HeadDecoder
 from mica_ext.errors import UserError
 from mica_ext.export.mesh_files import write_whole
 from mica_ext.fitting.landmark_fitter import PhotoFit, PhotoFitter
@@ -236,7 +236,7 @@ def evaluate(config: LandmarkEvaluationConfig) -> list[Figure]:
     if config.out is not None and not config.out.parent.is_dir():
         raise UserError(f"{config.out}: expected an existing folder {config.out.parent}: create it")
     network = load_landmark_network(config.weights)
-    fitter = PhotoFitter(Flame(load_head(config.head)))
+    fitter = PhotoFitter(HeadDecoder(load_head(config.head)))
     figures = helen_figures(config, network, fitter)
     if config.london is not None:
         figures += london_figures(config.london, network, fitter)

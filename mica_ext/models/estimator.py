@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from flame_assets.model.head_module import Flame
+from flame_assets.model.head_module import HeadDecoder
 from mica_ext.fitting.landmark_fitter import PhotoFitter
 from mica_ext.landmarks.detect import find_landmarks
 from mica_ext.landmarks.network import load_landmark_network
@@ -35,7 +35,7 @@ class Estimate(NamedTuple):
 class MicaExt:
     """All that lies between a detected face and `FaceParameters`, for one head."""
 
-    def __init__(self, pack: Pack, flame: Flame, device: torch.device) -> None:
+    def __init__(self, pack: Pack, flame: HeadDecoder, device: torch.device) -> None:
         """Load the pack's networks, strictly."""
         self.landmarks = load_landmark_network(pack.landmarks).to(device)
         self.fitter = PhotoFitter(flame)

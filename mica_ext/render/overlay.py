@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from flame_assets.model.head import HeadModel
-from flame_assets.model.head_module import Flame
+from flame_assets.model.head_module import HeadDecoder
 from mica_ext.errors import UserError
 from mica_ext.export.mesh_files import write_whole
 from mica_ext.reconstruct import Reconstruction
@@ -25,7 +25,7 @@ def overlay_picture(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The mesh as the camera saw it over the photo, and three views of the mesh beside it."""
     photo, view = _framed(image, result, height)
-    posed = Flame(result.head)(result.parameters.head).vertices[0].numpy()
+    posed = HeadDecoder(result.head)(result.parameters.head).vertices[0].numpy()
     triangles, colours = result.head.triangles, result.head.colours
     if colours is None:
         colours = np.broadcast_to(np.array(PLAIN_COLOUR, np.float32), posed.shape)

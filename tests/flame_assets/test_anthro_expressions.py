@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 from flame_assets.anthro import EXPRESSIONS
 from flame_assets.arkit import arkit
 from flame_assets.errors import UserError
-from flame_assets.model.head_module import Flame, HeadParameters
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 
 DEEPEST = 0.1  # mm
 BODIES = ("left_eyeball", "right_eyeball", "upper_teeth", "lower_teeth", "tongue")
@@ -18,8 +18,8 @@ QUICK = ("jawOpen", "mouthClose", "eyeBlinkLeft", "mouthPucker", "cheekPuff")
 
 
 @pytest.fixture(scope="module")
-def model(head) -> Flame:
-    return Flame(head)
+def model(head) -> HeadDecoder:
+    return HeadDecoder(head)
 
 
 def posed(model, weights):

@@ -13,7 +13,7 @@ import torch
 from flame_assets.anthro import EXPRESSIONS, build_anthro
 from flame_assets.formats.contour_direction import outline_gain
 from flame_assets.model.fingerprint import Fingerprint, differing, fingerprint
-from flame_assets.model.head_module import Flame, HeadParameters
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.model.landmarks import contour_row
 
 KNOWN = {
@@ -115,7 +115,7 @@ def test_skinning_follows_the_bones(head):
 
 
 def test_opening_the_jaw_opens_the_mouth(head):
-    model = Flame(head)
+    model = HeadDecoder(head)
     still = HeadParameters.zeros(head, 2)
     jaw = still.jaw_pose.clone()
     jaw[1, 0] = np.radians(19)
@@ -127,7 +127,7 @@ def test_opening_the_jaw_opens_the_mouth(head):
 
 
 def test_landmarks_lie_where_their_names_say(head):
-    points = Flame(head)(HeadParameters.zeros(head, 1)).landmarks[0].numpy() * 1e3
+    points = HeadDecoder(head)(HeadParameters.zeros(head, 1)).landmarks[0].numpy() * 1e3
     twins = [*zip(range(17), range(16, -1, -1), strict=True)]
     twins += [*zip(range(17, 22), range(26, 21, -1), strict=True), (31, 35), (32, 34)]
     twins += [(36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]

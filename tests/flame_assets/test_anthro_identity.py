@@ -7,7 +7,7 @@ import torch
 
 from flame_assets.anthro.identity.measures import MEASURES, ends
 from flame_assets.anthro.surface.control_set import control_set
-from flame_assets.model.head_module import Flame, HeadParameters
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 
 SAMPLES = 600
 
@@ -83,7 +83,7 @@ def test_modes_are_ordered_and_a_few_are_antisymmetric(head):
 
 def test_people_keep_their_eyes_in_their_lids(head):
     shape = torch.from_numpy(np.random.default_rng(5).standard_normal((20, 100), np.float32))
-    mesh = Flame(head)(HeadParameters.zeros(head, 20)._replace(shape=shape))
+    mesh = HeadDecoder(head)(HeadParameters.zeros(head, 20)._replace(shape=shape))
     lids = torch.from_numpy(np.array(head.regions["left_lid_margin"])).long()
     distance = (mesh.vertices[:, lids] - mesh.joints[:, 3:4]).norm(dim=2) * 1e3
     assert distance.min() > 13.0  # the globe with its cornea reaches 12.25
@@ -105,7 +105,7 @@ def test_ears_stay_attached(head):
 def test_the_mouths_inside_stays_inside_whatever_the_person(head):
     from mica_ext.render.shading import View, draw
 
-    flame = Flame(head)
+    flame = HeadDecoder(head)
     people = np.random.default_rng(3).standard_normal((4, head.shape_count)).astype(np.float32)
     people[0] = 0  # a small child's fit: its short chin once let the vestibule through
     people[0, [1, 26, 4, 3, 18, 19]] = [3.1, -2.3, -2.0, 2.0, -1.6, 1.3]

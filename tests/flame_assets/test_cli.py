@@ -18,7 +18,7 @@ from helpers.flame_tiny import files_of_at_most, small_embedding, small_model, t
 from flame_assets import cli, store
 from flame_assets.errors import UserError
 from flame_assets.formats.smplx import export_smplx
-from flame_assets.model.head_module import Flame, HeadParameters
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 
 HEAVY = ("torch", "numba", "scipy", "cv2", "safetensors", "matplotlib")
 
@@ -213,7 +213,7 @@ def compare_with_smplx(head, folder):
         leye_pose=p.left_eye_pose,
         reye_pose=p.right_eye_pose,
     )
-    mesh = Flame(head)(p)
+    mesh = HeadDecoder(head)(p)
     torch.testing.assert_close(out.vertices, mesh.vertices, atol=2e-6, rtol=0)
     torch.testing.assert_close(out.joints[:, :5], mesh.joints, atol=2e-6, rtol=0)
     torch.testing.assert_close(out.joints[:, 5:56], mesh.landmarks[:, 17:], atol=2e-6, rtol=0)

@@ -9,8 +9,9 @@ from pathlib import Path
 import jaxtyping
 import numpy as np
 import pytest
-from helpers.flame_tiny import E, files_of_at_most, tiny_head
+from helpers.flame_tiny import E, V, files_of_at_most, tiny_head
 
+from flame_assets.arkit import EXPRESSIONS
 from flame_assets.errors import UserError
 from flame_assets.model.head import HeadModel, LidContact, array_fields
 from flame_assets.model.head_io import write_folder
@@ -51,6 +52,8 @@ def poked(array, index, value):
         (wrong("skinning_weights", lambda a: a * 0.9), "rows that sum to 1"),
         ({"joint_parents": (-1, 0, 1, 2, 2)}, "joint_parents"),
         ({"expression_names": ("a",) * E}, "3 different names"),
+        ({"expression_convention": "smpl"}, "expected arkit, flame, pca, got 'smpl'"),
+        ({"expression_convention": "arkit"}, "expected ARKit's, got smile, frown, blink"),
         ({"expression_bounds": (1.0, 0.0)}, "expression_bounds"),
         ({"name": "../tiny"}, "name"),
         ({"regions": {"face": np.array([24], np.int32)}}, r"regions\['face'\]"),
@@ -87,7 +90,8 @@ def test_arrays_are_read_only_and_the_callers_stay_writable():
 def assert_same(a: HeadModel, b: HeadModel):
     for name in array_fields(HeadModel):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
-    for name in ("name", "version", "licence", "expression_names", "expression_bounds"):
+    texts = ("name", "version", "licence", "expression_convention", "expression_names")
+    for name in (*texts, "expression_bounds"):
         assert getattr(a, name) == getattr(b, name)
     assert {k: v.tolist() for k, v in a.regions.items()} == {
         k: v.tolist() for k, v in b.regions.items()
@@ -109,6 +113,24 @@ def test_disk_round_trip(tmp_path, full):
     head = tiny_head(**extra) if full else tiny_head(lid_contacts=(), regions={})
     assert_same(HeadModel.load(head.save(tmp_path / "a" / "head")), head)
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["head"]
+
+
+@pytest.mark.parametrize(
+    ("names", "convention"),
+    [
+        (("smile", "frown", "blink"), "pca"),
+        (("expression_000", "expression_001", "expression_002"), "flame"),
+        (EXPRESSIONS, "arkit"),
+    ],
+)
+def test_a_folder_from_before_the_convention_was_written_loads(tmp_path, names, convention):
+    basis = np.zeros((V, 3, len(names)), np.float32)
+    head = tiny_head(expression_names=names, expression_basis=basis)
+    folder = head.save(tmp_path / "head")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["expression_convention"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert HeadModel.load(folder).expression_convention == convention
 
 
 def test_saving_replaces_heads_and_nothing_else(tmp_path):

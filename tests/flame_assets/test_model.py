@@ -1,4 +1,4 @@
-"""Flame: equal to the official code's figures and to smplx's skinning; differentiable; exact."""
+"""HeadDecoder equals the official code's figures and smplx's skinning, and is differentiable."""
 
 import dataclasses
 
@@ -12,17 +12,17 @@ from helpers.flame_tiny import tiny_head
 from flame_assets.formats.flame import convert_flame
 from flame_assets.model import landmarks
 from flame_assets.model.head import JOINT_PARENTS
-from flame_assets.model.head_module import Flame, HeadParameters
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.model.lbs import pose_feature, pose_joints, rotation_matrices, skin
 
 
 @pytest.fixture(scope="module")
-def official(tmp_path_factory) -> Flame:
+def official(tmp_path_factory) -> HeadDecoder:
     """The parity model, through the files that FLAME comes in and our converter."""
     folder = tmp_path_factory.mktemp("flame")
     parity_weights.write_flame_pickle(folder / "generic_model.pkl", 1, style="chumpy")
     parity_weights.write_landmark_embedding(folder / "landmark_embedding.npy", 1)
-    return Flame(convert_flame(folder / "generic_model.pkl"))
+    return HeadDecoder(convert_flame(folder / "generic_model.pkl"))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_skinning_equals_smplx():
     from smplx.lbs import lbs
 
     head = tiny_head(lid_contacts=())
-    flame = Flame(head).double()
+    flame = HeadDecoder(head).double()
     p = random_parameters(head)
     t = {
         name: torch.tensor(getattr(head, name), dtype=torch.float64)
@@ -115,7 +115,7 @@ def test_rotations_equal_the_matrix_exponential_at_every_angle():
 
 def test_turning_the_whole_head_turns_it_about_its_root():
     head = tiny_head()
-    flame = Flame(head).double()
+    flame = HeadDecoder(head).double()
     p = random_parameters(head)
     still = flame(p._replace(global_pose=torch.zeros(3, 3, dtype=torch.float64)))
     turned = flame(p)
@@ -142,7 +142,7 @@ def test_a_joint_moves_only_what_hangs_on_it():
 
 def test_gradients_are_right_in_float64_also_at_rest():
     head = tiny_head()
-    flame = Flame(head).double()
+    flame = HeadDecoder(head).double()
     for scale in (0.0, 0.4):
         inputs = [scale * x[:1] for x in random_parameters(head)]
         inputs = [x.requires_grad_() for x in inputs]
@@ -152,7 +152,7 @@ def test_gradients_are_right_in_float64_also_at_rest():
 
 def test_the_landmark_head_gives_the_same_landmarks_joints_and_jacobians():
     head = tiny_head()
-    big = Flame(head).double()
+    big = HeadDecoder(head).double()
     small = big.landmark_head()
     assert small.vertex_ids.size <= head.vertices_count
     assert small.template.dtype == torch.float64
@@ -178,12 +178,12 @@ def test_the_landmark_head_drops_what_no_landmark_needs():
         for name in ("landmark_triangles", "contour_triangles", "static_contour_triangles")
     }
     few_head = dataclasses.replace(head, **few)
-    small = Flame(few_head).landmark_head()
+    small = HeadDecoder(few_head).landmark_head()
     assert small.vertex_ids.tolist() == sorted(head.triangles[0].tolist())
     p = HeadParameters.zeros(head, 2)
-    torch.testing.assert_close(small(p).landmarks, Flame(few_head)(p).landmarks)
-    with pytest.raises(ValueError, match="landmark triangles"):
-        Flame(head, vertices=np.arange(3))
+    torch.testing.assert_close(small(p).landmarks, HeadDecoder(few_head)(p).landmarks)
+    with pytest.raises(ValueError, match="all landmark corners"):
+        HeadDecoder(head, vertices=np.arange(3))
 
 
 def test_lids_stay_outside_the_globe_and_the_rest_where_it_was():
@@ -192,8 +192,8 @@ def test_lids_stay_outside_the_globe_and_the_rest_where_it_was():
     assert (outer.joint, inner.joint) == (3, 4)
     p = random_parameters(head, dtype=torch.float32)
     p = p._replace(**{name: torch.zeros(3, 3) for name in p._fields[2:]})
-    with_lids = Flame(head)(p)
-    without = Flame(dataclasses.replace(head, lid_contacts=()))(p)
+    with_lids = HeadDecoder(head)(p)
+    without = HeadDecoder(dataclasses.replace(head, lid_contacts=()))(p)
     ids = outer.vertices.tolist()
     ray = with_lids.vertices[:, ids] - with_lids.joints[:, 3:4]
     torch.testing.assert_close(ray.norm(dim=-1), torch.full((3, 1), 0.2))
@@ -206,11 +206,11 @@ def test_lids_stay_outside_the_globe_and_the_rest_where_it_was():
 
 
 def test_a_wrong_number_of_coefficients_is_named():
-    flame = Flame(tiny_head())
+    flame = HeadDecoder(tiny_head())
     p = HeadParameters.zeros(flame.head)
     with pytest.raises(ValueError, match="tiny has 4 shape and 3 expression coefficients, got 5"):
         flame(p._replace(shape=torch.zeros(1, 5)))
 
 
 def test_no_state_dict_carries_the_licensed_arrays():
-    assert Flame(tiny_head()).state_dict() == {}
+    assert HeadDecoder(tiny_head()).state_dict() == {}

@@ -53,6 +53,7 @@ def tiny_head(**changes) -> HeadModel:
         "contour_barycentric": weights(79, 17, 3),
         "static_contour_triangles": ids(F, 17),
         "static_contour_barycentric": weights(17, 3),
+        "expression_convention": "pca",
         "expression_names": ("smile", "frown", "blink"),
         "regions": {"face": np.arange(10, dtype=np.int32)},
         "lid_contacts": (

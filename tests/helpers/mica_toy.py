@@ -56,6 +56,7 @@ def toy_head(subdivisions: int = 3, shape_count: int = 4, expression_count: int 
         contour_barycentric=np.full((79, 17, 3), thirds),
         static_contour_triangles=rim[:17].astype(np.int32),
         static_contour_barycentric=np.full((17, 3), thirds),
+        expression_convention="pca",
         expression_names=tuple(f"move{i}" for i in range(expression_count)),
         expression_bounds=(0.0, 1.0),
         colours=np.clip(template * 3 + 0.5, 0, 1).astype(np.float32),

@@ -13,7 +13,7 @@ import trimesh
 from helpers.mica_toy import toy_head
 
 from flame_assets.model.fingerprint import fingerprint
-from flame_assets.model.head_module import Flame, HeadParameters
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.errors import UserError
 from mica_ext.export.blendshapes import morphs
 from mica_ext.export.face_json import (
@@ -130,7 +130,7 @@ def test_glb_holds_the_base_and_every_expression_in_metres(tmp_path):
 
 def test_a_glbs_weights_make_the_face_and_zeros_its_neutral(tmp_path):
     parameters = in_pose(some_face().parameters.head, "expressive")
-    flame = Flame(HEAD)
+    flame = HeadDecoder(HEAD)
     rest, targets = morphs(HEAD, parameters)
     neutral = HeadParameters.zeros(HEAD)._replace(shape=parameters.shape)
     torch.testing.assert_close(rest, flame(neutral).vertices[0])
@@ -192,7 +192,7 @@ def some_face(pose="expressive"):
 def test_a_parameter_file_rebuilds_the_very_same_mesh(tmp_path, pose):
     face = some_face(pose)
     with torch.inference_mode():
-        mesh = Flame(HEAD)(in_pose(face.parameters.head, pose))
+        mesh = HeadDecoder(HEAD)(in_pose(face.parameters.head, pose))
     save_face(tmp_path / "p.json", face)
     again = load_face(tmp_path / "p.json")
     rebuilt = rebuild(again, HEAD)
@@ -205,7 +205,7 @@ def test_a_parameter_file_rebuilds_the_very_same_mesh(tmp_path, pose):
 
 
 def test_poses_let_through_what_they_promise():
-    flame, head = Flame(HEAD), some_face().parameters.head
+    flame, head = HeadDecoder(HEAD), some_face().parameters.head
     neutral = flame(in_pose(head, "neutral")).vertices[0].numpy()
     np.testing.assert_allclose(
         neutral, HEAD.template + HEAD.shape_basis @ head.shape[0].numpy(), atol=1e-6
@@ -259,7 +259,7 @@ def test_parameter_files_of_other_heads_versions_or_kinds_are_refused(tmp_path):
 
 
 def test_the_landmark_file_holds_68_and_the_now_7_in_the_unit(tmp_path):
-    mesh = Flame(HEAD)(HeadParameters.zeros(HEAD))
+    mesh = HeadDecoder(HEAD)(HeadParameters.zeros(HEAD))
     save_landmarks(tmp_path / "l.json", mesh, torch.zeros(68, 2), "mm")
     content = json.loads((tmp_path / "l.json").read_text())
     points = np.array(content["landmarks68"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from flame_assets.model.head import HeadModel
-from flame_assets.model.head_module import Flame, HeadParameters
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.errors import UserError
 from mica_ext.fitting.landmark_fitter import (
     FitOptions,
@@ -93,6 +93,7 @@ def head():
         contour_triangles=np.tile(outer, (79, 1)),
         contour_barycentric=f32(np.tile(first, (79, 17, 1))),
         static_contour_triangles=outer, static_contour_barycentric=f32(np.tile(first, (17, 1))),
+        expression_convention="pca",
         expression_names=tuple(f"move{i}" for i in range(EXPRESSIONS)),
         expression_bounds=(0.0, 1.0),
     )  # fmt: skip
@@ -118,7 +119,7 @@ def seen(flame, seed, batch=16, spread=0.6):
 
 
 def test_exact_points_of_known_camera_give_the_head_back(head):
-    flame = Flame(head)
+    flame = HeadDecoder(head)
     truth, points = seen(flame, 0)
     loose = FitOptions(noise=0.001, contour_noise=0.001, outlier=1e3, steps=25)
     fit = PhotoFitter(flame, loose)(points, (481, 641), torch.full((16,), 1500.0))
@@ -128,7 +129,7 @@ def test_exact_points_of_known_camera_give_the_head_back(head):
 
 
 def test_the_default_fit_follows_the_points_within_its_bounds(head):
-    flame = Flame(head)
+    flame = HeadDecoder(head)
     _, points = seen(flame, 1)
     fit = PhotoFitter(flame)(points, (480, 640))
     assert fit.residual.mean() < 0.02
@@ -141,7 +142,7 @@ def test_the_default_fit_follows_the_points_within_its_bounds(head):
 def test_a_small_face_at_the_edge_of_a_photo_looks_where_it_looks(head):
     """A face of some 250 px, 28 degrees off the axis of a phone's main lens, looks at the camera's
     own direction: its turn relative to the line of sight is 0."""
-    flame = Flame(head)
+    flame = HeadDecoder(head)
     focal, size = 2912.0, (3024, 4032)  # 26 mm on 35 mm film
     place = torch.tensor([[0.486, -0.245, -1.0]]) * 1.65
     zero = torch.zeros(1, 3)
@@ -165,11 +166,11 @@ def test_a_small_face_at_the_edge_of_a_photo_looks_where_it_looks(head):
 def test_points_that_are_no_face_are_refused(head):
     points = torch.full((1, 68, 2), float("nan"))
     with pytest.raises(UserError, match="no head fits"):
-        PhotoFitter(Flame(head))(points, (480, 640))
+        PhotoFitter(HeadDecoder(head))(points, (480, 640))
 
 
 def test_reported_landmarks_are_those_of_the_exact_head_under_the_reported_camera(head):
-    flame = Flame(head)
+    flame = HeadDecoder(head)
     _, points = seen(flame, 2, batch=3)
     fit = PhotoFitter(flame)(points, (480, 640))
     again = project(fit.parameters.camera, flame(fit.parameters.head).landmarks)
@@ -177,7 +178,7 @@ def test_reported_landmarks_are_those_of_the_exact_head_under_the_reported_camer
 
 
 def test_a_batch_gives_what_its_items_give_alone(head):
-    flame = Flame(head)
+    flame = HeadDecoder(head)
     _, points = seen(flame, 3, batch=4)
     together = PhotoFitter(flame)(points, (480, 640)).landmarks_px
     for one, expected in zip(points, together, strict=True):
@@ -186,7 +187,7 @@ def test_a_batch_gives_what_its_items_give_alone(head):
 
 
 def test_wild_points_move_the_others_little(head):
-    flame = Flame(head)
+    flame = HeadDecoder(head)
     _, points = seen(flame, 4, spread=0.3)
     spoiled = points.clone()
     spoiled[:, [20, 44, 57]] += 60.0
@@ -200,7 +201,7 @@ def test_wild_points_move_the_others_little(head):
 def test_an_unbounded_head_may_go_below_zero(head):
     import dataclasses
 
-    flame = Flame(dataclasses.replace(head, expression_bounds=None))
+    flame = HeadDecoder(dataclasses.replace(head, expression_bounds=None))
     g = torch.Generator().manual_seed(5)
     zero = torch.zeros(4, 3)
     mood = torch.randn(4, EXPRESSIONS, generator=g)

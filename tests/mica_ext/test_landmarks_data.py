@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flame_assets.model.head_module import Flame, HeadParameters
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.landmarks.network import reduce_view
@@ -81,7 +81,7 @@ def test_bending_moves_points_with_what_they_mark():
 
 def test_mirrored_landmarks_of_a_symmetric_head_trade_places():
     head = load_head("anthro")
-    points = Flame(head)(HeadParameters.zeros(head)).landmarks[0].numpy()
+    points = HeadDecoder(head)(HeadParameters.zeros(head)).landmarks[0].numpy()
     np.testing.assert_allclose(points[FLIP] * [-1, 1, 1], points, atol=1e-3)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers.mica_toy import toy_head
 
-from flame_assets.model.head_module import Flame
+from flame_assets.model.head_module import HeadDecoder
 from flame_assets.model.lbs import rotation_matrices
 from flame_assets.store import load_head
 from mica_ext.data.synthetic.expressions import draw_expression
@@ -39,7 +39,7 @@ def test_a_face_depends_on_seed_and_index_alone(anthro, faces):
 
 
 def test_parameters_and_camera_reproduce_the_landmarks(anthro, faces):
-    flame = Flame(anthro)
+    flame = HeadDecoder(anthro)
     for index in range(4):
         face = faces.draw(index)
         with torch.inference_mode():
@@ -54,7 +54,7 @@ def test_parameters_and_camera_reproduce_the_landmarks(anthro, faces):
 
 def test_landmarks_lie_on_the_surface_that_the_picture_shows(anthro, faces):
     """Where a landmark is drawn, the nearest surface is at its own depth (for most faces)."""
-    flame, hits = Flame(anthro), []
+    flame, hits = HeadDecoder(anthro), []
     for index in range(12):
         face = faces.draw(index)
         with torch.inference_mode():

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 
-from flame_assets.anthro import EXPRESSIONS, ArkitPose
-from flame_assets.arkit import arkit
+from flame_assets.arkit import ArkitPose, arkit
 from flame_assets.model.head import HeadModel
-from flame_assets.model.head_module import Flame, HeadParameters
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.data.synthetic.appearance import HeadLooks, Looks
 from mica_ext.data.synthetic.expressions import draw_expression
 from mica_ext.data.synthetic.painting import (
@@ -50,7 +49,7 @@ class SyntheticFaces:
         self.head = head
         self.seed = seed
         self.size = size
-        self.flame = Flame(head)
+        self.flame = HeadDecoder(head)
         with torch.inference_mode():
             rest = self.flame(HeadParameters.zeros(head))
         self.looks = HeadLooks(head, rest.landmarks[0].numpy())
@@ -117,8 +116,9 @@ class SyntheticFaces:
 def draw_head(generator: np.random.Generator, head: HeadModel) -> HeadParameters:
     """Random identity, a natural expression, gaze and a turn of up to 60, 30 and 30 degrees."""
     shape = generator.standard_normal(head.shape_count) * generator.uniform(0.8, 1.15)
-    if head.expression_names == EXPRESSIONS:
-        pose = arkit(draw_expression(generator, head.expression_names))
+    if head.expression_convention == "arkit":
+        names = head.expression_names
+        pose = arkit(draw_expression(generator, names), names)
     else:
         expression = generator.standard_normal(head.expression_count)
         jaw = np.array([max(0.0, generator.normal(0.02, 0.14)), 0.0, 0.0])

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from eval_now.errors import UserError
 from eval_now.io.files import read_bytes, write_atomically
+from eval_now.io.mesh_writers import obj_bytes, ply_bytes
 from eval_now.io.obj import read_obj
 from eval_now.io.ply import read_ply
 
@@ -72,24 +73,9 @@ def vertex_normals(mesh: Mesh) -> Float[np.ndarray, "V 3"]:
 
 def save_ply(path: Path, mesh: Mesh) -> None:
     """Binary little-endian PLY with float32 vertices."""
-    header = (
-        "ply\nformat binary_little_endian 1.0\n"
-        f"element vertex {len(mesh.vertices)}\n"
-        "property float x\nproperty float y\nproperty float z\n"
-        f"element face {len(mesh.triangles)}\n"
-        "property list uchar int vertex_indices\nend_header\n"
-    )
-    faces = np.empty(len(mesh.triangles), [("length", "u1"), ("corners", "<i4", (3,))])
-    faces["length"], faces["corners"] = 3, mesh.triangles
-    body = np.ascontiguousarray(mesh.vertices, "<f4").tobytes() + faces.tobytes()
-    write_atomically(path, header.encode() + body)
+    write_atomically(path, ply_bytes(mesh.vertices, mesh.triangles))
 
 
 def save_obj(path: Path, mesh: Mesh, decimals: int = 4) -> None:
     """Plain OBJ: vertices, then triangles."""
-    vertices = "".join(
-        f"v {x:.{decimals}f} {y:.{decimals}f} {z:.{decimals}f}\n"
-        for x, y, z in mesh.vertices.tolist()
-    )
-    faces = "".join(f"f {a} {b} {c}\n" for a, b, c in (mesh.triangles + 1).tolist())
-    write_atomically(path, (vertices + faces).encode())
+    write_atomically(path, obj_bytes(mesh.vertices, mesh.triangles, decimals=decimals))

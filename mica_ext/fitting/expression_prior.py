@@ -1,4 +1,4 @@
-"""What expressions to expect: the prior of the photo fit on jaw and expression weights."""
+"""Prior of the landmark fit on jaw rotation and expression weights."""
 
 import numpy as np
 from jaxtyping import Float64
@@ -7,29 +7,28 @@ from flame_assets.arkit import arkit
 from flame_assets.model.head import HeadModel
 from mica_ext.data.synthetic.expressions import draw_expression
 
-DRAWS = 400
-"""Drawn expressions, from which the prior of a head with ARKit's expressions is estimated."""
+SAMPLES = 400
+"""Sampled expressions that the moments are estimated from."""
 
 
-def movement_precision(
+def expression_prior_precision(
     head: HeadModel,
     *,
     scale: float,
-    weight_floor: float,
-    jaw_floor: tuple[float, float, float],
+    sigma_floor: float,
+    jaw_sigma_floor: tuple[float, float, float],
 ) -> Float64[np.ndarray, "M M"] | None:
-    """Precision matrix of jaw rotation [rad] and weights of an "arkit" head, else None.
+    """Precision matrix of (jaw rotation vector [rad], expression weights) of an "arkit" head.
 
-    The zero-mean normal distribution with the second moments of `draw_expression`, `scale` times as
-    wide: smiles are likelier than pressed lips, both sides move alike, and jawOpen goes with the
-    hinge. The floors are standard deviations that any weight keeps.
+    Inverse of the second moments (about zero) of `draw_expression` times `scale` squared, plus the
+    squared floors on the diagonal. None for heads of another expression convention.
     """
     if head.expression_convention != "arkit":
         return None
-    faces, names = [], head.expression_names
-    for index in range(DRAWS):
+    samples, names = [], head.expression_names
+    for index in range(SAMPLES):
         pose = arkit(draw_expression(np.random.default_rng([0, index]), names), names)
-        faces.append(np.concatenate([pose.jaw_pose, pose.expression]))
-    drawn = scale * np.array(faces, np.float64)
-    floor = np.array([*jaw_floor, *[weight_floor] * len(names)])
-    return np.linalg.inv(drawn.T @ drawn / DRAWS + np.diag(floor**2))
+        samples.append(np.concatenate([pose.jaw_pose, pose.expression]))
+    scaled = scale * np.array(samples, np.float64)
+    floor = np.array([*jaw_sigma_floor, *[sigma_floor] * len(names)])
+    return np.linalg.inv(scaled.T @ scaled / SAMPLES + np.diag(floor**2))

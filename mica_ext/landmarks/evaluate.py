@@ -19,7 +19,7 @@ from torch import Tensor
 from flame_assets.model.head_module import HeadDecoder
 from mica_ext.errors import UserError
 from mica_ext.export.mesh_files import write_whole
-from mica_ext.fitting.landmark_fitter import PhotoFit, PhotoFitter
+from mica_ext.fitting.landmark_fitter import FitResult, LandmarkFitter
 from mica_ext.landmarks.config import LandmarkEvaluationConfig
 from mica_ext.landmarks.detect import find_landmarks
 from mica_ext.landmarks.network import LandmarkNetwork, load_landmark_network
@@ -123,7 +123,7 @@ class Seen(NamedTuple):
 @torch.inference_mode()
 def look(
     network: LandmarkNetwork,
-    fitter: PhotoFitter,
+    fitter: LandmarkFitter,
     photos: Sequence[np.ndarray],
     faces: Sequence[Face],
 ) -> Seen:
@@ -149,12 +149,12 @@ def look(
     )
 
 
-def _expression(fit: PhotoFit) -> Tensor:
+def _expression(fit: FitResult) -> Tensor:
     return fit.parameters.head.expression
 
 
 def helen_figures(
-    config: LandmarkEvaluationConfig, network: LandmarkNetwork, fitter: PhotoFitter
+    config: LandmarkEvaluationConfig, network: LandmarkNetwork, fitter: LandmarkFitter
 ) -> list[Figure]:
     """Errors on Helen's test photos."""
     five, marked = [], []
@@ -196,7 +196,7 @@ def _mean_error(
     return float(error_percent(np.stack([guess[which] for guess in guesses]), truth).mean())
 
 
-def london_figures(folder: Path, network: LandmarkNetwork, fitter: PhotoFitter) -> list[Figure]:
+def london_figures(folder: Path, network: LandmarkNetwork, fitter: LandmarkFitter) -> list[Figure]:
     """Is the same person's smile score higher in the smiling photo?"""
     names = fitter.head.expression_names
     smiles = [names.index(name) for name in ("mouthSmileLeft", "mouthSmileRight") if name in names]
@@ -236,7 +236,7 @@ def evaluate(config: LandmarkEvaluationConfig) -> list[Figure]:
     if config.out is not None and not config.out.parent.is_dir():
         raise UserError(f"{config.out}: expected an existing folder {config.out.parent}: create it")
     network = load_landmark_network(config.weights)
-    fitter = PhotoFitter(HeadDecoder(load_head(config.head)))
+    fitter = LandmarkFitter(HeadDecoder(load_head(config.head)))
     figures = helen_figures(config, network, fitter)
     if config.london is not None:
         figures += london_figures(config.london, network, fitter)

@@ -1,6 +1,6 @@
 """MicaExt: the detected faces of a photo to the parameters of the heads in it.
 
-    Face -find_landmarks: crop, LandmarkNetwork-> 68 points in the photo -PhotoFitter-> head
+    Face -find_landmarks: crop, LandmarkNetwork-> 68 points in the photo -LandmarkFitter-> head
 
 Identity and expression networks will start the fit, or take its place, behind the same interface.
 """
@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from flame_assets.model.head_module import HeadDecoder
-from mica_ext.fitting.landmark_fitter import PhotoFitter
+from mica_ext.fitting.landmark_fitter import LandmarkFitter
 from mica_ext.landmarks.detect import find_landmarks
 from mica_ext.landmarks.network import load_landmark_network
 from mica_ext.models.pack import Pack
@@ -38,7 +38,7 @@ class MicaExt:
     def __init__(self, pack: Pack, flame: HeadDecoder, device: torch.device) -> None:
         """Load the pack's networks, strictly."""
         self.landmarks = load_landmark_network(pack.landmarks).to(device)
-        self.fitter = PhotoFitter(flame)
+        self.fitter = LandmarkFitter(flame)
         # The fit solves many small systems: NumPy's BLAS threads gain nothing there, and on a
         # busy machine or under a CPU quota they wait many times longer than they work.
         self.blas = ThreadpoolController().select(user_api="blas")

@@ -1,0 +1,36 @@
+"""Weighted normal equations of a batch of fits, and their solution over the free unknowns."""
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+
+def cauchy_weights(
+    residuals: Float64[np.ndarray, "B L 2"], sigma: Float64[np.ndarray, "B L"], threshold: float
+) -> Float64[np.ndarray, "B L"]:
+    """IRLS weights 1 / (sigma^2 (1 + |r|^2 / (threshold sigma)^2)) of the Cauchy loss."""
+    excess = np.square(residuals).sum(-1) / np.square(threshold * sigma)
+    return 1 / (np.square(sigma) * (1 + excess))
+
+
+def normal_equations(
+    jacobian: Float64[np.ndarray, "B L 2 N"],
+    residuals: Float64[np.ndarray, "B L 2"],
+    weights: Float64[np.ndarray, "B L"],
+) -> tuple[Float64[np.ndarray, "B N N"], Float64[np.ndarray, "B N"]]:
+    """J^T W J and J^T W r."""
+    root = np.sqrt(weights)[..., None]
+    J = (jacobian * root[..., None]).reshape(len(residuals), -1, jacobian.shape[-1])
+    r = (residuals * root).reshape(len(residuals), -1, 1)
+    Jt = J.transpose(0, 2, 1)
+    return Jt @ J, (Jt @ r)[..., 0]
+
+
+def solve_free(
+    H: Float64[np.ndarray, "B N N"], g: Float64[np.ndarray, "B N"], fixed: Bool[np.ndarray, "B N"]
+) -> Float64[np.ndarray, "B N"]:
+    """Solve H step = g over the unknowns that are not `fixed`; the step of those is zero."""
+    free = ~fixed
+    H = H * (free[:, :, None] & free[:, None, :])
+    diagonal = np.arange(g.shape[1])
+    H[:, diagonal, diagonal] = np.where(fixed, 1.0, H[:, diagonal, diagonal] * (1 + 1e-6) + 1e-9)
+    return np.linalg.solve(H, (g * free)[..., None])[..., 0]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mica_ext.export.mesh_files import Unit
-from mica_ext.landmarks.detect import UNSURE
+from mica_ext.landmarks.detect import MIN_CONFIDENCE
 
 if TYPE_CHECKING:
     from mica_ext.reconstruct import Reconstruction
@@ -59,9 +59,9 @@ def lines(faces: Sequence[Told]) -> str:
         told.append(f"{photo}: {where} -> {', '.join(map(str, face.files))}")
         if max(x1 - x0, y1 - y0) < SMALL:
             told.append(f"{photo}: the face is small; expect a coarse result")
-        if face.result.certainty < UNSURE:
+        if face.result.certainty < MIN_CONFIDENCE:
             told.append(
                 f"{photo}: the landmarks are unsure ({face.result.certainty:.3f}; faces have "
-                f"{UNSURE:.2f} or more); look at the result before you use it"
+                f"{MIN_CONFIDENCE:.2f} or more); look at the result before you use it"
             )
     return "\n".join(told)

@@ -1,8 +1,8 @@
-"""Landmarks of a detected face, also where the detector was well off it.
+"""68 landmarks of a detected face, also where the detector was well off it.
 
-One look suffices for a good detection. When the points found imply another crop than the one looked
-at, the face is cut out anew around them and looked at again; when the network is then still unsure,
-as with a face that the detector took to be upside down, it is shown the crop in all four turns.
+One crop suffices for a good detection. Where the landmarks imply another crop than the one they
+were read in, the face is cropped anew around them; where the network is then still not confident,
+as for a face that the detector took to be upside down, all four orientations are tried.
 """
 
 from typing import NamedTuple
@@ -17,54 +17,58 @@ from mica_ext.preprocess.crop import FaceCrop, crop_points, move_points
 from pacofr.faces.align import five_points
 from pacofr.faces.detect import Face
 
-FAR = 0.15
-"""Disagreement about the five points that calls for another look; good detections: under 0.1."""
-UNSURE = 0.10
-"""Certainty of the network below which the face may be turned; upright ones: 0.114 or more."""
-LOOKS = 4
+RECROP_THRESHOLD = 0.15
+"""`disagreement` of the five points above which the face is cropped again; good detections: 0.1."""
+MIN_CONFIDENCE = 0.10
+"""Below it other orientations are tried, and users are warned; upright faces: 0.114 or more."""
+MAX_CROPS = 4
 
 
-class Found(NamedTuple):
-    """Landmarks of one face and the crop they were seen in."""
+class DetectedLandmarks(NamedTuple):
+    """Landmarks of one face and the crop that they were read in."""
 
     landmarks_px: Float[Tensor, "68 2"]
-    """In the photo."""
+    """iBUG order, in the photo."""
     crop: FaceCrop
-    certainty: float
-    """Of the network: higher is better, 0.10 to 0.20 for faces."""
+    confidence: float
+    """Mean peak of the heat maps: higher is better, 0.10 to 0.20 for faces."""
 
 
 @torch.no_grad()
-def find_landmarks(
+def detect_landmarks(
     network: LandmarkNetwork, image: UInt8[np.ndarray, "H W 3"], face: Face
-) -> Found:
-    """Landmarks of `face`; one look at most faces."""
+) -> DetectedLandmarks:
+    """The landmarks of `face` in an RGB photo; one pass of the network for most faces."""
     five = face.points.astype(np.float64)
-    found = _follow(network, image, five)
-    if found.certainty >= UNSURE:
-        return found
-    others = [_follow(network, image, _turned(five, quarters)) for quarters in (1, 2, 3)]
-    return max([found, *others], key=lambda each: each.certainty)
+    detected = _detect_recropping(network, image, five)
+    if detected.confidence >= MIN_CONFIDENCE:
+        return detected
+    turned = [_detect_recropping(network, image, _turned(five, quarters)) for quarters in (1, 2, 3)]
+    return max([detected, *turned], key=lambda each: each.confidence)
 
 
-def _follow(
+def _detect_recropping(
     network: LandmarkNetwork, image: UInt8[np.ndarray, "H W 3"], five: Float64[np.ndarray, "5 2"]
-) -> Found:
-    """Look until crop and landmarks agree, at most four times."""
+) -> DetectedLandmarks:
+    """Crop and detect until crop and landmarks agree, at most `MAX_CROPS` times."""
     device = next(network.parameters()).device
-    for looks in range(1, LOOKS + 1):
+    for crops in range(1, MAX_CROPS + 1):
         crop = crop_points(image, five)
-        points, certainty = network.look(crop.face[None].to(device))
+        points, confidence = network.look(crop.face[None].to(device))
         landmarks = move_points(crop.crop_to_image, points[0].cpu())
         implied = five_points(landmarks.double().numpy())
-        if looks == LOOKS or disagreement(five, implied) < FAR or not _likely(five, implied):
+        if (
+            crops == MAX_CROPS
+            or disagreement(five, implied) < RECROP_THRESHOLD
+            or not _is_plausible(five, implied)
+        ):
             break
         five = implied
-    return Found(landmarks, crop, float(certainty[0]))
+    return DetectedLandmarks(landmarks, crop, float(confidence[0]))
 
 
-def _likely(five: Shaped[np.ndarray, "5 2"], implied: Shaped[np.ndarray, "5 2"]) -> bool:
-    """Can the detector have been that far off? Another face's size means nothing was found."""
+def _is_plausible(five: Shaped[np.ndarray, "5 2"], implied: Shaped[np.ndarray, "5 2"]) -> bool:
+    """Whether the eye distance changed less than twofold: else the landmarks are no face's."""
     ratio = np.linalg.norm(implied[1] - implied[0]) / max(np.linalg.norm(five[1] - five[0]), 1e-6)
     return bool(0.5 < ratio < 2.0)
 
@@ -76,7 +80,7 @@ def disagreement(five: Shaped[np.ndarray, "5 2"], other: Shaped[np.ndarray, "5 2
 
 
 def _turned(five: Float64[np.ndarray, "5 2"], quarters: int) -> Float64[np.ndarray, "5 2"]:
-    """The points turned about their middle by quarter turns."""
-    middle = five.mean(0)
+    """The points rotated about their mean by quarter turns."""
+    centre = five.mean(0)
     quarter = np.array([[0.0, 1.0], [-1.0, 0.0]])
-    return (five - middle) @ np.linalg.matrix_power(quarter, quarters) + middle
+    return (five - centre) @ np.linalg.matrix_power(quarter, quarters) + centre

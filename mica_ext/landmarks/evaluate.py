@@ -21,7 +21,7 @@ from mica_ext.errors import UserError
 from mica_ext.export.mesh_files import write_whole
 from mica_ext.fitting.landmark_fitter import FitResult, LandmarkFitter
 from mica_ext.landmarks.config import LandmarkEvaluationConfig
-from mica_ext.landmarks.detect import find_landmarks
+from mica_ext.landmarks.detect import detect_landmarks
 from mica_ext.landmarks.network import LandmarkNetwork, load_landmark_network
 from mica_ext.landmarks.samples import LabelledPhoto, read_labelled
 from pacofr.faces.align import ffhq_matrix
@@ -130,7 +130,7 @@ def look(
     """Landmarks and fits of one face per photo; times are medians of single calls."""
     landmarks, fits, times = [], [], []
     for image, face in zip(photos, faces, strict=True):
-        found = find_landmarks(network, image, face)
+        found = detect_landmarks(network, image, face)
         in_photo = found.landmarks_px[None]
         began = time.perf_counter()
         network(found.crop.face[None])

@@ -1,6 +1,6 @@
 """MicaExt: the detected faces of a photo to the parameters of the heads in it.
 
-    Face -find_landmarks: crop, LandmarkNetwork-> 68 points in the photo -LandmarkFitter-> head
+    Face -detect_landmarks: crop, LandmarkNetwork-> 68 points in the photo -LandmarkFitter-> head
 
 Identity and expression networks will start the fit, or take its place, behind the same interface.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flame_assets.model.head_module import HeadDecoder
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
-from mica_ext.landmarks.detect import find_landmarks
+from mica_ext.landmarks.detect import detect_landmarks
 from mica_ext.landmarks.network import load_landmark_network
 from mica_ext.models.pack import Pack
 from mica_ext.models.types import FaceParameters
@@ -46,9 +46,9 @@ class MicaExt:
     @torch.no_grad()
     def __call__(self, image: UInt8[np.ndarray, "H W 3"], faces: Sequence[Face]) -> Estimate:
         """The heads of these faces of an RGB photo; results are on the CPU."""
-        found = [find_landmarks(self.landmarks, image, face) for face in faces]
+        found = [detect_landmarks(self.landmarks, image, face) for face in faces]
         points = torch.stack([one.landmarks_px for one in found])
-        certainty = torch.tensor([one.certainty for one in found])
+        certainty = torch.tensor([one.confidence for one in found])
         height, width = image.shape[:2]
         with self.blas.limit(limits=1):
             fit = self.fitter(points, (height, width))

@@ -57,13 +57,13 @@ def test_baselines_know_pose_and_the_linear_one_knows_the_shape():
 def test_shipped_weights_keep_their_promise_on_test_photos(shared_data):
     import torch
 
-    from mica_ext.landmarks.detect import find_landmarks
+    from mica_ext.landmarks.detect import detect_landmarks
     from mica_ext.landmarks.network import load_landmark_network
 
     network = load_landmark_network()
     photos = [photo for _, photo in read_labelled(shared_data / "helen" / "testset")][:80]
     found = [(photo, face) for photo in photos if (face := face_of(photo)) is not None]
-    points = [find_landmarks(network, photo.image, face).landmarks_px for photo, face in found]
+    points = [detect_landmarks(network, photo.image, face).landmarks_px for photo, face in found]
     truth = np.stack([photo.points for photo, _ in found])
     assert error_percent(torch.stack(points).numpy(), truth).mean() < 4.5
 

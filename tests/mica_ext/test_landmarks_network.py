@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mica_ext.errors import UserError
-from mica_ext.landmarks.detect import LOOKS, find_landmarks
+from mica_ext.landmarks.detect import MAX_CROPS, detect_landmarks
 from mica_ext.landmarks.network import (
     SHIPPED,
     LandmarkNetwork,
@@ -116,15 +116,15 @@ def upright_face():
 
 def test_a_good_detection_is_looked_at_once():
     network = Pretending(torch.zeros(2), lambda face: 0.15)
-    found = find_landmarks(network, np.zeros((240, 240, 3), np.uint8), upright_face())
+    found = detect_landmarks(network, np.zeros((240, 240, 3), np.uint8), upright_face())
     assert network.looks == 1
     assert found.landmarks_px.shape == (68, 2)
 
 
 def test_a_face_that_is_not_where_it_was_detected_is_followed():
     network = Pretending(torch.tensor([0.0, 12.0]), lambda face: 0.15)
-    found = find_landmarks(network, np.zeros((400, 240, 3), np.uint8), upright_face())
-    assert network.looks == LOOKS
+    found = detect_landmarks(network, np.zeros((400, 240, 3), np.uint8), upright_face())
+    assert network.looks == MAX_CROPS
     assert found.landmarks_px[30, 1] > 130 + 2.5 * 12
 
 
@@ -138,6 +138,6 @@ def test_a_face_taken_to_be_upside_down_is_turned_back():
     upright = upright_face()
     middle = upright.points.mean(0)
     network = Pretending(torch.zeros(2), sure_when_upright)
-    found = find_landmarks(network, photo, upright._replace(points=2 * middle - upright.points))
-    assert found.certainty == pytest.approx(0.2)
+    found = detect_landmarks(network, photo, upright._replace(points=2 * middle - upright.points))
+    assert found.confidence == pytest.approx(0.2)
     np.testing.assert_allclose(found.landmarks_px[30], upright.points[2], atol=2.5)

@@ -21,6 +21,7 @@ from mica_ext.landmarks.network import LandmarkWeights, read_landmark_config
 from mica_ext.models.pack import load_pack
 from mica_ext.reconstruct import Reconstructor
 from pacofr.errors import UserError as FaceError
+from pacofr.faces.boxes import iou
 from pacofr.faces.detect import Face, detect
 from pacofr.images import load_image
 
@@ -92,17 +93,10 @@ def find_face(image: UInt8[np.ndarray, "H W 3"], box: Box | None) -> Face | None
     faces = detect(image)
     if box is None or not faces:
         return faces[0] if faces else None
-    best = max(faces, key=lambda face: overlap(face, box))
-    return best if overlap(best, box) > 0 else None
-
-
-def overlap(face: Face, box: Box) -> float:
-    """Intersection over union of a detection and a box."""
-    x0, y0, x1, y1 = (float(value) for value in face.box)
-    wide = max(0.0, min(x1, box.right) - max(x0, box.left))
-    high = max(0.0, min(y1, box.bottom) - max(y0, box.top))
-    box_area = (box.right - box.left) * (box.bottom - box.top)
-    return wide * high / ((x1 - x0) * (y1 - y0) + box_area - wide * high)
+    edges = np.array([box.left, box.top, box.right, box.bottom])
+    overlaps = iou(edges, np.stack([face.box for face in faces]))
+    best = int(overlaps.argmax())
+    return faces[best] if overlaps[best] > 0 else None
 
 
 def face_in(box: Box) -> Face:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mica_ext.landmarks.network import LandmarkNetwork
 from mica_ext.preprocess.crop import FaceCrop, crop_points, move_points
-from pacofr.faces.align import five_points
 from pacofr.faces.detect import Face
+from pacofr.faces.landmarks68 import five_points
 
 RECROP_THRESHOLD = 0.15
 """`disagreement` of the five points above which the face is cropped again; good detections: 0.1."""

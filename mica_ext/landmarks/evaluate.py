@@ -24,11 +24,15 @@ from mica_ext.landmarks.config import LandmarkEvaluationConfig
 from mica_ext.landmarks.detect import detect_landmarks
 from mica_ext.landmarks.network import LandmarkNetwork, load_landmark_network
 from mica_ext.landmarks.samples import LabelledPhoto, read_labelled
-from pacofr.faces.align import ffhq_matrix
+from pacofr.faces.align import ffhq_matrix, move_points
+from pacofr.faces.boxes import iou
 from pacofr.faces.detect import Face, detect
+from pacofr.faces.landmarks68 import mouth_opening, mouth_width, nme
 from pacofr.images import load_image
 
 LOGGER = logging.getLogger(__name__)
+MIN_OVERLAP = 0.3
+"""IoU from which on a detection is the face that the landmarks mark."""
 
 
 class Figure(NamedTuple):
@@ -39,29 +43,6 @@ class Figure(NamedTuple):
     unit: str
     target: str
     met: bool | None  # None: nothing to meet
-
-
-def error_percent(
-    points: Float[np.ndarray, "N 68 2"], truth: Float[np.ndarray, "N 68 2"]
-) -> Float[np.ndarray, " N"]:
-    """Mean distance per photo, per cent of the distance of the outer eye corners."""
-    unit = np.linalg.norm(truth[:, 36] - truth[:, 45], axis=-1)
-    return 100 * np.linalg.norm(points - truth, axis=-1).mean(1) / unit
-
-
-def opening(points: Float[np.ndarray, "N 68 2"]) -> Float[np.ndarray, " N"]:
-    """Distance of the inner lips (62 to 66) over that of the outer eye corners."""
-    return _ratio(points, 62, 66)
-
-
-def width(points: Float[np.ndarray, "N 68 2"]) -> Float[np.ndarray, " N"]:
-    """Distance of the mouth corners (48 to 54) over that of the outer eye corners."""
-    return _ratio(points, 48, 54)
-
-
-def _ratio(points: np.ndarray, a: int, b: int) -> np.ndarray:
-    unit = np.linalg.norm(points[:, 36] - points[:, 45], axis=-1)
-    return np.linalg.norm(points[:, a] - points[:, b], axis=-1) / unit
 
 
 class Baselines(NamedTuple):
@@ -76,8 +57,10 @@ class Baselines(NamedTuple):
     ) -> "Baselines":
         """From detected five points and marked points of training photos [px]."""
         matrices = [ffhq_matrix(p) for p in five]
-        inputs = np.stack([_moved(m, p).ravel() for m, p in zip(matrices, five, strict=True)])
-        outputs = np.stack([_moved(m, p).ravel() for m, p in zip(matrices, points, strict=True)])
+        inputs = np.stack([move_points(m, p).ravel() for m, p in zip(matrices, five, strict=True)])
+        outputs = np.stack(
+            [move_points(m, p).ravel() for m, p in zip(matrices, points, strict=True)]
+        )
         inputs = np.concatenate([inputs, np.ones((len(inputs), 1))], 1)
         linear = np.linalg.lstsq(inputs, outputs, rcond=None)[0]
         return cls(outputs.mean(0).reshape(68, 2), linear)
@@ -87,25 +70,20 @@ class Baselines(NamedTuple):
     ) -> tuple[Float[np.ndarray, "68 2"], Float[np.ndarray, "68 2"]]:
         """Mean shape and linear map for one face, in its photo's pixels."""
         matrix = ffhq_matrix(five)
-        mapped = np.append(_moved(matrix, five).ravel(), 1.0) @ self.linear
+        mapped = np.append(move_points(matrix, five).ravel(), 1.0) @ self.linear
         back = np.linalg.inv(np.concatenate([matrix, [[0, 0, 1]]]))[:2]
-        return _moved(back, self.mean), _moved(back, mapped.reshape(68, 2))
-
-
-def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return points @ matrix[:, :2].T + matrix[:, 2]
+        return move_points(back, self.mean), move_points(back, mapped.reshape(68, 2))
 
 
 def face_of(photo: LabelledPhoto) -> Face | None:
     """The detected face that covers the marked one best."""
-    low, high = photo.points.min(0), photo.points.max(0)
-    best, share = None, 0.3
-    for face in detect(photo.image):
-        shared = np.clip(np.minimum(high, face.box[2:]) - np.maximum(low, face.box[:2]), 0, None)
-        either = np.prod(high - low) + np.prod(face.box[2:] - face.box[:2]) - np.prod(shared)
-        if np.prod(shared) / either > share:
-            best, share = face, float(np.prod(shared) / either)
-    return best
+    faces = detect(photo.image)
+    if not faces:
+        return None
+    marked = np.concatenate([photo.points.min(0), photo.points.max(0)])
+    overlaps = iou(marked, np.stack([face.box for face in faces]))
+    best = int(overlaps.argmax())
+    return faces[best] if overlaps[best] > MIN_OVERLAP else None
 
 
 class Seen(NamedTuple):
@@ -169,7 +147,7 @@ def helen_figures(
     truth = np.stack([photo.points for photo, _ in found])
     guesses = [baselines.apply(face.points) for _, face in found]
     seen = look(network, fitter, [photo.image for photo, _ in found], [face for _, face in found])
-    net, fit = error_percent(seen.landmarks, truth), error_percent(seen.fitted, truth)
+    net, fit = nme(seen.landmarks, truth), nme(seen.fitted, truth)
 
     def together(measure: Callable[[np.ndarray], np.ndarray]) -> float:
         return float(np.corrcoef(measure(seen.fitted), measure(truth))[0, 1])
@@ -183,8 +161,8 @@ def helen_figures(
         _plain("Helen: network, photos above 10 %", 100 * float((net > 10).mean()), "%"),
         _at_most("Helen: fitted head", float(fit.mean()), "%", 5.0),
         _plain("Helen: fitted head, median", float(np.median(fit)), "%"),
-        _at_least("Helen: mouth opening, correlation", together(opening), "", 0.85),
-        _at_least("Helen: mouth width, correlation", together(width), "", 0.92),
+        _at_least("Helen: mouth opening, correlation", together(mouth_opening), "", 0.85),
+        _at_least("Helen: mouth width, correlation", together(mouth_width), "", 0.92),
         _plain("network, one face", seen.network_ms, "ms"),
         _plain("fit, one face", seen.fit_ms, "ms"),
     ]
@@ -193,7 +171,7 @@ def helen_figures(
 def _mean_error(
     guesses: Sequence[tuple[np.ndarray, np.ndarray]], which: int, truth: np.ndarray
 ) -> float:
-    return float(error_percent(np.stack([guess[which] for guess in guesses]), truth).mean())
+    return float(nme(np.stack([guess[which] for guess in guesses]), truth).mean())
 
 
 def london_figures(folder: Path, network: LandmarkNetwork, fitter: LandmarkFitter) -> list[Figure]:

@@ -17,22 +17,17 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from mica_ext.errors import UserError
+from mica_ext.landmarks.view import VIEW
+from pacofr.faces.align import CROP_CONTENT
+from pacofr.faces.landmarks68 import COUNT
 from pacofr.utils.files import write_atomic, write_json
 
 FORMAT, VERSION = "mica-ext landmarks68", 1
 LICENCE = "research only: trained on photos with 300-W/Helen markup; code Apache-2.0"
 SHIPPED = Path(__file__).parents[1] / "weights" / "landmarks68"
-CONTENT_START, CONTENT_END = 24.5, 199.5
-"""Photo content along both axes of the crop, px from the first pixel's outer edge."""
-VIEW_START, VIEW = 16, 192
-"""The part of the crop that the network sees, px."""
-INPUT = 128
-"""Side at which it sees it, px."""
 CELLS = 32
 """Side of the heat maps."""
-POINTS = 68
-CROP_PER_INPUT = VIEW / INPUT
-CROP_PER_CELL = VIEW / CELLS
+CROP_PER_CELL = VIEW.side / CELLS
 
 
 class Residual(nn.Module):
@@ -69,11 +64,11 @@ class LandmarkNetwork(nn.Module):
         self.merge_middle = nn.Conv2d(128, 64, 3, 1, 1, bias=False)
         self.merge_middle_norm = nn.BatchNorm2d(64)
         self.merge_fine = Residual(64, 64)
-        self.maps = nn.Conv2d(64, POINTS, 1)
-        at = CROP_PER_INPUT * (torch.arange(INPUT) + 0.5) + VIEW_START
-        inside = ((at > CONTENT_START + 1) & (at < CONTENT_END - 1)).float()
+        self.maps = nn.Conv2d(64, COUNT, 1)
+        at = VIEW.scale * (torch.arange(VIEW.pixels) + 0.5) + VIEW.start
+        inside = ((at > CROP_CONTENT.start + 1) & (at < CROP_CONTENT.end - 1)).float()
         self.register_buffer("content", inside[:, None] * inside[None, :], persistent=False)
-        centres = (torch.arange(CELLS) + 0.5) * CROP_PER_CELL + VIEW_START - 0.5
+        centres = (torch.arange(CELLS) + 0.5) * CROP_PER_CELL + VIEW.start - 0.5
         self.register_buffer("cell_centres", centres, persistent=False)
 
     def forward(self, face: Float[Tensor, "B 3 224 224"]) -> Float[Tensor, "B 68 2"]:
@@ -118,8 +113,9 @@ def margins(
 
 def reduce_view(face: Float[Tensor, "B 3 224 224"]) -> Float[Tensor, "B 3 128 128"]:
     """The part of the crop that the network sees, at the side at which it sees it."""
-    view = face[:, :, VIEW_START : VIEW_START + VIEW, VIEW_START : VIEW_START + VIEW]
-    return F.interpolate(view, size=(INPUT, INPUT), mode="bilinear", antialias=True)
+    seen = slice(VIEW.start, VIEW.start + VIEW.side)
+    size = (VIEW.pixels, VIEW.pixels)
+    return F.interpolate(face[:, :, seen, seen], size=size, mode="bilinear", antialias=True)
 
 
 class LandmarkWeights(NamedTuple):

@@ -9,19 +9,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from mica_ext.errors import UserError
+from mica_ext.landmarks.view import VIEW, view_matrix, view_to_crop
 from pacofr.errors import UserError as ImageError
-from pacofr.faces.align import ffhq_quad
+from pacofr.faces import landmarks68
+from pacofr.faces.align import ffhq_quad, move_points, square_quad
 from pacofr.images import load_image
 
-INPUT = 128
-INPUT_PER_CONTENT = 175 / 1.5
-CONTENT_START = (24.5 - 16) / 1.5
-FLIP = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)]
-    + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
-    + [*range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1)]
-)
-"""Index of each landmark's mirror image (iBUG 68)."""
+INPUT = VIEW.pixels
 
 
 class LabelledPhoto(NamedTuple):
@@ -36,18 +30,6 @@ class Crop(NamedTuple):
 
     view: UInt8[np.ndarray, "128 128 3"]
     points: Float[np.ndarray, "68 2"]
-
-
-def read_pts(path: Path) -> Float[np.ndarray, "68 2"]:
-    """Read the 68 points of an iBUG `.pts` file."""
-    try:
-        body = path.read_text().split("{")[1].split("}")[0]
-        points = np.array(body.split(), np.float32).reshape(-1, 2)
-    except (OSError, IndexError, ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected an iBUG .pts file ({error})") from error
-    if points.shape != (68, 2):
-        raise UserError(f"{path}: expected 68 points, found {len(points)}")
-    return points
 
 
 def read_labelled(folder: Path) -> list[tuple[Path, LabelledPhoto]]:
@@ -65,23 +47,9 @@ def read_labelled(folder: Path) -> list[tuple[Path, LabelledPhoto]]:
             image = load_image(path)
         except ImageError as error:
             raise UserError(f"{error} (it belongs to {label.name})") from error
-        found.append((path, LabelledPhoto(image, read_pts(label))))
+        points = landmarks68.read_pts(label).astype(np.float32)
+        found.append((path, LabelledPhoto(image, points)))
     return found
-
-
-def view_matrix(
-    centre: Float[np.ndarray, "2"], x: Float[np.ndarray, "2"]
-) -> Float[np.ndarray, "2 3"]:
-    """Photo pixels -> view pixels for the FFHQ square of that centre and half x-axis [px]."""
-    scale = INPUT_PER_CONTENT / (2 * float(x @ x))
-    linear = scale * np.array([[x[0], x[1]], [-x[1], x[0]]])
-    middle = CONTENT_START + INPUT_PER_CONTENT / 2 - 0.5
-    return np.concatenate([linear, (middle - linear @ centre)[:, None]], 1)
-
-
-def view_to_crop(points: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "68 2"]:
-    """View pixels -> face-crop pixels (both count from the centre of the first pixel)."""
-    return ((points + 0.5) * 1.5 + 16 - 0.5).astype(np.float32)
 
 
 def draw(
@@ -109,7 +77,7 @@ def draw(
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         x = grow * (turn @ x)
         flip = bool(rng.random() < 0.5)
-    matrix = view_matrix(centre, x)
+    matrix = view_matrix(square_quad(centre, x))
     if augment:
         stretch = np.diag(np.exp(rng.normal(0, 0.03, 2)))
         middle = np.full(2, INPUT / 2 - 0.5)
@@ -121,18 +89,17 @@ def draw(
     view = cv2.warpAffine(
         image, matrix, (INPUT, INPUT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
-    moved = points @ matrix[:, :2].T + matrix[:, 2]
+    moved = move_points(matrix, points)
     if bent and rng.random() < bent:
         view, moved = bend(view, moved, rng)
     if flip:
         view = np.ascontiguousarray(view[:, ::-1])
-        moved = moved[FLIP] * [-1, 1] + [INPUT - 1, 0]
+        moved = landmarks68.mirrored(moved, INPUT)
     if augment:
         view = weather(view, photos, rng)
     return Crop(view, view_to_crop(moved))
 
 
-MOUTH = slice(48, 60)
 GRID = np.stack(np.meshgrid(np.arange(INPUT), np.arange(INPUT)), -1).astype(np.float32)
 COARSE = cv2.resize(GRID, (INPUT // 4, INPUT // 4), interpolation=cv2.INTER_AREA)
 """Places of every pixel, and of every fourth: pulls are smooth enough to be worked out there."""
@@ -147,7 +114,7 @@ def bend(
 
     The pixel at x comes from x + pull(x), so a point p goes where y + pull(y) = p.
     """
-    middles = np.stack([points[MOUTH].mean(0), *points[rng.integers(0, 68, 2)]])
+    middles = np.stack([points[landmarks68.OUTER_LIPS].mean(0), *points[rng.integers(0, 68, 2)]])
     pulls = rng.normal(0, [[0.22, 0.22], [0.12, 0.12], [0.12, 0.12]]).clip(-0.4, 0.4)
     reaches = np.array([rng.uniform(14, 22), *rng.uniform(10, 25, 2)])
 

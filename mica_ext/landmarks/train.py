@@ -30,7 +30,9 @@ from mica_ext.landmarks.network import (
     margins,
     save_landmark_network,
 )
-from mica_ext.landmarks.samples import FLIP, Crop, LabelledPhoto, draw, read_labelled
+from mica_ext.landmarks.samples import Crop, LabelledPhoto, draw, read_labelled
+from pacofr.faces.align import CROP_PX
+from pacofr.faces.landmarks68 import MIRROR, nme
 from pacofr.utils.progress import track
 
 LOGGER = logging.getLogger(__name__)
@@ -111,8 +113,10 @@ def predict(
     """Points in crop pixels; with `flip` the mean of the view's and its mirror image's points."""
     points = network.read(network.heat(views))
     if flip:
-        mirrored = network.read(network.heat(views.flip(-1)))[:, torch.from_numpy(FLIP)]
-        points = 0.5 * (points + torch.stack([223 - mirrored[..., 0], mirrored[..., 1]], -1))
+        mirrored = network.read(network.heat(views.flip(-1)))[:, torch.from_numpy(MIRROR)]
+        points = 0.5 * (
+            points + torch.stack([CROP_PX - 1 - mirrored[..., 0], mirrored[..., 1]], -1)
+        )
     return points
 
 
@@ -122,9 +126,9 @@ def error_on(network: LandmarkNetwork, photos: Sequence[LabelledPhoto]) -> float
     rng = np.random.default_rng(0)
     crops = [draw(photos, i, rng, augment=False) for i in range(len(photos))]
     views, points = as_batch(crops)
-    off = (predict(network, views) - points).norm(dim=-1).mean(1)
+    errors = nme(predict(network, views).numpy(), points.numpy())
     network.train()
-    return 100 * float((off / (points[:, 36] - points[:, 45]).norm(dim=-1)).mean())
+    return float(errors.mean())
 
 
 def learning_rate(peak: float, step: int, steps: int) -> float:

@@ -12,11 +12,8 @@ import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
-from pacofr.faces.align import arcface_crop, ffhq_crop, ffhq_matrix
+from pacofr.faces.align import arcface_crop, encoder_crop, ffhq_matrix
 from pacofr.faces.detect import Face
-
-FACE_PX, CANVAS_PX, CROP_PX = 200, 256, 224
-"""The aligned face, padded to the canvas, which is resized to the crop (PaCo-FR, section 4.1)."""
 
 
 class FaceCrop(NamedTuple):
@@ -38,9 +35,8 @@ def crop_face(image: UInt8[np.ndarray, "H W 3"], face: Face) -> FaceCrop:
 def crop_points(image: UInt8[np.ndarray, "H W 3"], points: Shaped[np.ndarray, "5 2"]) -> FaceCrop:
     """`crop_face` for known five points [px], in the detector's order."""
     arcface = arcface_crop(image, points)
-    canvas = ffhq_crop(image, points, FACE_PX, CANVAS_PX)
-    face = cv2.resize(canvas, (CROP_PX, CROP_PX), interpolation=cv2.INTER_AREA)
-    to_crop = ffhq_matrix(points, FACE_PX, CANVAS_PX, CROP_PX)
+    face = encoder_crop(image, points)
+    to_crop = ffhq_matrix(points)
     return FaceCrop(
         arcface=torch.from_numpy(arcface).permute(2, 0, 1).contiguous() / 127.5 - 1.0,
         face=torch.from_numpy(face).permute(2, 0, 1).contiguous() / 255.0,

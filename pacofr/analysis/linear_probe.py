@@ -22,7 +22,8 @@ from torch import Tensor
 from pacofr.analysis.config import ProbeConfig
 from pacofr.engine.distributed import choose_device
 from pacofr.errors import UserError
-from pacofr.faces.align import ffhq_crop, ffhq_matrix
+from pacofr.faces.align import CANVAS_PX, FACE_PX, ffhq_crop, ffhq_matrix, move_points
+from pacofr.faces.landmarks68 import mirrored, nme, read_pts
 from pacofr.images import list_images, load_image
 from pacofr.models.encoders import READERS, TAPS, FaceEncoder, load_encoder
 from pacofr.models.vit import VisionTransformer, scaled_layers
@@ -30,29 +31,10 @@ from pacofr.pretraining.config import PRESETS
 from pacofr.pretraining.masking import uniforms
 from pacofr.utils.progress import track
 
-FACE_PX, CANVAS_PX = 200, 256
 STRENGTHS = 10.0 ** np.arange(-5.0, 1.5, 0.5)
 """Ridge strengths tried, relative to the mean diagonal of the kernel."""
 TEST_SEED = 1_000_003  # the test crops do not depend on the config's seed
 TRAIN_STREAM, TEST_STREAM = 16, 17
-
-_PAIRS = (
-    [(i, 16 - i) for i in range(8)]
-    + [(17, 26), (18, 25), (19, 24), (20, 23), (21, 22), (31, 35), (32, 34), (36, 45), (37, 44)]
-    + [(38, 43), (39, 42), (40, 47), (41, 46), (48, 54), (49, 53), (50, 52), (60, 64), (61, 63)]
-    + [(67, 65), (58, 56), (59, 55)]
-)
-
-
-def _mirrored_order() -> list[int]:
-    order = list(range(68))
-    for a, b in _PAIRS:
-        order[a], order[b] = b, a
-    return order
-
-
-MIRRORED = _mirrored_order()
-"""Which of the 68 points takes each point's place in a mirrored photo."""
 
 
 class Crops(NamedTuple):
@@ -129,31 +111,11 @@ def probe(encoder: FaceEncoder, config: ProbeConfig) -> ProbeResult:
     )
 
 
-def nme(
-    found: Float64[np.ndarray, "N 68 2"], truth: Float64[np.ndarray, "N 68 2"]
-) -> Float64[np.ndarray, " N"]:
-    """Normalised mean error of each face, in percent of its outer eye corners' distance."""
-    distance = np.linalg.norm(found - truth, axis=-1).mean(axis=1)
-    return 100 * distance / np.linalg.norm(truth[:, 36] - truth[:, 45], axis=-1)
-
-
 def per_photo(
     errors: Float64[np.ndarray, " N"], photo: Int64[np.ndarray, " N"]
 ) -> Float64[np.ndarray, " P"]:
     """Mean error of each photo's crops."""
     return np.bincount(photo, weights=errors) / np.bincount(photo)
-
-
-def read_points(file: Path) -> Float64[np.ndarray, "68 2"]:
-    """The 68 points of a .pts file, as they stand there."""
-    try:
-        body = file.read_text(encoding="utf-8").split("{")[1].split("}")[0]
-        points = np.array(body.split(), dtype=np.float64).reshape(-1, 2)
-    except (OSError, IndexError, ValueError) as error:
-        raise UserError(f"{file}: expected a .pts file beside its photo, got: {error}") from error
-    if len(points) != 68 or not np.isfinite(points).all():
-        raise UserError(f"{file}: expected 68 points, got {len(points)}")
-    return points
 
 
 def annotated_crops(folder: Path, side: int, config: ProbeConfig, *, test: bool) -> Crops:
@@ -163,12 +125,12 @@ def annotated_crops(folder: Path, side: int, config: ProbeConfig, *, test: bool)
     seed, stream = (TEST_SEED, TEST_STREAM) if test else (config.seed, TRAIN_STREAM)
     images, points, owner = [], [], []
     for number, photo in enumerate(track(photos, f"cropping {folder.name}")):
-        image, truth = load_image(photo), read_points(photo.with_suffix(".pts"))
+        image, truth = load_image(photo), read_pts(photo.with_suffix(".pts"))
         for copy in range(copies):
             chance = uniforms(seed, copy, np.array([number]), stream, 4)[0] * 2 - 1
             crop, moved = _displaced_crop(image, truth, side, chance, config)
             if copy % 2:
-                crop, moved = crop[:, ::-1], (np.array([side - 1.0, 0]) - moved * [1, -1])[MIRRORED]
+                crop, moved = crop[:, ::-1], mirrored(moved, side)
             images.append(crop)
             points.append(moved)
             owner.append(number)
@@ -194,8 +156,7 @@ def _displaced_crop(
         how = cv2.INTER_AREA if side < CANVAS_PX else cv2.INTER_LINEAR
         canvas = cv2.resize(canvas, (side, side), interpolation=how)
     matrix = ffhq_matrix(guide, FACE_PX, CANVAS_PX, CANVAS_PX)
-    pixels = truth @ matrix[:, :2].T + matrix[:, 2]
-    return canvas, (pixels + 0.5) * (side / CANVAS_PX) - 0.5
+    return canvas, (move_points(matrix, truth) + 0.5) * (side / CANVAS_PX) - 0.5
 
 
 @torch.no_grad()

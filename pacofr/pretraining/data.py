@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from pacofr.data.shards import ShardDataset
+from pacofr.faces.align import CANVAS_PX, CROP_PX
 from pacofr.pretraining.config import DataConfig
 from pacofr.pretraining.masking import CROP_STREAM, FLIP_STREAM, uniforms
 
-WINDOW = 7 / 8
+WINDOW = CROP_PX / CANVAS_PX
 """Side of the random window over the canvas: 224 of 256."""
 
 

@@ -7,15 +7,21 @@ import parity_weights
 import pytest
 
 from pacofr.faces.align import (
+    CROP_CONTENT,
+    IMAGENET_MEAN_COLOUR,
+    CropWindow,
     arcface_crop,
     arcface_matrix,
+    compose,
+    encoder_crop,
     ffhq_crop,
     ffhq_matrix,
     ffhq_quad,
-    five_points,
+    move_points,
     similarity,
     warp_face,
 )
+from pacofr.faces.landmarks68 import five_points
 
 SEED = 1
 
@@ -131,3 +137,33 @@ def test_small_warps_are_opencvs():
 def test_other_counts_of_points_are_refused():
     with pytest.raises(ValueError, match="5 or 68"):
         ffhq_quad(np.zeros((7, 2)))
+
+
+def test_the_encoder_crop_shows_photo_where_the_geometry_says():
+    assert CROP_CONTENT == (24.5, 199.5)
+    image, points = face_photo()
+    crop = encoder_crop(np.full_like(image, 255), points)
+    start, end = int(CROP_CONTENT.start), int(CROP_CONTENT.end)
+    assert (crop[:start] == IMAGENET_MEAN_COLOUR).all()
+    assert (crop[start + 1 : end, start + 1 : end] == 255).all()
+    edge = (np.array(IMAGENET_MEAN_COLOUR) + 255) / 2  # pixels 24 and 199 are half photo
+    assert np.abs(crop[start, 100] - edge).max() <= 1
+    assert np.abs(crop[100, end] - edge).max() <= 1
+
+
+def test_a_window_of_the_crop_and_its_two_matrices():
+    window = CropWindow(start=16, side=192, pixels=128)
+    assert window.content == pytest.approx(((24.5 - 16) / 1.5, (199.5 - 16) / 1.5))
+    points = np.random.default_rng(0).uniform(0, 128, (9, 2))
+    in_crop = move_points(window.to_crop, points)
+    assert np.allclose(in_crop, (points + 0.5) * 1.5 + 16 - 0.5)
+    assert np.allclose(move_points(window.from_crop, in_crop), points)
+    both = compose(window.from_crop, window.to_crop)
+    assert np.allclose(both, [[1, 0, 0], [0, 1, 0]])
+    crop = np.random.default_rng(1).integers(0, 255, (224, 224)).astype(np.uint8)
+    crop = cv2.GaussianBlur(crop, (0, 0), 8)
+    seen = cv2.resize(crop[16:208, 16:208], (128, 128), interpolation=cv2.INTER_LINEAR)
+    x, y = np.meshgrid(np.arange(2, 126), np.arange(2, 126))
+    at = move_points(window.to_crop, np.stack([x, y], -1)).astype(np.float32)
+    sampled = cv2.remap(crop, at[..., 0], at[..., 1], cv2.INTER_LINEAR)
+    assert np.abs(sampled.astype(int) - seen[2:126, 2:126]).max() <= 1

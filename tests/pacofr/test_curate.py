@@ -26,14 +26,9 @@ from pacofr.data.shards import ShardDataset
 from pacofr.errors import UserError
 from pacofr.faces.align import ffhq_matrix
 from pacofr.faces.detect import detect
+from pacofr.faces.landmarks68 import read_pts
 
 HELEN = 16
-
-
-def landmarks(path: Path) -> np.ndarray:
-    text = path.read_text()
-    numbers = text[text.index("{") + 1 : text.index("}")].split()
-    return np.array(numbers, np.float64).reshape(-1, 2)
 
 
 @pytest.fixture
@@ -128,7 +123,7 @@ def test_crops_show_the_face_where_its_landmarks_say(curated, helen):
         assert image.shape == (256, 256, 3)
         assert np.abs(image[:20].astype(int) - (124, 116, 104)).max() < 12
         photo = helen[int(about["key"])]
-        truth = landmarks(photo.with_suffix(".pts"))
+        truth = read_pts(photo.with_suffix(".pts"))
         ours = ffhq_matrix(np.array(about["points"]), output=256)
         exact = ffhq_matrix(truth, output=256)
         apart = truth @ (ours - exact)[:, :2].T + (ours - exact)[:, 2]

@@ -11,24 +11,18 @@ import torch
 from PIL import Image
 
 from pacofr.errors import UserError
-from pacofr.faces.align import five_points
 from pacofr.faces.detect import Face, choose_face, detect
+from pacofr.faces.landmarks68 import five_points, inter_ocular, read_pts
 from pacofr.faces.mtcnn import weights
 from pacofr.faces.mtcnn.network import ONet, PNet, RNet, load_mtcnn
-
-
-def landmarks(path: Path) -> np.ndarray:
-    text = path.read_text()
-    numbers = text[text.index("{") + 1 : text.index("}")].split()
-    return np.array(numbers, np.float64).reshape(-1, 2)
 
 
 class Found:
     """Detection of one Helen photo: five-point error over the outer eye corners' distance."""
 
     def __init__(self, photo: Path) -> None:
-        truth = landmarks(photo.with_suffix(".pts"))
-        five, span = five_points(truth), np.hypot(*(truth[36] - truth[45]))
+        truth = read_pts(photo.with_suffix(".pts"))
+        five, span = five_points(truth), inter_ocular(truth[None])[0]
         faces = detect(np.asarray(Image.open(photo).convert("RGB")))
         errors = [np.hypot(*(face.points - five).T).mean() / span for face in faces]
         self.error = min(errors, default=np.inf)

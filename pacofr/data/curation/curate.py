@@ -35,8 +35,6 @@ from pacofr.data.curation.sources import (
     find_units,
 )
 from pacofr.data.curation.worker import (
-    CANVAS,
-    FACE,
     Work,
     curate_unit,
     parts_folder,
@@ -45,6 +43,7 @@ from pacofr.data.curation.worker import (
 )
 from pacofr.data.shards import ShardEntry, write_index
 from pacofr.errors import UserError
+from pacofr.faces.align import CANVAS_PX, FACE_PX
 from pacofr.utils.files import write_json, write_png
 
 LOGGER = logging.getLogger(__name__)
@@ -285,7 +284,7 @@ def _finish(config: CurateConfig, markers: list[dict[str, Any]], stats: CurateSt
     try:
         write_json(config.out / "stats.json", about)
         write_png(config.out / "contact_sheet.png", contact_sheet(_thumbs(config.out, markers)))
-        write_index(config.out, entries, places, canvas=CANVAS, face=FACE)
+        write_index(config.out, entries, places, canvas=CANVAS_PX, face=FACE_PX)
     except OSError as error:
         raise UserError(
             f"cannot write into {config.out}: {error.strerror or error}; make room and give the "

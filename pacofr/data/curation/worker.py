@@ -26,7 +26,6 @@ from pacofr.faces.mtcnn.network import load_mtcnn
 from pacofr.images import decode_image
 from pacofr.utils.files import write_atomic
 
-FACE, CANVAS = 200, 256
 JPEG_QUALITY = 95
 BATCH_PHOTOS, BATCH_BYTES, BATCH_PIXELS = 32, 16_000_000, 8_000_000
 LEAST_CONFIRMED = 0.3
@@ -254,7 +253,7 @@ def _judged(
         return Result(None, Reason.NOT_A_FACE, face)
     if confirm and load_mtcnn().confirm(image, face.box[None])[0] < LEAST_CONFIRMED:
         return Result(None, Reason.NOT_A_FACE, face)
-    crop = ffhq_crop(image, face.points, FACE, CANVAS)
+    crop = ffhq_crop(image, face.points)
     sharp = sharpness(crop)
     if sharp < config.min_sharpness:
         return Result(None, Reason.BLURRED, face, sharp)

@@ -217,15 +217,21 @@ def encoder_crop(
 
 
 def warp_face(
-    image: UInt8[np.ndarray, "H W 3"], matrix: Float[np.ndarray, "2 3"], size: int
+    image: UInt8[np.ndarray, "H W 3"],
+    matrix: Float[np.ndarray, "2 3"],
+    size: int,
+    *,
+    supersampled_above: float = SUPERSAMPLED_ABOVE,
+    border: int = cv2.BORDER_REFLECT_101,
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Antialiased similarity warp: large reductions first shrink the part of the photo in use."""
+    """Antialiased similarity warp: large reductions first shrink the part of the photo in use.
+
+    `border` is OpenCV's mode for what lies outside the photo.
+    """
     reduction = 1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))
-    if reduction >= SUPERSAMPLED_ABOVE:
-        image, matrix = _downscaled_region(image, matrix, size, int(reduction))
-    return cv2.warpAffine(
-        image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-    )
+    if reduction >= supersampled_above:
+        image, matrix = _downscaled_region(image, matrix, size, max(int(reduction), 2))
+    return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
 
 
 def _downscaled_region(

@@ -8,3 +8,5 @@ MIB = 2**20
 
 PTS_BYTES = MIB
 """A `.pts` landmark file; 68 points need 2 kB."""
+TASK_BYTES = 32 * MIB
+"""A `.task` file of networks, packed or unpacked; Face Mesh's has 3.8 MB."""

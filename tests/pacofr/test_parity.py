@@ -52,7 +52,6 @@ def test_moco_blocks_equal_the_official_ones(moco_file, parity_folder):
     assert error < spec["tolerance"]["features"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("item", ["farl", "mae", "mcf"])
 def test_blocks_equal_the_official_ones(item, tmp_path, parity_folder):
     spec, want = pc.load(parity_folder, item)

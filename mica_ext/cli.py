@@ -185,9 +185,9 @@ def _write(
     if files.landmarks is not None:
         save_landmarks(files.landmarks, result.mesh, result.landmarks_px, unit)
     if files.overlay is not None:
-        from mica_ext.render.overlay import overlay_picture, save_picture
+        from mica_ext.render.overlay import save_picture
 
-        save_picture(files.overlay, overlay_picture(image, result))
+        save_picture(files.overlay, result.overlay(image))
 
 
 class _Progress:

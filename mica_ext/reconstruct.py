@@ -37,7 +37,7 @@ class Reconstruction(NamedTuple):
     parameters: FaceParameters  # a batch of one
     mesh: HeadMesh  # a batch of one, in the pose asked for [m]
     pose: Pose
-    head: HeadModel
+    decoder: HeadDecoder
     landmarks_px: Float[Tensor, "68 2"]  # seen by the network, in the photo
     face: Face  # detected box, score and five points
     faces_found: int  # in the photo
@@ -47,6 +47,11 @@ class Reconstruction(NamedTuple):
     provenance: Provenance
 
     @property
+    def head(self) -> HeadModel:
+        """The head model."""
+        return self.decoder.head
+
+    @property
     def surface(self) -> Surface:
         """The mesh as arrays [m]."""
         return surface_of(self.head, self.mesh.vertices[0])
@@ -54,6 +59,20 @@ class Reconstruction(NamedTuple):
     def save(self, path: str | Path, unit: Unit | None = None) -> None:
         """Write the mesh; mm unless `unit` says else, GLB always in metres."""
         save_mesh(Path(path), self.head, self.parameters, self.pose, self.mesh, unit)
+
+    @torch.no_grad()
+    def overlay(self, image: Photo) -> UInt8[np.ndarray, "height width 3"]:
+        """The posed head over the photo that it was made from, and the mesh from three sides."""
+        from mica_ext.render.overlay import overlay_picture
+
+        return overlay_picture(
+            image,
+            head=self.head,
+            camera=self.parameters.camera,
+            box=self.face.box,
+            posed_vertices=self.decoder(self.parameters.head).vertices[0].numpy(),
+            vertices=self.mesh.vertices[0].numpy(),
+        )
 
     def saved(self, photo_name: str) -> SavedFace:
         """What goes into the parameter file."""
@@ -113,7 +132,7 @@ class Reconstructor:
                 parameters=_one(estimate.parameters, index),
                 mesh=HeadMesh(*(part[index : index + 1] for part in meshes)),
                 pose=pose,
-                head=self.head,
+                decoder=self.flame,
                 landmarks_px=estimate.landmarks_px[index],
                 face=face,
                 faces_found=len(found),

@@ -277,7 +277,7 @@ def rendered_heads(count: int, seed: int) -> list[LabelledPhoto]:
     from mica_ext.data.synthetic.faces import SyntheticFaces
 
     faces = SyntheticFaces(load_head("anthro"), seed=seed)
-    drawn = (faces.draw(index) for index in track(range(count), "heads"))
+    drawn = (faces.sample(index) for index in track(range(count), "heads"))
     return [LabelledPhoto(face.image, face.landmarks_px) for face in drawn]
 
 

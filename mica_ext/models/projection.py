@@ -1,18 +1,18 @@
-"""The camera of a photo: a pinhole that looks along -z at the head.
+"""Pinhole cameras: the only projection of the package.
 
-The head's own turning is part of its parameters (global_pose), so a camera only moves and scales:
-camera point = head point + translation [m]; x right, y up, the subject at negative z.
-Pixels: centre of the top left pixel (0, 0), x right, y down.
+Camera frame: x right, y up, the camera looks along -z [m]. Pixels: centre of the top left pixel at
+(0, 0), x right, y down. The head's rotation is part of its parameters (global_pose), so a `Camera`
+only translates: camera point = head point + translation.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from mica_ext.render.shading import View
+Array = TypeVar("Array", np.ndarray, Tensor)
 
 
 class Camera(NamedTuple):
@@ -20,25 +20,22 @@ class Camera(NamedTuple):
 
     focal_px: Float[Tensor, " B"]
     centre_px: Float[Tensor, "B 2"]
-    translation: Float[Tensor, "B 3"]  # [m], head frame to camera frame
-
-    def view(self, index: int = 0) -> "View":
-        """One camera of the batch in the renderer's terms."""
-        import numpy as np
-
-        from mica_ext.render.shading import View
-
-        return View(
-            float(self.focal_px[index]),
-            self.centre_px[index].double().cpu().numpy(),
-            self.translation[index].double().cpu().numpy(),
-            np.eye(3),
-        )
+    """Principal point."""
+    translation: Float[Tensor, "B 3"]
+    """Head frame to camera frame [m]."""
 
 
 def project(camera: Camera, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 2"]:
     """Head points [m] to pixels of the photo; differentiable, undefined behind the camera."""
-    x, y, z = (points + camera.translation[:, None]).unbind(-1)
-    scale = camera.focal_px[:, None] / -z
-    centre_x, centre_y = camera.centre_px[:, None].unbind(-1)
-    return torch.stack([centre_x + scale * x, centre_y - scale * y], -1)
+    moved = points + camera.translation[:, None]
+    x, y = perspective(moved, camera.focal_px[:, None], camera.centre_px[:, None])
+    return torch.stack([x, y], -1)
+
+
+def perspective(points: Array, focal_px: Array | float, centre_px: Array) -> tuple[Array, Array]:
+    """Pixel x [...] and y [...] of camera-frame points [..., 3] [m], NumPy or torch.
+
+    x = centre_x + f X / -Z, y = centre_y - f Y / -Z; `focal_px` and `centre_px` broadcast.
+    """
+    scale = focal_px / -points[..., 2]
+    return centre_px[..., 0] + scale * points[..., 0], centre_px[..., 1] - scale * points[..., 1]

@@ -1,7 +1,7 @@
-"""Pictures of heads: smooth shading under three lights, over a photo or from three sides.
+"""Shading of rasterised meshes: wrapped diffuse and Blinn-Phong specular of directional lights,
+hemispheric ambient light, smooth normals, supersampled edges.
 
-Frames: the camera looks along -z, x right, y up [m]; pixels follow `raster` (centres at integers,
-y down). Light directions point from the surface to the light, in the camera's frame.
+Computed in linear light, once per pixel from the mean of its samples.
 """
 
 from dataclasses import dataclass
@@ -11,31 +11,29 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, UInt8
 
 from mica_ext.render.raster import Raster, compiled, rasterize, vertex_normals
+from mica_ext.render.views import View, camera_points, screen_points
 
-INNER_BRIGHTNESS = np.float32(0.35)  # the inner side of a surface, seen through an opening
-PLAIN_COLOUR = (0.78, 0.62, 0.54)  # sRGB, for a head without colours of its own
-THREE_YAWS = (0.0, np.deg2rad(40.0), np.deg2rad(90.0))  # front, three-quarter, profile
-
-
-class View(NamedTuple):
-    """Where a picture is taken from: camera point = rotation @ point + translation."""
-
-    focal_px: float
-    centre_px: Float[np.ndarray, "2"]  # x right, y down
-    translation: Float[np.ndarray, "3"]  # [m]; z is negative in front of the camera
-    rotation: Float[np.ndarray, "3 3"]
+INNER_BRIGHTNESS = np.float32(0.35)
+"""Factor on the inner side of a surface, seen through an opening."""
+PLAIN_COLOUR = (0.78, 0.62, 0.54)
+"""SRGB of a head without colours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lighting:
-    """Directional lights and a sky; intensities are linear RGB, 1 lights white paper to white."""
+    """Directional lights and ambient light; linear RGB, in which 1 lights white paper to white."""
 
     directions: tuple[tuple[float, float, float], ...]
+    """From the surface to the light, in the camera's frame."""
     intensities: tuple[tuple[float, float, float], ...]
     sky: tuple[float, float, float]
+    """Ambient light on normals that point up."""
     ground: tuple[float, float, float]
-    softness: tuple[float, float, float] = (0.30, 0.17, 0.13)  # light bleeding round, by channel
-    gloss: float = 0.05
+    """Ambient light on normals that point down."""
+    wrap: tuple[float, float, float] = (0.30, 0.17, 0.13)
+    """Wrapped diffuse by channel: (n . l + wrap) / (1 + wrap), imitating skin."""
+    specular: float = 0.05
+    """Strength of the Blinn-Phong term, exponent 32."""
 
 
 STUDIO = Lighting(
@@ -44,29 +42,15 @@ STUDIO = Lighting(
     sky=(0.21, 0.22, 0.24),
     ground=(0.10, 0.085, 0.08),
 )
-"""Warm key from the upper left, cool fill from the right, rims from behind."""
+"""Warm key light from the upper left, cool fill from the right, two rim lights."""
 
 
-def camera_points(view: View, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
-    """Points [m] in the camera's frame."""
-    return vertices @ view.rotation.T + view.translation
-
-
-def screen_points(view: View, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
-    """x [px], y [px], depth [m] of points [m]; depth is the distance along the viewing axis."""
-    points = camera_points(view, vertices)
-    depth = -points[:, 2]
-    safe = np.where(depth > 0, depth, np.nan)
-    x = view.centre_px[0] + view.focal_px * points[:, 0] / safe
-    y = view.centre_px[1] - view.focal_px * points[:, 1] / safe
-    return np.stack([x, y, depth], axis=1)
-
-
-class Drawing(NamedTuple):
+class RenderResult(NamedTuple):
     """A picture and the samples it was shaded from."""
 
     picture: UInt8[np.ndarray, "height width 3"]
-    raster: Raster  # `samples` times as wide and high
+    raster: Raster
+    """`samples` times as wide and high as the picture."""
 
 
 def render(
@@ -79,43 +63,26 @@ def render(
     lighting: Lighting = STUDIO,
     opacity: float | Float[np.ndarray, " V"] = 1.0,
     samples: int = 2,
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Draw the mesh over `background` (sRGB), averaging `samples` x `samples` rays per pixel.
+) -> RenderResult:
+    """Draw a mesh over `background` (sRGB), averaging `samples` x `samples` samples per pixel.
 
-    `vertices` [m]; `colours` are sRGB in [0, 1] per vertex. `opacity`, of the whole or
-    per vertex, mixes mesh and background.
+    Args:
+        vertices: [m].
+        triangles: counter-clockwise seen from outside; inner sides are drawn darker.
+        view: camera and pose.
+        background: gives the picture its size.
+        colours: sRGB in [0, 1] per vertex; `PLAIN_COLOUR` without them.
+        lighting: lights in the camera's frame.
+        opacity: of the mesh or per vertex; mixes mesh and background.
+        samples: per pixel and axis.
     """
-    return draw(
-        vertices,
-        triangles,
-        view,
-        background,
-        colours=colours,
-        lighting=lighting,
-        opacity=opacity,
-        samples=samples,
-    ).picture
-
-
-def draw(
-    vertices: Float[np.ndarray, "V 3"],
-    triangles: Int32[np.ndarray, "F 3"],
-    view: View,
-    background: UInt8[np.ndarray, "height width 3"],
-    *,
-    colours: Float[np.ndarray, "V 3"] | None = None,
-    lighting: Lighting = STUDIO,
-    opacity: float | Float[np.ndarray, " V"] = 1.0,
-    samples: int = 2,
-) -> Drawing:
-    """`render`, with what each sample saw."""
     height, width = background.shape[:2]
     screen = screen_points(view, vertices)
     screen[:, :2] = (screen[:, :2] + 0.5) * samples - 0.5
     raster = rasterize(screen, triangles, height * samples, width * samples)
     normals = vertex_normals(vertices, triangles) @ view.rotation.T.astype(np.float32)
     corner_x, corner_y = screen[triangles, 0], screen[triangles, 1]
-    turn = (corner_x[:, 1] - corner_x[:, 0]) * (corner_y[:, 2] - corner_y[:, 0]) - (
+    winding = (corner_x[:, 1] - corner_x[:, 0]) * (corner_y[:, 2] - corner_y[:, 0]) - (
         corner_x[:, 2] - corner_x[:, 0]
     ) * (corner_y[:, 1] - corner_y[:, 0])
     if colours is None:
@@ -126,20 +93,20 @@ def draw(
         raster.triangles,
         raster.barycentric,
         triangles,
-        turn < 0,  # corners run counter-clockwise seen from outside; y points down on the screen
+        winding < 0,  # y points down on the screen
         camera_points(view, vertices).astype(np.float32),
         np.ascontiguousarray(normals, dtype=np.float32),
         to_linear(colours),
         lights / np.linalg.norm(lights, axis=1, keepdims=True),
         np.array(lighting.intensities, np.float32),
-        np.array([lighting.sky, lighting.ground, lighting.softness], np.float32),
-        np.float32(lighting.gloss),
+        np.array([lighting.sky, lighting.ground, lighting.wrap], np.float32),
+        np.float32(lighting.specular),
         np.broadcast_to(np.asarray(opacity, np.float32), len(vertices)),
         _ENCODE,
         np.ascontiguousarray(background),
         picture,
     )
-    return Drawing(picture, raster)
+    return RenderResult(picture, raster)
 
 
 def to_linear(colours: Float[np.ndarray, "*shape 3"]) -> Float32[np.ndarray, "*shape 3"]:
@@ -173,7 +140,7 @@ def _shade(  # noqa: ANN202
     directions,  # noqa: ANN001
     intensities,  # noqa: ANN001
     surround,  # noqa: ANN001
-    gloss,  # noqa: ANN001
+    specular,  # noqa: ANN001
     opacity,  # noqa: ANN001
     encode,  # noqa: ANN001
     background,  # noqa: ANN001
@@ -227,7 +194,7 @@ def _shade(  # noqa: ANN202
             up = half + half * ny
             for k in range(3):
                 light[k] = surround[1, k] + (surround[0, k] - surround[1, k]) * up
-            shine = zero
+            highlight = zero
             for i in range(directions.shape[0]):
                 lx, ly, lz = directions[i, 0], directions[i, 1], directions[i, 2]
                 facing = nx * lx + ny * ly + nz * lz
@@ -240,66 +207,11 @@ def _shade(  # noqa: ANN202
                     power = cosine * cosine / (hx * hx + hy * hy + hz * hz + tiny)
                     for _ in range(4):  # cosine to the 32nd
                         power *= power
-                    shine += intensities[i, 1] * power
+                    highlight += intensities[i, 1] * power
             share = one / hits
             cover /= np.float32(samples * samples)
             for k in range(3):
-                linear = share * bright * (share * colour[k] * light[k] + gloss * shine)
+                linear = share * bright * (share * colour[k] * light[k] + specular * highlight)
                 step = int(np.sqrt(min(linear, one)) * np.float32(encode.shape[0] - 1) + half)
                 value = np.float32(background[row, column, k])
                 picture[row, column, k] = np.uint8(value + (encode[step] - value) * cover + half)
-
-
-def portrait_view(
-    vertices: Float[np.ndarray, "V 3"], yaw: float, height: int, width: int, fill: float = 0.92
-) -> View:
-    """A long lens 1.6 m away that fits the whole head, turned by `yaw` [rad] about the y axis.
-
-    Positive yaw turns the subject towards its left, the picture's right.
-    """
-    cosine, sine = np.cos(yaw), np.sin(yaw)
-    rotation = np.array([[cosine, 0.0, sine], [0.0, 1.0, 0.0], [-sine, 0.0, cosine]])
-    turned = vertices @ rotation.T
-    low, high = turned.min(axis=0), turned.max(axis=0)
-    middle = (low + high) / 2
-    distance = 1.6
-    extent = max((high[1] - low[1]) / height, (high[0] - low[0]) / width)
-    focal = fill * (distance - (high[2] - low[2]) / 2) / extent
-    translation = np.array([-middle[0], -middle[1], -distance - middle[2]])
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    return View(float(focal), centre, translation, rotation)
-
-
-def backdrop(height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
-    """A plain studio wall, lighter behind the head."""
-    y = np.linspace(-1.0, 1.0, height)[:, None]
-    x = np.linspace(-1.0, 1.0, width)[None, :]
-    level = 236.0 - 26.0 * np.clip(0.6 * x * x + (y + 0.1) ** 2, 0.0, 1.6)
-    return np.repeat(level[:, :, None], 3, axis=2).astype(np.uint8)
-
-
-def three_views(
-    vertices: Float[np.ndarray, "V 3"],
-    triangles: Int32[np.ndarray, "F 3"],
-    *,
-    colours: Float[np.ndarray, "V 3"] | None = None,
-    size: int = 512,
-    lighting: Lighting = STUDIO,
-) -> UInt8[np.ndarray, "size width 3"]:
-    """Front, three-quarter and profile side by side, all at one scale."""
-    width = int(round(size * 0.86))
-    views = [portrait_view(vertices, yaw, size, width) for yaw in THREE_YAWS]
-    focal_px = min(view.focal_px for view in views)
-    wall = backdrop(size, width)
-    pictures = [
-        render(
-            vertices,
-            triangles,
-            view._replace(focal_px=focal_px),
-            wall,
-            colours=colours,
-            lighting=lighting,
-        )
-        for view in views
-    ]
-    return np.concatenate(pictures, axis=1)

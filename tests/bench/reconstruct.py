@@ -23,8 +23,10 @@ import torch
 from flame_assets.store import load_head
 from mica_ext.commands.output_plan import EXAMPLE
 from mica_ext.reconstruct import Reconstructor
+from mica_ext.render.overlay import backdrop
 from mica_ext.render.raster import rasterize, vertex_normals
-from mica_ext.render.shading import backdrop, portrait_view, render, screen_points
+from mica_ext.render.shading import render
+from mica_ext.render.views import portrait_view, screen_points
 from pacofr.faces.detect import detect
 from pacofr.faces.mtcnn import network as mtcnn
 from pacofr.images import load_image

@@ -7,7 +7,7 @@ import torch
 
 from mica_ext.models.projection import Camera, project
 from mica_ext.preprocess.crop import crop_face, move_points
-from mica_ext.render.shading import screen_points
+from mica_ext.render.views import View, screen_points
 from pacofr.faces.align import ARCFACE_POINTS_112
 from pacofr.faces.detect import Face
 
@@ -89,6 +89,6 @@ def test_the_renderer_and_the_camera_agree_on_every_pixel():
         torch.tensor([900.0]), torch.tensor([[300.0, 200.0]]), torch.tensor([[0.02, 0.05, -0.7]])
     )
     points = torch.rand(1, 50, 3) * 0.2 - 0.1
-    screen = screen_points(camera.view(0), points[0].numpy())
+    screen = screen_points(View.from_camera(camera), points[0].numpy())
     np.testing.assert_allclose(screen[:, :2], project(camera, points)[0].numpy(), atol=1e-3)
     np.testing.assert_allclose(screen[:, 2], 0.7 - points[0, :, 2].numpy(), atol=1e-6)

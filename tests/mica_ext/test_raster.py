@@ -4,16 +4,10 @@ import numpy as np
 import pytest
 import trimesh
 
+from mica_ext.render.overlay import backdrop, three_views
 from mica_ext.render.raster import compiled, rasterize, vertex_normals
-from mica_ext.render.shading import (
-    Lighting,
-    View,
-    backdrop,
-    portrait_view,
-    render,
-    screen_points,
-    three_views,
-)
+from mica_ext.render.shading import Lighting, render
+from mica_ext.render.views import View, portrait_view, screen_points
 
 QUAD = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
 
@@ -145,8 +139,8 @@ def test_the_silhouette_is_blended_with_the_background():
     view = pinhole(centre=(63.5, 63.5))
     white = np.full((128, 128, 3), 255, np.uint8)
     black = np.zeros((128, 128, 3), np.uint8)
-    over_white = render(vertices, triangles, view, white, samples=4).astype(float)
-    over_black = render(vertices, triangles, view, black, samples=4).astype(float)
+    over_white = render(vertices, triangles, view, white, samples=4).picture.astype(float)
+    over_black = render(vertices, triangles, view, black, samples=4).picture.astype(float)
     cover = 1 - (over_white - over_black)[:, :, 0] / 255  # matte from two backgrounds
     radius_px = 400 * 0.06 / np.sqrt(0.25 - 0.06**2)
     assert cover.sum() == pytest.approx(np.pi * radius_px**2, rel=0.01)
@@ -164,11 +158,11 @@ def test_light_falls_from_where_it_stands_and_white_paper_is_white():
         intensities=((1.0, 1.0, 1.0),),
         sky=dark,
         ground=dark,
-        softness=dark,
-        gloss=0.0,
+        wrap=dark,
+        specular=0.0,
     )
     paper = np.ones_like(vertices)
-    picture = render(vertices, triangles, view, grey, colours=paper, lighting=lamp)
+    picture = render(vertices, triangles, view, grey, colours=paper, lighting=lamp).picture
     assert picture[62:66, 62:66].min() >= 254
     # Lambert: linear light at 30 px from the middle is the cosine of the normal there
     rays = pixel_rays(view, 128, 128)[64, 63 + 30]
@@ -177,7 +171,7 @@ def test_light_falls_from_where_it_stands_and_white_paper_is_white():
     linear = ((picture[64, 63 + 30] / 255 + 0.055) / 1.055) ** 2.4
     np.testing.assert_allclose(linear, normal_z, atol=0.01)
     from_left = Lighting(**{**vars(lamp), "directions": ((-1.0, 0.0, 0.3),)})
-    picture = render(vertices, triangles, view, grey, colours=paper, lighting=from_left)
+    picture = render(vertices, triangles, view, grey, colours=paper, lighting=from_left).picture
     assert picture[64, 40].min() > picture[64, 88].max() + 50
 
 
@@ -185,8 +179,8 @@ def test_opacity_mixes_mesh_and_background_and_leaves_the_rest_alone():
     vertices, triangles = sphere()
     view = pinhole(centre=(63.5, 63.5))
     wall = backdrop(128, 128)
-    solid = render(vertices, triangles, view, wall).astype(float)
-    half = render(vertices, triangles, view, wall, opacity=0.5).astype(float)
+    solid = render(vertices, triangles, view, wall).picture.astype(float)
+    half = render(vertices, triangles, view, wall, opacity=0.5).picture.astype(float)
     assert np.abs(half - (solid + wall) / 2).max() <= 1.0
     np.testing.assert_array_equal(solid[0], wall[0])
 

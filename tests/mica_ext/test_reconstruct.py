@@ -13,9 +13,9 @@ from mica_ext.cli import reconstruct
 from mica_ext.commands.output_plan import EXAMPLE
 from mica_ext.models.projection import project
 from mica_ext.reconstruct import Reconstructor, pick_device
-from mica_ext.render.overlay import _opacity, overlay_picture
+from mica_ext.render.overlay import HEIGHT_PX, face_opacity
 from mica_ext.render.raster import rasterize
-from mica_ext.render.shading import screen_points
+from mica_ext.render.views import View, screen_points
 from pacofr.images import load_image
 
 FIVE = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
@@ -55,13 +55,14 @@ def test_the_smiling_portrait_gets_a_smile_and_a_human_size(example):
 
 
 def test_the_overlay_draws_the_head_where_the_camera_saw_it(example):
-    picture = overlay_picture(load_image(EXAMPLE), example, height=400)
-    assert picture.shape[0] == 400
-    assert picture.shape[1] > 3 * 300
+    picture = example.overlay(load_image(EXAMPLE))
+    assert picture.shape[0] == HEIGHT_PX
+    assert picture.shape[1] > 3 * 0.75 * HEIGHT_PX
     # the photo itself would show the same pixels everywhere; the mesh covers the face only
     with torch.inference_mode():
-        posed = Reconstructor.load("auto", head="anthro").flame(example.parameters.head)
-    screen = screen_points(example.parameters.camera.view(), posed.vertices[0].numpy())
+        posed = example.decoder(example.parameters.head)
+    view = View.from_camera(example.parameters.camera)
+    screen = screen_points(view, posed.vertices[0].numpy())
     covered = rasterize(screen, example.head.triangles, 512, 512).triangles >= 0
     x0, y0, x1, y1 = example.face.box.astype(int)
     assert covered[y0 + 15 : y1 - 5, x0 + 15 : x1 - 15].mean() > 0.97
@@ -71,8 +72,8 @@ def test_the_overlay_draws_the_head_where_the_camera_saw_it(example):
 def test_a_head_without_a_marked_face_is_shown_whole(example):
     regions = {name: ids for name, ids in example.head.regions.items() if "eyeball" in name}
     unmarked = dataclasses.replace(example.head, regions=regions)
-    assert (_opacity(unmarked) > 0.8).all()
-    marked = _opacity(example.head)
+    assert (face_opacity(unmarked) > 0.8).all()
+    marked = face_opacity(example.head)
     assert (marked[example.head.regions["nose"]] > 0.8).all()
     assert (marked[example.head.regions["scalp"]] < 0.4).mean() > 0.8
 

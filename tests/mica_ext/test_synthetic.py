@@ -8,11 +8,11 @@ from helpers.mica_toy import toy_head
 from flame_assets.model.head_module import HeadDecoder
 from flame_assets.model.lbs import rotation_matrices
 from flame_assets.store import load_head
-from mica_ext.data.synthetic.expressions import draw_expression
+from mica_ext.data.synthetic.expressions import sample_expression
 from mica_ext.data.synthetic.faces import SyntheticFaces
 from mica_ext.models.projection import project
 from mica_ext.render.raster import rasterize
-from mica_ext.render.shading import screen_points
+from mica_ext.render.views import View, screen_points
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,14 @@ def faces(anthro):
 
 
 def test_a_face_depends_on_seed_and_index_alone(anthro, faces):
-    first = faces.draw(5)
-    faces.draw(6)
+    first = faces.sample(5)
+    faces.sample(6)
     np.random.seed(1)  # noqa: NPY002
     torch.manual_seed(1)
-    again = SyntheticFaces(anthro, seed=3, size=160).draw(5)
+    again = SyntheticFaces(anthro, seed=3, size=160).sample(5)
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.landmarks_px, again.landmarks_px)
-    other = SyntheticFaces(anthro, seed=4, size=160).draw(5)
+    other = SyntheticFaces(anthro, seed=4, size=160).sample(5)
     assert not np.array_equal(first.landmarks_px, other.landmarks_px)
     assert not np.array_equal(first.image, other.image)
 
@@ -41,7 +41,7 @@ def test_a_face_depends_on_seed_and_index_alone(anthro, faces):
 def test_parameters_and_camera_reproduce_the_landmarks(anthro, faces):
     flame = HeadDecoder(anthro)
     for index in range(4):
-        face = faces.draw(index)
+        face = faces.sample(index)
         with torch.inference_mode():
             mesh = flame(face.parameters.head)
             points = project(face.parameters.camera, mesh.landmarks)[0].numpy()
@@ -56,10 +56,10 @@ def test_landmarks_lie_on_the_surface_that_the_picture_shows(anthro, faces):
     """Where a landmark is drawn, the nearest surface is at its own depth (for most faces)."""
     flame, hits = HeadDecoder(anthro), []
     for index in range(12):
-        face = faces.draw(index)
+        face = faces.sample(index)
         with torch.inference_mode():
             mesh = flame(face.parameters.head)
-        view = face.parameters.camera.view()
+        view = View.from_camera(face.parameters.camera)
         screen = screen_points(view, mesh.vertices[0].numpy())
         raster = rasterize(screen, anthro.triangles, 160, 160)
         marks = screen_points(view, mesh.landmarks[0, [27, 28, 29, 30]].numpy())
@@ -71,7 +71,7 @@ def test_landmarks_lie_on_the_surface_that_the_picture_shows(anthro, faces):
 def test_poses_cover_their_range_and_stay_in_it(faces):
     turns = []
     for index in range(200, 260):
-        head = faces.draw(index).parameters.head
+        head = faces.sample(index).parameters.head
         turn = rotation_matrices(head.global_pose)[0] @ rotation_matrices(head.neck_pose)[0]
         # R = Rz(roll) Rx(pitch) Ry(yaw)
         pitch = torch.asin(turn[2, 1])
@@ -85,7 +85,7 @@ def test_poses_cover_their_range_and_stay_in_it(faces):
 
 def test_expressions_are_bounded_nearly_symmetric_and_varied(anthro):
     generator = np.random.default_rng(0)
-    drawn = [draw_expression(generator, anthro.expression_names) for _ in range(600)]
+    drawn = [sample_expression(generator, anthro.expression_names) for _ in range(600)]
     values = np.array([value for weights in drawn for value in weights.values()])
     assert values.min() > 0
     assert values.max() <= 1
@@ -101,6 +101,6 @@ def test_expressions_are_bounded_nearly_symmetric_and_varied(anthro):
 
 
 def test_any_head_model_will_do():
-    face = SyntheticFaces(toy_head(), size=96).draw(0)
+    face = SyntheticFaces(toy_head(), size=96).sample(0)
     assert face.image.shape == (96, 96, 3)
     assert np.isfinite(face.landmarks_px).all()

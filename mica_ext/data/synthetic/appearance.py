@@ -1,6 +1,6 @@
-"""Skin, hair, brows, lashes and beards for a bare head, painted on its vertices and as hairs.
+"""Random skin, hair, brows, lashes and beards for any head model: vertex colours and strokes.
 
-All places are found from the 68 landmarks of the head at rest, so any head model will do.
+Placed by the 68 landmarks of the neutral head.
 """
 
 from typing import NamedTuple
@@ -36,33 +36,37 @@ HAIR_COLOURS = np.array(
 IRIS_COLOURS = np.array(
     [[0.20, 0.12, 0.07], [0.32, 0.20, 0.11], [0.33, 0.34, 0.20], [0.30, 0.42, 0.52]]
 )
-NOT_SKIN = ("eyeball", "teeth", "tongue", "mouth")  # parts of names of regions
-FACE_HEIGHT = 0.11  # [m] pupils to chin of the face the measures below are for
+NOT_SKIN = ("eyeball", "teeth", "tongue", "mouth")
+"""Regions whose name contains one of these are not skin."""
+FACE_HEIGHT = 0.11
+"""Pupils to chin of the face that lengths below are given for [m]."""
 
 
 class Hairs(NamedTuple):
     """Short hairs rooted at vertices."""
 
     vertices: Int[np.ndarray, " n"]
-    offsets: Float[np.ndarray, "n 3"]  # root to tip [m]
+    offsets: Float[np.ndarray, "n 3"]
+    """Root to tip [m]."""
     colour: Float[np.ndarray, "3"]
     width_m: float
-    strength: float
+    opacity: float
 
 
-class Looks(NamedTuple):
-    """One person's surface."""
+class Appearance(NamedTuple):
+    """One person's surface; colours are sRGB in [0, 1]."""
 
     colours: Float32[np.ndarray, "V 3"]
-    hair_thickness: Float32[np.ndarray, " V"]  # [m] along the normals
+    hair_thickness: Float32[np.ndarray, " V"]
+    """Along the normals [m]."""
     hair_colour: Float[np.ndarray, "3"]
     hairs: tuple[Hairs, ...]
     long_hair: bool
-    curtains: bool
+    hair_over_face: bool
 
 
-class HeadLooks:
-    """Where skin, hair, brows and beard are on one head model."""
+class AppearanceSampler:
+    """Where skin, hair, brows and beard are on one head model, and random ones there."""
 
     def __init__(self, head: HeadModel, landmarks: Float32[np.ndarray, "68 3"]) -> None:
         points = head.template
@@ -83,14 +87,14 @@ class HeadLooks:
                 eyeballs[ids] = True
         brightness = base.max(axis=1)
         self.iris = eyeballs & (brightness > 0.12) & (brightness < 0.7)
-        self.skin_level = np.median(base[self.skin], axis=0)
+        self.skin_colour = np.median(base[self.skin], axis=0)
         height = (points[:, 1] - eyes[1]) / scale
         depth = (points[:, 2] - ear_z) / scale
         side = np.abs(points[:, 0]) / scale
         line = np.interp(
             depth, [-0.035, -0.02, 0.01, 0.04, 0.075], [-0.09, 0.012, 0.02, 0.052, 0.072]
         )
-        self.hair_field = np.where(self.skin, height - line, -1.0)  # [m], above 0 is hair
+        self.hair_field = np.where(self.skin, height - line, -1.0)  # [m]; positive: hair
         nose, mouth = (landmarks[33, 1] - eyes[1]) / scale, (landmarks[48, 1] - eyes[1]) / scale
         upper = np.interp(
             side, [0.0, 0.02, 0.04, 0.055, 0.07], [nose - 0.006, nose - 0.006, mouth, mouth, -0.01]
@@ -101,19 +105,20 @@ class HeadLooks:
         lips = head.regions.get("lips", np.zeros(0, np.int32))
         beard[lips] = -1.0
         self.beard_field = np.where(self.skin, beard, -1.0)
-        self.brows = [_band(points, self.skin, landmarks[part], 0.0055 * scale) for part in _BROWS]
-        self.lashes = [_band(points, self.skin, landmarks[part], 0.0035 * scale) for part in _LIDS]
+        brows, lids = ([landmarks[part] for part in parts] for parts in (_BROWS, _LIDS))
+        self.brows = [_near_polyline(points, self.skin, line, 0.0055 * scale) for line in brows]
+        self.lashes = [_near_polyline(points, self.skin, line, 0.0035 * scale) for line in lids]
 
-    def draw(self, generator: np.random.Generator) -> Looks:
-        """Another person's skin, eyes, hair, brows and beard."""
-        tone = _along(SKIN_TONES, generator.random() ** 1.15) * np.exp(
+    def sample(self, generator: np.random.Generator) -> Appearance:
+        """Skin, eyes, hair, brows and beard of a random person."""
+        tone = _interpolate(SKIN_TONES, generator.random() ** 1.15) * np.exp(
             generator.normal(0, 0.025, 3)
         )
-        hair = _along(HAIR_COLOURS, generator.random()) * np.exp(generator.normal(0, 0.1))
+        hair = _interpolate(HAIR_COLOURS, generator.random()) * np.exp(generator.normal(0, 0.1))
         if tone[0] < 0.6:
             hair = hair * 0.4
         colours = self.base.copy()
-        colours[self.skin] *= tone / self.skin_level
+        colours[self.skin] *= tone / self.skin_colour
         mottle = (
             1
             + 0.05 * waves(generator, self.points, 0.025)
@@ -125,55 +130,58 @@ class HeadLooks:
         colours[self.iris] = iris * generator.uniform(0.6, 1.3)
         beard = generator.random()
         if beard < 0.3:
-            amount = _step(self.beard_field + 0.004 * waves(generator, self.points, 0.02), 0.008)
+            field = self.beard_field + 0.004 * waves(generator, self.points, 0.02)
+            amount = _smoothstep(field, 0.008)
             amount = amount * (generator.uniform(0.5, 0.9) if beard < 0.13 else 0.25)
             colours += amount[:, None] * (hair * 0.8 - colours)
         bald = generator.random() < 0.12
         field = self.hair_field - generator.normal(0.0, 0.006)
         field = field + 0.003 * waves(generator, self.points, 0.03)
-        cover = _step(field, 0.005) * (0.15 if bald else 1.0)
+        coverage = _smoothstep(field, 0.005) * (0.15 if bald else 1.0)
         tousled = 1 + 0.25 * waves(generator, self.points, 0.012)
-        colours += cover[:, None] * (hair * tousled[:, None] - colours)
+        colours += coverage[:, None] * (hair * tousled[:, None] - colours)
         thickness = 0.0 if bald else generator.choice([0.002, 0.012, 0.025, 0.04])
-        bulk = thickness * _step(field - 0.004, 0.03)
+        bulk = thickness * _smoothstep(field - 0.004, 0.03)
         bulk = bulk * (1 + 0.2 * waves(generator, self.points, 0.05))
         long_hair = bool(not bald and generator.random() < 0.4)
-        return Looks(
+        return Appearance(
             colours=np.clip(colours, 0.0, 1.0).astype(np.float32),
             hair_thickness=bulk.astype(np.float32),
             hair_colour=hair,
             hairs=self._hairs(generator, hair),
             long_hair=long_hair,
-            curtains=long_hair and bool(generator.random() < 0.7),
+            hair_over_face=long_hair and bool(generator.random() < 0.7),
         )
 
     def _hairs(
         self, generator: np.random.Generator, colour: Float[np.ndarray, "3"]
     ) -> tuple[Hairs, ...]:
-        found = []
+        strokes = []
         dark = colour * 0.7
-        strength = generator.uniform(0.25, 0.9)
+        opacity = generator.uniform(0.25, 0.9)
         for ids, sign in zip(self.brows, (-1.0, 1.0), strict=True):
             roots = ids[generator.integers(0, len(ids), 90)]
             lean = np.array([sign * 0.007, 0.002, -0.001]) * generator.uniform(0.7, 1.2)
             tips = lean + generator.normal(0, 0.0015, (90, 3))
-            found.append(Hairs(roots, tips, dark, 0.0008, strength))
-        painted = generator.uniform(0.1, 0.9)
+            strokes.append(Hairs(roots, tips, dark, 0.0008, opacity))
+        opacity = generator.uniform(0.1, 0.9)
         for ids in self.lashes:
             roots = ids[generator.integers(0, len(ids), 26)]
             tips = np.array([0.0, 0.0015, 0.003]) + generator.normal(0, 0.001, (26, 3))
-            found.append(Hairs(roots, tips, dark * 0.6, 0.0008, painted))
-        return tuple(found)
+            strokes.append(Hairs(roots, tips, dark * 0.6, 0.0008, opacity))
+        return tuple(strokes)
 
 
-_BROWS = (slice(17, 22), slice(22, 27))  # the subject's right and left
-_LIDS = (slice(36, 40), slice(42, 46))  # upper lids
+_BROWS = (slice(17, 22), slice(22, 27))
+"""Landmarks of the subject's right and left brow."""
+_LIDS = (slice(36, 40), slice(42, 46))
+"""Landmarks of the upper lids."""
 
 
 def waves(
     generator: np.random.Generator, points: Float[np.ndarray, "V 3"], length: float
 ) -> Float[np.ndarray, " V"]:
-    """Smooth noise of unit variance, about `length` [m] from bump to bump."""
+    """Sum of sines of random direction and phase: unit variance, wavelength `length` [m]."""
     total = np.zeros(len(points), np.float32)
     for _ in range(4):
         direction = generator.normal(0, 1, 3)
@@ -182,26 +190,28 @@ def waves(
     return total / np.sqrt(2.0)
 
 
-def _along(colours: Float[np.ndarray, "n 3"], place: float) -> Float[np.ndarray, "3"]:
+def _interpolate(colours: Float[np.ndarray, "n 3"], t: float) -> Float[np.ndarray, "3"]:
+    """Linear interpolation in a table of colours at t in [0, 1]."""
     stops = np.linspace(0, 1, len(colours))
-    return np.stack([np.interp(place, stops, channel) for channel in colours.T])
+    return np.stack([np.interp(t, stops, channel) for channel in colours.T])
 
 
-def _step(field: Float[np.ndarray, " V"], width: float) -> Float[np.ndarray, " V"]:
+def _smoothstep(field: Float[np.ndarray, " V"], width: float) -> Float[np.ndarray, " V"]:
+    """0 below 0, 1 above `width`, cubic between."""
     t = np.clip(field / width, 0, 1)
     return t * t * (3 - 2 * t)
 
 
-def _band(
+def _near_polyline(
     points: Float32[np.ndarray, "V 3"],
     allowed: Bool[np.ndarray, " V"],
     line: Float32[np.ndarray, "n 3"],
-    reach: float,
+    radius: float,
 ) -> Int[np.ndarray, " m"]:
-    """Vertices within `reach` [m] of a polyline, or the nearest one of each of its points."""
-    place = np.linspace(0, len(line) - 1, 40)
-    dense = np.stack([np.interp(place, np.arange(len(line)), axis) for axis in line.T], axis=1)
+    """Allowed vertices within `radius` [m] of a polyline; the nearest ones if fewer than 8."""
+    position = np.linspace(0, len(line) - 1, 40)
+    dense = np.stack([np.interp(position, np.arange(len(line)), axis) for axis in line.T], axis=1)
     gaps = np.linalg.norm(points[:, None] - dense[None], axis=2)
     gaps[~allowed] = np.inf
-    near = np.flatnonzero(gaps.min(axis=1) < reach)
+    near = np.flatnonzero(gaps.min(axis=1) < radius)
     return near if len(near) >= 8 else np.unique(gaps.argmin(axis=0))

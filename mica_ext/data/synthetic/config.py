@@ -24,7 +24,7 @@ class SynthNowConfig:
     size: int = 640
     """Width and height of the photos [px]."""
     head: str = "anthro"
-    """Head model the persons are drawn from."""
+    """Head model that the subjects are drawn from."""
     seed: int = 0
     """Another seed, other people."""
 

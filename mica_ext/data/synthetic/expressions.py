@@ -1,7 +1,7 @@
-"""Expressions as people make them: whole movements, nearly symmetric, with a little of the rest.
+"""Random natural expressions: ARKit weights from a mixture of prototypes, nearly symmetric.
 
-ARKit-named weights are drawn from a mixture of movements. Independent weights would make faces that
-nobody makes and hide the pairs that always come together.
+The prototypes carry the correlations of real expressions (a smile lifts both mouth corners and the
+cheeks), which independently drawn weights lack.
 """
 
 from collections.abc import Mapping
@@ -10,16 +10,17 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Movement(NamedTuple):
-    """One way to move the face: how often, and the range of each weight (both sides alike)."""
+class Prototype(NamedTuple):
+    """A component of the mixture."""
 
-    share: float
-    weights: Mapping[str, tuple[float, float]]
+    probability: float
+    ranges: Mapping[str, tuple[float, float]]
+    """Uniform range of each weight; names without Left or Right are for both sides."""
 
 
-MOVEMENTS = (
-    Movement(0.17, {}),
-    Movement(
+PROTOTYPES = (
+    Prototype(0.17, {}),
+    Prototype(
         0.13,
         {
             "mouthSmile": (0.25, 1.0),
@@ -28,7 +29,7 @@ MOVEMENTS = (
             "mouthDimple": (0.0, 0.3),
         },
     ),
-    Movement(
+    Prototype(
         0.15,
         {
             "mouthSmile": (0.4, 1.0),
@@ -39,7 +40,7 @@ MOVEMENTS = (
             "eyeSquint": (0.1, 0.7),
         },
     ),
-    Movement(
+    Prototype(
         0.14,
         {
             "jawOpen": (0.05, 0.6),
@@ -49,7 +50,7 @@ MOVEMENTS = (
             "browInnerUp": (0.0, 0.4),
         },
     ),
-    Movement(
+    Prototype(
         0.08,
         {
             "jawOpen": (0.4, 1.0),
@@ -58,7 +59,7 @@ MOVEMENTS = (
             "eyeWide": (0.2, 1.0),
         },
     ),
-    Movement(
+    Prototype(
         0.06,
         {
             "jawOpen": (0.5, 1.0),
@@ -69,7 +70,7 @@ MOVEMENTS = (
             "eyeSquint": (0.0, 0.8),
         },
     ),
-    Movement(
+    Prototype(
         0.07,
         {
             "browDown": (0.4, 1.0),
@@ -79,7 +80,7 @@ MOVEMENTS = (
             "mouthFrown": (0.0, 0.4),
         },
     ),
-    Movement(
+    Prototype(
         0.06,
         {
             "mouthFrown": (0.3, 1.0),
@@ -88,23 +89,25 @@ MOVEMENTS = (
             "browDown": (0.0, 0.3),
         },
     ),
-    Movement(
+    Prototype(
         0.05,
         {"noseSneer": (0.3, 1.0), "mouthUpperUp": (0.2, 0.8), "browDown": (0.2, 0.7)},
     ),
-    Movement(0.05, {"mouthPucker": (0.3, 1.0), "mouthFunnel": (0.0, 0.4)}),
-    Movement(0.02, {"cheekPuff": (0.3, 1.0), "mouthPress": (0.0, 0.5)}),
-    Movement(0.02, {"mouthRollLower": (0.2, 0.9), "mouthRollUpper": (0.0, 0.7)}),
+    Prototype(0.05, {"mouthPucker": (0.3, 1.0), "mouthFunnel": (0.0, 0.4)}),
+    Prototype(0.02, {"cheekPuff": (0.3, 1.0), "mouthPress": (0.0, 0.5)}),
+    Prototype(0.02, {"mouthRollLower": (0.2, 0.9), "mouthRollUpper": (0.0, 0.7)}),
 )
-_NO_PAIRS = ("jaw", "mouth", "eyeLookIn", "eyeLookOut")  # their two sides move unlike
-BLINKING, HALF_CLOSED = 0.10, 0.25  # shares of faces with shut and with drooping lids
+ASYMMETRIC = ("jaw", "mouth", "eyeLookIn", "eyeLookOut")
+"""Stems whose Left and Right are opposite movements, not two sides of one."""
+BLINKING, HALF_CLOSED = 0.10, 0.25
+"""Cumulative probabilities of closed and of half-closed lids."""
 
 
-def draw_expression(generator: np.random.Generator, names: tuple[str, ...]) -> dict[str, float]:
-    """Weights in [0, 1] by ARKit name, for those of `names` that take part."""
-    shares = np.array([movement.share for movement in MOVEMENTS])
-    movement = MOVEMENTS[generator.choice(len(MOVEMENTS), p=shares / shares.sum())]
-    stems = {name: generator.uniform(*span) for name, span in movement.weights.items()}
+def sample_expression(generator: np.random.Generator, names: tuple[str, ...]) -> dict[str, float]:
+    """ARKit weights in (0.005, 1] by name, for `names` only; absent ones are zero."""
+    p = np.array([prototype.probability for prototype in PROTOTYPES])
+    prototype = PROTOTYPES[generator.choice(len(PROTOTYPES), p=p / p.sum())]
+    stems = {name: generator.uniform(*limits) for name, limits in prototype.ranges.items()}
     lids = generator.random()
     if lids < BLINKING:
         stems["eyeBlink"] = generator.uniform(0.8, 1.0)
@@ -112,14 +115,14 @@ def draw_expression(generator: np.random.Generator, names: tuple[str, ...]) -> d
         stems["eyeBlink"] = generator.uniform(0.1, 0.6)
     for name, side in (("jawLeft", 1), ("jawRight", -1), ("mouthLeft", 1), ("mouthRight", -1)):
         stems[name] = max(0.0, side * generator.normal(0, 0.12))
-    stems |= _gaze(generator)
+    stems |= _sample_gaze(generator)
     one_sided = generator.random() < 0.08
     weak = generator.choice(("Left", "Right"))
     weights = {}
     for name in names:
-        stem, side = _side(name)
+        stem, side = _split_side(name)
         value = stems.get(stem, 0.0)
-        if generator.random() < 0.12:  # a trace of anything else
+        if generator.random() < 0.12:  # small activations of other muscles
             value += generator.exponential(0.08)
         if side:
             value *= 1 + 0.12 * generator.standard_normal()
@@ -130,8 +133,8 @@ def draw_expression(generator: np.random.Generator, names: tuple[str, ...]) -> d
     return weights
 
 
-def _gaze(generator: np.random.Generator) -> dict[str, float]:
-    """Both eyes turned alike; the lids follow the glance up and down."""
+def _sample_gaze(generator: np.random.Generator) -> dict[str, float]:
+    """eyeLook weights of a conjugate gaze."""
     up, left = generator.normal(0, 0.25, 2)
     return {
         "eyeLookUp": max(0.0, up),
@@ -143,8 +146,9 @@ def _gaze(generator: np.random.Generator) -> dict[str, float]:
     }
 
 
-def _side(name: str) -> tuple[str, str]:
+def _split_side(name: str) -> tuple[str, str]:
+    """Stem and side of a name; the side is empty for expressions of the whole face."""
     for side in ("Left", "Right"):
-        if name.endswith(side) and name[: -len(side)] not in _NO_PAIRS:
+        if name.endswith(side) and name[: -len(side)] not in ASYMMETRIC:
             return name[: -len(side)], side
     return name, ""

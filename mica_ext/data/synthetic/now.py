@@ -1,4 +1,4 @@
-"""`mica-ext synth-now`: persons of a head model, photographed, scanned and laid out as NoW."""
+"""`mica-ext synth-now`: artificial subjects with photos and scans, in the layout of NoW."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -20,64 +20,65 @@ from eval_now.errors import UserError as BenchmarkError
 from eval_now.io.meshes import Mesh
 from flame_assets.model.head_module import HeadParameters
 from flame_assets.store import load_head
-from mica_ext.data.synthetic.appearance import Looks
+from mica_ext.data.synthetic.appearance import Appearance
 from mica_ext.data.synthetic.config import SynthNowConfig
-from mica_ext.data.synthetic.faces import SyntheticFaces, draw_camera, draw_head
-from mica_ext.data.synthetic.painting import occluder
+from mica_ext.data.synthetic.faces import SyntheticFaces
+from mica_ext.data.synthetic.painting import draw_occluder
+from mica_ext.data.synthetic.sampling import sample_camera, sample_head
 from mica_ext.errors import UserError
 from mica_ext.models.projection import project
+from mica_ext.render.views import View
 from pacofr.utils.progress import track
 
 Challenge = Literal["multiview_neutral", "multiview_expressions", "multiview_occlusions", "selfie"]
-UNSEEN = ("nothing", "a side", "nothing", "the chin")  # of the scans, in turn
+UNSEEN = ("nothing", "a side", "nothing", "the chin")
+"""Missing part of every scan, in turn."""
 
 
-class Person(NamedTuple):
-    """What stays the same over a person's photos."""
+class Subject(NamedTuple):
+    """A subject's constant parts."""
 
     shape: Float32[np.ndarray, "1 S"]
-    looks: Looks
+    appearance: Appearance
 
 
 class NowPhotos(SyntheticFaces):
-    """Photos of one person after the other, of the benchmark's four kinds."""
+    """Photos of artificial subjects for the four challenges of the benchmark."""
 
-    def person(self, number: int) -> Person:
-        """Person `number`: identity and looks."""
+    def subject(self, number: int) -> Subject:
+        """Subject `number`."""
         generator = np.random.default_rng([self.seed, number])
         shape = generator.standard_normal((1, self.head.shape_count)) * 0.9
-        return Person(shape.astype(np.float32), self.looks.draw(generator))
+        return Subject(shape.astype(np.float32), self.appearances.sample(generator))
 
     @torch.inference_mode()
-    def truth(self, person: Person) -> tuple[Mesh, Float32[np.ndarray, "7 3"]]:
-        """The person's neutral head and its seven landmarks [mm]."""
-        rest = HeadParameters.zeros(self.head)._replace(shape=torch.from_numpy(person.shape))
-        mesh = self.flame(rest)
+    def ground_truth(self, subject: Subject) -> tuple[Mesh, Float32[np.ndarray, "7 3"]]:
+        """The neutral head and its seven landmarks [mm]."""
+        shape = torch.from_numpy(subject.shape)
+        mesh = self.decoder(HeadParameters.zeros(self.head)._replace(shape=shape))
         vertices = 1000 * mesh.vertices[0].double().numpy()
-        return Mesh(vertices, self.head.triangles.astype(np.int64)), 1000 * mesh.landmarks7[
-            0
-        ].numpy()
+        landmarks = 1000 * mesh.landmarks7[0].numpy()
+        return Mesh(vertices, self.head.triangles.astype(np.int64)), landmarks
 
     @torch.inference_mode()
     def photo(
-        self, person: Person, challenge: Challenge, generator: np.random.Generator
+        self, subject: Subject, challenge: Challenge, generator: np.random.Generator
     ) -> tuple[UInt8[np.ndarray, "size size 3"], Box]:
         """One photo and the box of its face."""
-        drawn = draw_head(generator, self.head)
-        parameters = drawn._replace(shape=torch.from_numpy(person.shape))
+        sampled = sample_head(generator, self.head)
+        parameters = sampled._replace(shape=torch.from_numpy(subject.shape))
         if challenge != "multiview_expressions":
-            rest = HeadParameters.zeros(self.head)
-            parameters = parameters._replace(expression=rest.expression, jaw_pose=rest.jaw_pose)
-        mesh = self.flame(parameters)
-        camera = draw_camera(generator, mesh.landmarks[0].numpy(), self.size)
+            zero = HeadParameters.zeros(self.head)
+            parameters = parameters._replace(expression=zero.expression, jaw_pose=zero.jaw_pose)
+        mesh = self.decoder(parameters)
+        camera = sample_camera(generator, mesh.landmarks[0].numpy(), self.size)
         points = project(camera, mesh.landmarks)[0].numpy()
-        picture = self._paint(
-            generator, mesh.vertices[0].numpy(), points, camera.view(), person.looks
-        )
+        vertices, view = mesh.vertices[0].numpy(), View.from_camera(camera)
+        picture = self.paint(generator, vertices, points, view, subject.appearance)
         if challenge == "multiview_occlusions":
             eyes_px = float(np.linalg.norm(points[45] - points[36]))
-            middle = points[generator.choice([4, 12, 48, 54])].astype(np.float64)
-            picture = occluder(generator, picture, middle, 0.45 * eyes_px)
+            centre = points[generator.choice([4, 12, 48, 54])].astype(np.float64)
+            picture = draw_occluder(generator, picture, centre, 0.45 * eyes_px)
         low, high = points.min(axis=0), points.max(axis=0)
         return picture, Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
 
@@ -97,13 +98,13 @@ def _write_data_set(config: SynthNowConfig) -> None:
     photos = NowPhotos(load_head(config.head), seed=config.seed, size=config.size)
     lists: dict[Literal["val", "test"], list[str]] = {"val": [], "test": []}
     for number in track(range(config.subjects + 1), "persons"):
-        person = photos.person(number)
-        subject = f"SYNTH_{config.seed:06d}_{number + 1:05d}_TA"
+        subject = photos.subject(number)
+        name = f"SYNTH_{config.seed:06d}_{number + 1:05d}_TA"
         scanned = number < config.subjects
         if scanned:
-            _write_scan(root, subject, photos, person, number, config.seed)
+            _write_scan(root, name, photos, subject, number, config.seed)
         lists["val" if scanned else "test"] += _write_photos(
-            root, subject, photos, person, number, config
+            root, name, photos, subject, number, config
         )
     for split, names in lists.items():
         write_image_list(root, split, names)
@@ -114,20 +115,20 @@ def _write_data_set(config: SynthNowConfig) -> None:
 
 
 def _write_scan(
-    root: Path, subject: str, photos: NowPhotos, person: Person, number: int, seed: int
+    root: Path, name: str, photos: NowPhotos, subject: Subject, number: int, seed: int
 ) -> None:
-    mesh, landmarks = photos.truth(person)
+    mesh, landmarks = photos.ground_truth(subject)
     damage = Damage(unseen=UNSEEN[number % len(UNSEEN)])
     points = landmarks.astype(np.float64)
-    write_scan(root, subject, make_scan(mesh, points, seed + 7919 * number, damage))
-    write_truth(root, subject, mesh, points)
+    write_scan(root, name, make_scan(mesh, points, seed + 7919 * number, damage))
+    write_truth(root, name, mesh, points)
 
 
 def _write_photos(
     root: Path,
-    subject: str,
+    subject_name: str,
     photos: NowPhotos,
-    person: Person,
+    subject: Subject,
     number: int,
     config: SynthNowConfig,
 ) -> list[str]:
@@ -135,8 +136,8 @@ def _write_photos(
     for challenge in get_args(Challenge):
         for _ in range(config.photos):
             generator = np.random.default_rng([config.seed, number, len(names)])
-            picture, box = photos.photo(person, challenge, generator)
-            name = f"{subject}/{challenge}/IMG_{len(names) + 1:04d}.jpg"
+            picture, box = photos.photo(subject, challenge, generator)
+            name = f"{subject_name}/{challenge}/IMG_{len(names) + 1:04d}.jpg"
             write_photo(root, name, picture, box)
             names.append(name)
     return names

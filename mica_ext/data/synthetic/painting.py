@@ -1,18 +1,16 @@
-"""What stands around and in front of a rendered head: backgrounds, hair, brows, glasses, hands.
-
-Everything is drawn with OpenCV on uint8 RGB pictures; all randomness comes from the generator.
-"""
+"""Drawing with OpenCV on uint8 RGB pictures: backgrounds, textures, polygons, strokes, noise."""
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
 Picture = UInt8[np.ndarray, "height width 3"]
-SHIFT = 4  # OpenCV draws with 1/16 pixel precision
+SHIFT = 4
+"""Fractional bits of coordinates that OpenCV draws with: 1/16 pixel."""
 
 
 def background(generator: np.random.Generator, height: int, width: int) -> Picture:
-    """A wall, a sky, a blurred room or clutter; mostly of subdued colours."""
+    """Smooth gradients, blurred colour noise, or rectangles over it."""
     kind = generator.random()
     cells = 2 if kind < 0.25 else int(generator.integers(3, 14))
     tone = generator.uniform(15, 245) + generator.normal(0, 18, 3)
@@ -39,7 +37,7 @@ def background(generator: np.random.Generator, height: int, width: int) -> Pictu
 def hair_texture(
     generator: np.random.Generator, height: int, width: int, colour: Float[np.ndarray, "3"]
 ) -> Picture:
-    """Strands that run down the picture; `colour` sRGB in [0, 1]."""
+    """Vertical strands; `colour` sRGB in [0, 1]."""
     fine = generator.normal(1.0, 0.30, (6, max(width // 2, 2))).astype(np.float32)
     wide = generator.normal(1.0, 0.20, (3, 8)).astype(np.float32)
     strands = cv2.resize(fine, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -47,7 +45,7 @@ def hair_texture(
     return np.clip(strands[:, :, None] * colour * 255, 0, 255).astype(np.uint8)
 
 
-def fill(picture: Picture, outline: Float[np.ndarray, "n 2"], paint: Picture) -> Picture:
+def fill_polygon(picture: Picture, outline: Float[np.ndarray, "n 2"], paint: Picture) -> Picture:
     """Fill a polygon [px] with another picture of the same size, its edge antialiased."""
     return blend(picture, paint, area_mask(picture.shape, [outline]))
 
@@ -65,20 +63,20 @@ def blend(picture: Picture, paint: Picture, mask: UInt8[np.ndarray, "height widt
     return picture
 
 
-def strokes(
+def draw_strokes(
     picture: Picture,
     starts: Float[np.ndarray, "n 2"],
     ends: Float[np.ndarray, "n 2"],
     colour: Float[np.ndarray, "3"],
     width_px: float,
-    strength: float,
+    opacity: float,
 ) -> Picture:
-    """Thin hairs from `starts` to `ends` [px]; thinner than a pixel means fainter."""
+    """Lines from `starts` to `ends` [px]; those thinner than a pixel are fainter instead."""
     mask = np.zeros(picture.shape[:2], np.uint8)
     lines = np.stack([_fixed(starts), _fixed(ends)], axis=1)
-    thick = max(1, round(width_px))
-    cv2.polylines(mask, list(lines), False, 255, thick, cv2.LINE_AA, SHIFT)
-    mask = (mask * (strength * min(1.0, width_px / thick))).astype(np.uint8)
+    thickness = max(1, round(width_px))
+    cv2.polylines(mask, list(lines), False, 255, thickness, cv2.LINE_AA, SHIFT)
+    mask = (mask * (opacity * min(1.0, width_px / thickness))).astype(np.uint8)
     paint = np.empty_like(picture)
     paint[:] = np.clip(colour * 255, 0, 255)
     return blend(picture, paint, mask)
@@ -108,10 +106,10 @@ def area_mask(
     return mask
 
 
-def occluder(
-    generator: np.random.Generator, picture: Picture, middle: Float[np.ndarray, "2"], size: float
+def draw_occluder(
+    generator: np.random.Generator, picture: Picture, centre: Float[np.ndarray, "2"], size: float
 ) -> Picture:
-    """Something in front of the face: a hand-like, boxy or round thing about `size` [px] big."""
+    """A random polygon of radius up to `size` [px] in a background or skin-like texture."""
     corners = int(generator.integers(4, 12))
     angles = np.sort(generator.uniform(0, 2 * np.pi, corners))
     radius = size * generator.uniform(0.5, 1.0, corners) * generator.uniform(0.4, 1.0)
@@ -124,7 +122,26 @@ def occluder(
         paint = cv2.addWeighted(
             paint, 0.15, hair_texture(generator, height, width, tone), 0.85, 0.0
         )
-    return fill(picture, middle + outline * radius[:, None], paint)
+    return fill_polygon(picture, centre + outline * radius[:, None], paint)
+
+
+def photograph(generator: np.random.Generator, picture: Picture) -> Picture:
+    """Lens blur, exposure and contrast, sensor noise, JPEG compression."""
+    if generator.random() < 0.5:
+        picture = cv2.GaussianBlur(picture, (0, 0), generator.uniform(0.3, 1.6))
+    ramp = (np.arange(256) / 255.0)[:, None] ** np.exp(generator.normal(0, 0.22))
+    ramp = (ramp - 0.45) * np.exp(generator.normal(0, 0.15)) + 0.45
+    ramp = ramp * np.exp(generator.normal(0, 0.05, 3)) + generator.normal(0, 0.03)
+    picture = cv2.LUT(picture, np.clip(ramp * 255, 0, 255).astype(np.uint8)[None])
+    sigma = generator.exponential(4.0)
+    if sigma > 1:
+        noise = generator.standard_normal(picture.shape, np.float32) * np.float32(sigma)
+        picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
+    if generator.random() < 0.4:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(generator.integers(30, 92))]
+        packed = cv2.imencode(".jpg", picture, quality)[1]
+        return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
+    return picture
 
 
 def _fixed(points: Float[np.ndarray, "n 2"]) -> np.ndarray:

@@ -1,60 +1,85 @@
-"""Command line of the benchmark: `eval-now`, `eval-now compare`, `eval-now data`."""
+"""The program `eval-now`: score predictions, compare runs, say how to get the data.
 
-import logging
-import os
+Importing this module costs milliseconds. All further imports, option parsing and `--help` happen
+under `run_command`, so that Ctrl-C and closed streams end alike at any moment.
+"""
+
 import sys
-from pathlib import Path
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
 
-import tyro
-
-from eval_now.config import CompareConfig, EvalConfig
-from eval_now.errors import UserError, run_command
+from eval_now.errors import run_command
 
 
-def main() -> None:
-    """Entry point; exit code 2 for anything the user can mend."""
+class Command(NamedTuple):
+    """One row of the table."""
+
+    summary: str
+    config: str
+    """`module:class` of the options; its docstring is the help. Loads neither NumPy nor numba."""
+    function: str
+    """`module:function` that takes the options."""
+
+
+DEFAULT = "score"
+COMMANDS = {
+    DEFAULT: Command(
+        "score predictions, or pack those of the test split; the default",
+        "eval_now.config:EvalConfig",
+        "eval_now.run:score_command",
+    ),
+    "compare": Command(
+        "error curves and one table of several runs",
+        "eval_now.config:CompareConfig",
+        "eval_now.report.curves:compare_command",
+    ),
+    "data": Command(
+        "how to get the NoW data",
+        "eval_now.config:DataConfig",
+        "eval_now.data.layout:print_instructions",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program `eval-now` with `arguments` (None: sys.argv); its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(lambda: _run(given))
+
+
+def _run(arguments: list[str]) -> None:
+    import logging
+
+    if arguments == ["--version"]:
+        print(f"eval-now {_import('importlib.metadata:version')('pacofr')}")
+        return
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    words = sys.argv[1:]
-    command = {"compare": _compare, "data": _data}.get(words[0] if words else "", _score)
-    sys.exit(run_command(lambda: command(words)))
+    if arguments and arguments[0] in COMMANDS:
+        name, arguments = arguments[0], arguments[1:]
+        program = f"eval-now {name}"
+    else:
+        name, program = DEFAULT, "eval-now"
+    command = COMMANDS[name]
+    config_class = _import(command.config)
+    import tyro
+
+    config = tyro.cli(config_class, prog=program, args=arguments)
+    _limit_threads()
+    _import(command.function)(config)
 
 
-def _score(words: list[str]) -> None:
-    config = tyro.cli(EvalConfig, prog="eval-now", args=words)
-    # Many small matrices: the threads of a BLAS would only wait for each other.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from rich.console import Console
+def _limit_threads() -> None:
+    """One thread per process in BLAS and OpenMP, before anything loads them.
 
-    from eval_now.run import run
+    The matrices are small: further threads would only spin. Runs scale by `--jobs` processes.
+    """
+    import os
 
-    run(config, Console())
-
-
-def _compare(words: list[str]) -> None:
-    def compare(
-        runs: tyro.conf.Positional[tuple[Path, ...]],
-        config: tyro.conf.OmitArgPrefixes[CompareConfig],
-    ) -> None:
-        """Cumulative error curves (PNG, PDF) and one table of several runs.
-
-        Args:
-            runs: folders written by `eval-now --out`.
-            config: where to write, and how far the curves reach.
-        """
-        if not runs:
-            raise UserError("expected the folders of one or more runs: eval-now compare A B")
-        from rich.console import Console
-
-        from eval_now.report.curves import compare_runs
-
-        compare_runs(list(runs), config, Console())
-
-    tyro.cli(compare, prog="eval-now compare", args=words[1:])
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
 
 
-def _data(words: list[str]) -> None:
-    if words[1:] and words[1:] != ["--help"] and words[1:] != ["-h"]:
-        raise UserError(f"eval-now data takes no arguments, found {' '.join(words[1:])}")
-    from eval_now.data.layout import HOW_TO_GET
-
-    print(HOW_TO_GET)
+def _import(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)

@@ -1,8 +1,10 @@
-"""Settings of `eval-now`; the same object is the flags and the help. Imports nothing heavy."""
+"""Options of `eval-now`: flags and help in one. Imports nothing heavy."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from eval_now.data.layout import Split
 
@@ -53,7 +55,7 @@ class EvalConfig:
     """Draw this many of the worst, the median and the best scans, coloured by error."""
     name: str | None = None
     """Name of the run in tables and curves; by default the name of the --out folder."""
-    out: Path | None = None
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Folder for all that is written; by default now_result/ and the method's name."""
 
     def __post_init__(self) -> None:
@@ -71,11 +73,20 @@ class EvalConfig:
 class CompareConfig:
     """Cumulative error curves (PNG, PDF) and one table of several runs."""
 
-    out: Path = Path("now_comparison")
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders written by `eval-now --out`."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("now_comparison")
     """Folder for curves_PROTOCOL.png and .pdf, table.md and table.tex."""
     largest_mm: float = 5.0
     """Right end of the curves."""
 
     def __post_init__(self) -> None:
+        if not self.runs:
+            raise ValueError("expected the folders of one or more runs: eval-now compare A B")
         if not 0 < self.largest_mm < 1000:
             raise ValueError("expected --largest-mm between 0 and 1000")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Say how to get the NoW data and which files go where."""

@@ -1,37 +1,37 @@
-"""One run of the benchmark, from the image list to result.json."""
+"""One run of the benchmark, from the image list to result.json or the archive to submit."""
 
 import os
 import re
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 
 from eval_now.config import EvalConfig
-from eval_now.data.dataset import (
-    ImageEntry,
-    NowDataset,
-    choose_challenges,
-    find_dataset,
-    read_image_list,
-)
+from eval_now.data.dataset import NowDataset, open_dataset
+from eval_now.data.image_issues import ImageWarning, MissingImage
+from eval_now.data.image_list import ImageEntry, read_image_list, select_challenges
+from eval_now.data.predict_images import predict_images
 from eval_now.data.predictions import UNIT_MM, Manifest, Unit, load_manifest
-from eval_now.data.predictors import predict_images
 from eval_now.data.submission import write_submission
-from eval_now.data.validation import Usable, find_usable, must_be_complete
+from eval_now.data.validation import (
+    ValidatedPredictions,
+    require_complete,
+    validate_predictions,
+)
 from eval_now.errors import UserError
 from eval_now.report.tables import (
     print_missing,
     print_table,
     print_warnings,
-    rows_of,
     save_tables,
+    table_rows,
 )
 from eval_now.scoring.result import (
     RESULT_FILE,
-    Missing,
     RunResult,
     Settings,
     clear_results,
@@ -40,32 +40,44 @@ from eval_now.scoring.result import (
     save_distances,
     save_result,
 )
-from eval_now.scoring.result_warnings import Warned
-from eval_now.scoring.score import Protocol, ScoredImage, inspect_units, plan_tasks, run_tasks
+from eval_now.scoring.score import (
+    Protocol,
+    ScoredImage,
+    check_units,
+    plan_tasks,
+    score_subject,
+)
+from eval_now.scoring.workers import available_cpus, map_parallel
 
 RESULTS = Path("now_result")
 
 
+def score_command(config: EvalConfig) -> None:
+    """`eval-now`."""
+    run(config, Console())
+
+
 def run(config: EvalConfig, console: Console) -> RunResult | None:
     """Score the validation split, or pack the test split (returns None)."""
-    dataset = find_dataset(config.dataset)
-    images = _listed(config, dataset)
+    dataset = open_dataset(config.dataset)
+    images = _select_images(config, dataset)
     out = config.out or default_out(config)
     folder = config.predictions or out / "predictions"
-    _must_be_writable(out)
+    _require_writable(out)
     if config.out is None:
-        _must_not_replace(out, dataset, folder)
-    manifest = _predictions(config, dataset, images, folder, console)
-    unit = _unit_of(config, folder, manifest)
-    protocols = protocols_of(config, unit)
-    usable = find_usable(folder, images, manifest, console)
-    must_be_complete(folder, usable.missing, len(images), config.allow_missing, console)
+        _require_same_run(out, dataset, folder)
+    manifest = _predict_or_open(config, dataset, images, folder, console)
+    unit = _resolve_unit(config, folder, manifest)
+    protocols = resolve_protocols(config, unit)
+    predictions = validate_predictions(folder, images, manifest, console)
+    require_complete(folder, predictions.missing, len(images), config.allow_missing, console)
     if config.split == "test":
-        write_submission(out, usable.found, len(images), unit, console)
-        print_warnings(console, usable.warnings)
-        print_missing(console, usable.missing)
+        write_submission(out, predictions.readable, len(images), unit, console)
+        print_warnings(console, predictions.warnings)
+        print_missing(console, predictions.missing)
         return None
-    scored, usable = _score(config, dataset, folder, usable, protocols, unit, console)
+    scores = _score(config, dataset, predictions, protocols, unit, console)
+    require_complete(folder, scores.missing, len(images), config.allow_missing, console)
     settings = Settings(
         split=config.split,
         dataset=str(dataset.root),
@@ -76,33 +88,26 @@ def run(config: EvalConfig, console: Console) -> RunResult | None:
         image_list=None if config.image_list is None else str(config.image_list),
     )
     name = config.name or out.resolve().name
-    result = _result(name, settings, images, protocols, scored, usable)
-    clear_results(out)
-    for entry in result.protocols:
-        own = [one for one in scored if one.score.protocol == entry.protocol]
-        save_distances(out, entry.protocol, own)
-    rows = rows_of([result], by_challenge=True)
-    save_tables(out, rows)
-    save_result(out, result)
-    print_table(console, rows)
-    print_warnings(console, result.warnings)
-    print_missing(console, result.missing)
+    result = _assemble_result(name, settings, images, protocols, scores)
+    _write_result(out, result, scores.images, console)
     if config.heatmaps:
         from eval_now.report.heatmaps import draw_heatmaps
 
-        draw_heatmaps(out, dataset, dict(usable.found), scored, config.heatmaps, console)
+        draw_heatmaps(
+            out, dataset, dict(predictions.readable), scores.images, config.heatmaps, console
+        )
     console.print(f"written to {out}", highlight=False, markup=False, soft_wrap=True)
     return result
 
 
-def _listed(config: EvalConfig, dataset: NowDataset) -> list[ImageEntry]:
-    """The images to evaluate; missing scans and landmarks are named before any work."""
+def _select_images(config: EvalConfig, dataset: NowDataset) -> list[ImageEntry]:
+    """The images to evaluate; every subject must have its scan and landmarks."""
     listed = (
         dataset.images(config.split)
         if config.image_list is None
         else read_image_list(config.image_list)
     )
-    images = choose_challenges(listed, config.challenge)
+    images = select_challenges(listed, config.challenge)
     if config.split == "val":
         for subject in dict.fromkeys(image.subject for image in images):
             dataset.check_subject(subject)
@@ -110,7 +115,7 @@ def _listed(config: EvalConfig, dataset: NowDataset) -> list[ImageEntry]:
 
 
 def default_out(config: EvalConfig) -> Path:
-    """now_result/NAME, after the predictor or the folder of predictions."""
+    """now_result/NAME, named after the predictor or the folder of predictions."""
     name = config.predictor
     if name is None:
         folder = (config.predictions or Path()).resolve()
@@ -118,19 +123,19 @@ def default_out(config: EvalConfig) -> Path:
     return RESULTS / (re.sub(r"[^\w.-]+", "_", name).strip("_.") or "run")
 
 
-def _must_be_writable(folder: Path) -> None:
-    """Refuse an impossible --out before hours of work, without making the folder yet."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"--out {folder}: {there} is not a folder that can be written to")
+def _require_writable(folder: Path) -> None:
+    """Refuse an --out that cannot be made, before hours of work and without making it yet."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"--out {folder}: {existing} is not a folder that can be written to")
 
 
-def _must_not_replace(out: Path, dataset: NowDataset, folder: Path) -> None:
-    """A folder that nobody named keeps the result of other predictions or data."""
+def _require_same_run(out: Path, dataset: NowDataset, folder: Path) -> None:
+    """Refuse to replace the result of other predictions or data in a default --out folder."""
     try:
         settings = load_result(out).settings if (out / RESULT_FILE).is_file() else None
     except UserError:
-        return  # nothing that could be read again
+        return  # not readable: nothing to keep
     if settings is None:
         return
     old = (Path(settings.predictions).resolve(), Path(settings.dataset).resolve())
@@ -141,14 +146,14 @@ def _must_not_replace(out: Path, dataset: NowDataset, folder: Path) -> None:
         )
 
 
-def _predictions(
+def _predict_or_open(
     config: EvalConfig,
     dataset: NowDataset,
     images: list[ImageEntry],
     folder: Path,
     console: Console,
 ) -> Manifest | None:
-    """Run the predictor, if there is one; what is known of the predictions."""
+    """Run the predictor, if there is one; returns the manifest of the predictions."""
     if config.predictor is not None:
         return predict_images(config.predictor, dataset, images, folder, console)
     if not folder.is_dir():
@@ -156,7 +161,8 @@ def _predictions(
     return load_manifest(folder)
 
 
-def _unit_of(config: EvalConfig, folder: Path, manifest: Manifest | None) -> Unit | None:
+def _resolve_unit(config: EvalConfig, folder: Path, manifest: Manifest | None) -> Unit | None:
+    """The unit from --unit or predictions.json, which must agree."""
     if config.unit and manifest and manifest.unit != config.unit:
         raise UserError(
             f"--unit {config.unit}: {folder}/predictions.json says {manifest.unit}; "
@@ -165,7 +171,7 @@ def _unit_of(config: EvalConfig, folder: Path, manifest: Manifest | None) -> Uni
     return config.unit or (manifest.unit if manifest else None)
 
 
-def protocols_of(config: EvalConfig, unit: Unit | None) -> tuple[Protocol, ...]:
+def resolve_protocols(config: EvalConfig, unit: Unit | None) -> tuple[Protocol, ...]:
     """Protocols to run; the metrical one needs a unit."""
     if config.protocol == "non-metrical":
         return ("non-metrical",)
@@ -177,67 +183,83 @@ def protocols_of(config: EvalConfig, unit: Unit | None) -> tuple[Protocol, ...]:
     return ("metrical",) if config.protocol == "metrical" else ("non-metrical", "metrical")
 
 
-def processors() -> int:
-    """Processors that this process may use; a container or a scheduler may allow a few only."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+class _Scores(NamedTuple):
+    """All scored images, and the missing images and warnings of validation and scoring."""
+
+    images: list[ScoredImage]
+    missing: list[MissingImage]
+    warnings: list[ImageWarning]
 
 
 def _score(
     config: EvalConfig,
     dataset: NowDataset,
-    folder: Path,
-    usable: Usable,
+    predictions: ValidatedPredictions,
     protocols: tuple[Protocol, ...],
     unit: Unit | None,
     console: Console,
-) -> tuple[list[ScoredImage], Usable]:
-    """Scores image by image, and `usable` with what scoring has found out."""
-    jobs = config.jobs or processors()
+) -> _Scores:
+    """Score the readable predictions in `config.jobs` processes."""
+    jobs = config.jobs or available_cpus()
     unit_mm = UNIT_MM[unit] if unit else None
-    tasks = plan_tasks(dataset, usable.found, protocols, unit_mm, jobs)
-    scored: list[ScoredImage] = []
-    missing: list[Missing] = [*usable.missing]
-    warnings: list[Warned] = [*usable.warnings]
+    tasks = plan_tasks(dataset, predictions.readable, protocols, unit_mm, jobs)
+    scores = _Scores([], [*predictions.missing], [*predictions.warnings])
     if unit_mm is not None:
-        of_units = inspect_units(dataset, usable.found, unit_mm)
-        print_warnings(console, of_units)
-        warnings += of_units
+        unit_warnings = check_units(dataset, predictions.readable, unit_mm)
+        print_warnings(console, unit_warnings)
+        scores.warnings.extend(unit_warnings)
     with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("scoring", total=len(usable.found))
-        for task_result in run_tasks(tasks, jobs):
-            scored.extend(task_result.scored)
-            warnings.extend(task_result.warnings)
-            missing.extend(Missing(image=name, reason=text) for name, text in task_result.failures)
-            progress.advance(bar, len({one.score.image for one in task_result.scored}))
-    listed = len(usable.found) + len(usable.missing)
-    must_be_complete(folder, missing, listed, config.allow_missing, console)
-    return scored, usable._replace(missing=missing, warnings=warnings)
+        bar = progress.add_task("scoring", total=len(predictions.readable))
+        for result in map_parallel(score_subject, tasks, jobs):
+            scores.images.extend(result.scored)
+            scores.warnings.extend(result.warnings)
+            scores.missing.extend(
+                MissingImage(image=name, reason=reason) for name, reason in result.failures
+            )
+            progress.advance(bar, len({image.score.image for image in result.scored}))
+    return scores
 
 
-def _result(
+def _assemble_result(
     name: str,
     settings: Settings,
     images: list[ImageEntry],
     protocols: tuple[Protocol, ...],
-    scored: list[ScoredImage],
-    usable: Usable,
+    scores: _Scores,
 ) -> RunResult:
-    """Figures, missing images and warnings, in the order of the image list."""
-    place = {image.name: index for index, image in enumerate(images)}
-    scored.sort(key=lambda one: place[one.score.image])
+    """Sort everything into the order of the image list and pool the figures."""
+    position = {image.name: index for index, image in enumerate(images)}
+    scores.images.sort(key=lambda image: position[image.score.image])
     return RunResult(
         name=name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        complete=not usable.missing,
+        complete=not scores.missing,
         images_listed=len(images),
         settings=settings,
-        software=tuple(f"{part} {version(part)}" for part in ("pacofr", "numpy", "numba")),
+        software=tuple(f"{package} {version(package)}" for package in ("pacofr", "numpy", "numba")),
         protocols=tuple(
-            protocol_result(protocol, [one for one in scored if one.score.protocol == protocol])
+            protocol_result(protocol, _under_protocol(scores.images, protocol))
             for protocol in protocols
         ),
-        missing=tuple(sorted(usable.missing, key=lambda one: place[one.image])),
-        warnings=tuple(sorted(usable.warnings, key=lambda one: place[one.image])),
+        missing=tuple(sorted(scores.missing, key=lambda entry: position[entry.image])),
+        warnings=tuple(sorted(scores.warnings, key=lambda entry: position[entry.image])),
     )
+
+
+def _under_protocol(images: list[ScoredImage], protocol: Protocol) -> list[ScoredImage]:
+    return [image for image in images if image.score.protocol == protocol]
+
+
+def _write_result(
+    out: Path, result: RunResult, images: list[ScoredImage], console: Console
+) -> None:
+    """Replace an earlier result in `out` and print the table."""
+    clear_results(out)
+    for entry in result.protocols:
+        save_distances(out, entry.protocol, _under_protocol(images, entry.protocol))
+    rows = table_rows([result])
+    save_tables(out, rows)
+    save_result(out, result)
+    print_table(console, rows)
+    print_warnings(console, result.warnings)
+    print_missing(console, result.missing)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eval_now.errors import UserError
-from eval_now.io.files import read_bytes, write_atomically
+from eval_now.io.files import read_bytes, write_bytes_atomic
 from eval_now.io.npy import read_npy_header
 
 _ALLOWED = {
@@ -21,7 +21,7 @@ _ALLOWED = {
     for module in ("numpy.core.multiarray", "numpy._core.multiarray")
     for name in ("_reconstruct", "scalar")
 } | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
-_LARGEST_FILE = 65536
+_MAX_BOX_BYTES = 65536
 
 
 class Box(NamedTuple):
@@ -44,10 +44,10 @@ class _Unpickler(pickle.Unpickler):  # noqa: S301
 
 
 def load_box(path: Path) -> Box:
-    """Box of one photo: an `.npy` with the dictionary {left, right, top, bottom}."""
+    """Read the box of one photo: an `.npy` with the dictionary {left, right, top, bottom}."""
     data = read_bytes(path)
     expected = f"{path}: expected a box with left, right, top and bottom"
-    if len(data) > _LARGEST_FILE:
+    if len(data) > _MAX_BOX_BYTES:
         raise UserError(f"{expected}, found {len(data)} bytes")
     header = read_npy_header(path, data)
     if not header.dtype.hasobject or math.prod(header.shape) != 1:
@@ -71,4 +71,4 @@ def save_box(path: Path, box: Box) -> None:
     file = io.BytesIO()
     content = {name: float(value) for name, value in box._asdict().items()}
     np.save(file, np.array(content, dtype=object), allow_pickle=True)
-    write_atomically(path, file.getvalue())
+    write_bytes_atomic(path, file.getvalue())

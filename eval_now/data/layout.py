@@ -1,4 +1,7 @@
-"""Names of the NoW data's parts, and the page that says how to get them. Imports nothing heavy."""
+"""Folder and file names of the NoW data, and instructions for getting it.
+
+Imports nothing heavy: the command line reads it.
+"""
 
 from typing import Literal
 
@@ -29,3 +32,8 @@ How to get the NoW benchmark data
 
 Without the data: `mica-ext synth-now DIR` writes a small artificial set in the same layout.
 """
+
+
+def print_instructions(_config: object) -> None:
+    """`eval-now data`: print how to get the data."""
+    print(HOW_TO_GET)

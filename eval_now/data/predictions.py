@@ -1,7 +1,6 @@
 """A folder of predictions: `SUBJECT/CHALLENGE/IMG.obj|.ply` with `IMG.npy|.txt`.
 
-`predictions.json` beside them says what they are when a predictor wrote them: by whom, of which
-data set, unit, neutral or not.
+Predictors write `predictions.json` beside them: predictor, data set, unit, which are not neutral.
 """
 
 import json
@@ -12,11 +11,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from eval_now.data.dataset import ImageEntry
+from eval_now.data.image_list import ImageEntry
 from eval_now.errors import UserError
-from eval_now.io.files import write_atomically
+from eval_now.geometry.mesh import Mesh
+from eval_now.io.files import write_bytes_atomic
 from eval_now.io.landmarks import load_landmarks
-from eval_now.io.meshes import Mesh, load_mesh
+from eval_now.io.meshes import load_mesh
 
 Unit = Literal["m", "cm", "mm"]
 UNIT_MM: dict[Unit, float] = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
@@ -25,23 +25,23 @@ MANIFEST = "predictions.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a predictor says about the meshes it wrote."""
+    """`predictions.json`: what a predictor states about the meshes it wrote."""
 
     predictor: str
     unit: Unit
     dataset: str | None = None
-    """Data folder of the photos, resolved; None in files of earlier versions."""
+    """Data folder of the photos; None in files of earlier versions."""
     fingerprint: str | None = None
-    """What the predictor says of its code and weights; None where it says nothing."""
+    """Identifies the predictor's code and weights; None if it gives none."""
     not_neutral: tuple[str, ...] = ()
-    """Images whose mesh wears an expression, by the predictor's own word."""
+    """Images whose mesh has an expression."""
     failed: tuple[tuple[str, str], ...] = ()
-    """(image, reason) of the photos without a prediction."""
+    """(image, reason) of photos without a prediction."""
     version: int = 1
 
 
 def load_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a predictions folder; None where a person or another tool wrote it."""
+    """Read the manifest of a predictions folder; None if there is none."""
     path = folder / MANIFEST
     if not path.is_file():
         return None
@@ -69,19 +69,19 @@ def _text_or_none(value: object) -> str | None:
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest."""
-    write_atomically(folder / MANIFEST, (json.dumps(asdict(manifest), indent=1) + "\n").encode())
+    write_bytes_atomic(folder / MANIFEST, (json.dumps(asdict(manifest), indent=1) + "\n").encode())
 
 
 class PredictionFiles(NamedTuple):
-    """Where one image's prediction lies; `doubled`: both an .obj and a .ply, the .obj counts."""
+    """Paths of one prediction; two_meshes: an .obj and a .ply exist, and the .obj is used."""
 
     mesh: Path
     landmarks: Path
-    doubled: bool
+    two_meshes: bool
 
 
 def find_prediction(folder: Path, image: ImageEntry) -> PredictionFiles | str:
-    """Files of one prediction, or what is missing."""
+    """Find the files of one prediction; a string says what is missing."""
     base = folder / image.subject / image.challenge / image.stem
     meshes = [
         path
@@ -110,5 +110,5 @@ class LoadedPrediction(NamedTuple):
 
 
 def load_prediction(files: PredictionFiles) -> LoadedPrediction:
-    """Read one prediction."""
+    """Read mesh and landmarks of one prediction."""
     return LoadedPrediction(load_mesh(files.mesh), load_landmarks(files.landmarks))

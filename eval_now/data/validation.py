@@ -1,4 +1,4 @@
-"""Which listed images have a prediction that can be read, and what to say of the others."""
+"""Reads all listed predictions before scoring, and reports those that are missing or malformed."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,55 +6,54 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import track
 
-from eval_now.data.dataset import ImageEntry
+from eval_now.data.image_issues import ImageWarning, MissingImage
+from eval_now.data.image_list import ImageEntry
 from eval_now.data.predictions import Manifest, PredictionFiles, find_prediction, load_prediction
 from eval_now.errors import UserError
-from eval_now.scoring.result import Missing
-from eval_now.scoring.result_warnings import Warned
 
-LONGEST_LIST = 20
+MAX_MISSING_IN_LINE = 20
 
 
-class Usable(NamedTuple):
-    """The readable predictions, why the other listed images have none, and first warnings."""
+class ValidatedPredictions(NamedTuple):
+    """Readable predictions, the images without one, and warnings."""
 
-    found: list[tuple[ImageEntry, PredictionFiles]]
-    missing: list[Missing]
-    warnings: list[Warned]
+    readable: list[tuple[ImageEntry, PredictionFiles]]
+    missing: list[MissingImage]
+    warnings: list[ImageWarning]
 
 
-def find_usable(
+def validate_predictions(
     folder: Path, images: list[ImageEntry], manifest: Manifest | None, console: Console
-) -> Usable:
-    """Find and read all predictions: seconds now, where scoring would take minutes to fail."""
+) -> ValidatedPredictions:
+    """Find and read the predictions of all listed images; takes seconds, scoring takes minutes."""
     reasons = dict(manifest.failed) if manifest else {}
     not_neutral = manifest.not_neutral if manifest else ()
-    usable = Usable([], [], [])
+    result = ValidatedPredictions([], [], [])
     for image in track(images, "checking", console=console, transient=True):
         files = find_prediction(folder, image)
         if isinstance(files, str):
             reason = reasons.get(image.name, files)
-            usable.missing.append(Missing(image=image.name, reason=reason))
+            result.missing.append(MissingImage(image=image.name, reason=reason))
             continue
         try:
             load_prediction(files)
         except UserError as error:
-            usable.missing.append(Missing(image=image.name, reason=str(error)))
+            result.missing.append(MissingImage(image=image.name, reason=str(error)))
             continue
-        usable.found.append((image, files))
+        result.readable.append((image, files))
         if image.name in not_neutral:
             text = "the predictor says that this mesh wears an expression"
-            usable.warnings.append(Warned("not_neutral", image.name, "", text))
-        if files.doubled:
+            result.warnings.append(ImageWarning("not_neutral", image.name, "", text))
+        if files.two_meshes:
             text = f"both .obj and .ply are there; {files.mesh.name} counts"
-            usable.warnings.append(Warned("two_meshes", image.name, "", text))
-    return usable
+            result.warnings.append(ImageWarning("two_meshes", image.name, "", text))
+    return result
 
 
-def must_be_complete(
-    folder: Path, missing: list[Missing], listed: int, allow_missing: bool, console: Console
+def require_complete(
+    folder: Path, missing: list[MissingImage], listed: int, allow_missing: bool, console: Console
 ) -> None:
-    """Refuse missing images unless they are allowed, and a run without any image in any case."""
+    """Refuse missing images unless allowed, and a run without any readable prediction."""
     if len(missing) == listed:
         raise UserError(
             f"{folder}: none of the {listed} listed images has a usable prediction; the first, "
@@ -65,11 +64,11 @@ def must_be_complete(
 
 
 def _missing_error(
-    console: Console, folder: Path, missing: list[Missing], listed: int
+    console: Console, folder: Path, missing: list[MissingImage], listed: int
 ) -> UserError:
-    """The error with a short list in it; a long list is printed line by line before it."""
+    """The error that names the missing images; a long list is printed before it."""
     entries = [f"{entry.image} ({entry.reason})" for entry in missing]
-    if len(entries) > LONGEST_LIST:
+    if len(entries) > MAX_MISSING_IN_LINE:
         for entry in entries:
             console.print(entry, highlight=False, markup=False, soft_wrap=True)
         entries = [*entries[:3], f"and {len(entries) - 3} more, listed above"]

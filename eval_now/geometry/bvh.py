@@ -1,28 +1,21 @@
-"""Exact closest points on a triangle mesh: a bounding-volume tree with warm-started queries.
-
-Every query starts from the triangle found for the same point last time (or for its neighbour),
-whose distance bounds the search; during an alignment that bound is nearly tight, so that few nodes
-are visited. The kernel also adds up the normal equations of the alignment, so that one pass over
-the points gives distances, gradient and Gauss-Newton matrix.
-"""
+"""A bounding-volume hierarchy of the triangles of a mesh, for closest-point queries."""
 
 from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from eval_now.geometry.numba_jit import compiled
+from eval_now.geometry.numba_jit import cached_njit
 
 TRIANGLES_PER_LEAF = 3
-STACK_SIZE = 64
 
 
 class TriangleTree(NamedTuple):
-    """Balanced tree of axis-aligned boxes; node i has the children 2i+1 and 2i+2.
+    """Complete binary tree of axis-aligned boxes; the children of node i are 2i+1 and 2i+2.
 
-    boxes: low and high corner of every node. corners: per triangle, in tree order, its first
-    corner, the two edges leaving it and their three dot products. order: input index of those
-    triangles.
+    boxes: minimum and maximum corner of each node. corners: per triangle in tree order, corner a,
+    edges ab and ac, and their dot products ab.ab, ab.ac, ac.ac. order: input index of each triangle
+    in tree order.
     """
 
     boxes: Float[np.ndarray, "N 6"]
@@ -33,14 +26,14 @@ class TriangleTree(NamedTuple):
 def build_tree(
     vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"]
 ) -> TriangleTree:
-    """Tree of a mesh with at least one triangle; a flat one counts as its longest edge."""
-    corners = _without_flat(np.asarray(vertices, np.float64)[triangles])
+    """Build the tree of at least one triangle; a degenerate triangle becomes its longest edge."""
+    corners = _degenerate_to_edges(np.asarray(vertices, np.float64)[triangles])
     leaves = 1
     while leaves * TRIANGLES_PER_LEAF < len(triangles):
         leaves *= 2
     order = np.arange(len(triangles))
     boxes = np.empty((2 * leaves - 1, 6))
-    _split(corners.mean(axis=1), order, leaves)
+    _partition(corners.mean(axis=1), order, leaves)
     corners = corners[order]
     _fill_boxes(corners.min(axis=1), corners.max(axis=1), boxes, leaves)
     first = corners[:, 0]
@@ -50,29 +43,30 @@ def build_tree(
     return TriangleTree(boxes, packed, order)
 
 
-def _without_flat(corners: Float[np.ndarray, "F 3 3"]) -> Float[np.ndarray, "F 3 3"]:
-    """Triangles without area become (p, q, q), which a query takes for the segment p q."""
+def _degenerate_to_edges(corners: Float[np.ndarray, "F 3 3"]) -> Float[np.ndarray, "F 3 3"]:
+    """Replace triangles without area by (p, q, q), which a query treats as the segment pq."""
     edges = corners[:, [1, 2, 0]] - corners
     squared = (edges**2).sum(axis=2)
     area = (np.cross(edges[:, 0], edges[:, 1]) ** 2).sum(axis=1)
-    flat = np.flatnonzero(area <= 1e-22 * squared.max(axis=1) ** 2)
-    if len(flat):
-        longest = squared[flat].argmax(axis=1)
-        begin, end = corners[flat, longest], corners[flat, (longest + 1) % 3]
-        corners[flat] = np.stack([begin, end, end], axis=1)
+    degenerate = np.flatnonzero(area <= 1e-22 * squared.max(axis=1) ** 2)
+    if len(degenerate):
+        longest = squared[degenerate].argmax(axis=1)
+        begin = corners[degenerate, longest]
+        end = corners[degenerate, (longest + 1) % 3]
+        corners[degenerate] = np.stack([begin, end, end], axis=1)
     return corners
 
 
-@compiled(error_model="numpy")
+@cached_njit(error_model="numpy")
 @no_type_check
-def _split(centres, order, leaves):  # noqa: ANN001, ANN202
-    """Reorder triangles so that every node's range halves at the median of its longest side."""
+def _partition(centres, order, leaves):  # noqa: ANN001, ANN202
+    """Sort `order` so that every node's range is split at the median of its longest box side."""
     count = len(order)
-    parts = 1
-    while parts < leaves:
-        for part in range(parts):
-            start, stop = count * part // parts, count * (part + 1) // parts
-            middle = count * (2 * part + 1) // (2 * parts)
+    nodes = 1  # of the level to split
+    while nodes < leaves:
+        for node in range(nodes):
+            start, stop = count * node // nodes, count * (node + 1) // nodes
+            middle = count * (2 * node + 1) // (2 * nodes)
             if stop - start < 2:
                 continue
             axis, longest = 0, -1.0
@@ -102,13 +96,13 @@ def _split(centres, order, leaves):  # noqa: ANN001, ANN202
                     left = i
                 else:
                     break
-        parts *= 2
+        nodes *= 2
 
 
-@compiled(error_model="numpy")
+@cached_njit(error_model="numpy")
 @no_type_check
 def _fill_boxes(low, high, boxes, leaves):  # noqa: ANN001, ANN202
-    """Boxes of the leaves from their triangles, then of the parents from their children."""
+    """Compute the boxes of the leaves from their triangles, then those of the inner nodes."""
     count = len(low)
     for leaf in range(leaves):
         node = leaves - 1 + leaf
@@ -122,209 +116,3 @@ def _fill_boxes(low, high, boxes, leaves):  # noqa: ANN001, ANN202
         for k in range(3):
             boxes[node, k] = min(boxes[2 * node + 1, k], boxes[2 * node + 2, k])
             boxes[node, 3 + k] = max(boxes[2 * node + 1, 3 + k], boxes[2 * node + 2, 3 + k])
-
-
-@compiled(inline="always", error_model="numpy")
-@no_type_check
-def _box_distance(boxes, node, x, y, z):  # noqa: ANN001, ANN202
-    """Squared distance of a point to a box, 0 inside."""
-    dx = max(max(boxes[node, 0] - x, x - boxes[node, 3]), 0.0)
-    dy = max(max(boxes[node, 1] - y, y - boxes[node, 4]), 0.0)
-    dz = max(max(boxes[node, 2] - z, z - boxes[node, 5]), 0.0)
-    return dx * dx + dy * dy + dz * dz
-
-
-@compiled(inline="always", error_model="numpy")
-@no_type_check
-def _closest_on_triangle(corners, i, x, y, z):  # noqa: ANN001, ANN202
-    """Closest point of triangle i as (weight of edge b, weight of edge c, squared distance).
-
-    The regions of Ericson, Real-Time Collision Detection, section 5.1.5.
-    """
-    px, py, pz = x - corners[i, 0], y - corners[i, 1], z - corners[i, 2]
-    bx, by, bz = corners[i, 3], corners[i, 4], corners[i, 5]
-    cx, cy, cz = corners[i, 6], corners[i, 7], corners[i, 8]
-    bb, bc, cc = corners[i, 9], corners[i, 10], corners[i, 11]
-    d1 = bx * px + by * py + bz * pz
-    d2 = cx * px + cy * py + cz * pz
-    d3, d4 = d1 - bb, d2 - bc
-    d5, d6 = d1 - bc, d2 - cc
-    vc = d1 * d4 - d3 * d2
-    vb = d5 * d2 - d1 * d6
-    va = d3 * d6 - d5 * d4
-    if d1 <= 0.0 and d2 <= 0.0:
-        v, w = 0.0, 0.0
-    elif d3 >= 0.0 and d4 <= d3:
-        v, w = 1.0, 0.0
-    elif d6 >= 0.0 and d5 <= d6:
-        v, w = 0.0, 1.0
-    elif vc <= 0.0 and d1 >= 0.0 and d3 <= 0.0:
-        v, w = d1 / (d1 - d3), 0.0
-    elif vb <= 0.0 and d2 >= 0.0 and d6 <= 0.0:
-        v, w = 0.0, d2 / (d2 - d6)
-    elif va <= 0.0:
-        w = (d4 - d3) / ((d4 - d3) + (d5 - d6))
-        v = 1.0 - w
-    else:
-        scale = 1.0 / (va + vb + vc)
-        v, w = vb * scale, vc * scale
-    ex, ey, ez = px - v * bx - w * cx, py - v * by - w * cy, pz - v * bz - w * cz
-    return v, w, ex * ex + ey * ey + ez * ez
-
-
-@compiled(error_model="numpy")
-@no_type_check
-def _query(boxes, corners, x, y, z, start, stack, bounds):  # noqa: ANN001, ANN202
-    """Closest triangle (tree order) to one point, beginning with the triangle `start`."""
-    count, first_leaf = len(corners), (len(boxes) - 1) // 2
-    leaves = first_leaf + 1
-    best = start
-    best_v, best_w, best_d = _closest_on_triangle(corners, start, x, y, z)
-    top = 0
-    if _box_distance(boxes, 0, x, y, z) < best_d:
-        stack[0], bounds[0] = 0, 0.0
-        top = 1
-    while top > 0:
-        top -= 1
-        node = stack[top]
-        if bounds[top] >= best_d:
-            continue
-        while node < first_leaf:  # walk down the nearer child, keep the other for later
-            left = 2 * node + 1
-            near = _box_distance(boxes, left, x, y, z)
-            far = _box_distance(boxes, left + 1, x, y, z)
-            node, other = left, left + 1
-            if far < near:
-                near, far = far, near
-                node, other = left + 1, left
-            if far < best_d:
-                stack[top], bounds[top] = other, far
-                top += 1
-            if near >= best_d:
-                node = -1
-                break
-        if node < 0:
-            continue
-        leaf = node - first_leaf
-        for i in range(count * leaf // leaves, count * (leaf + 1) // leaves):
-            v, w, d = _closest_on_triangle(corners, i, x, y, z)
-            if d < best_d:
-                best, best_v, best_w, best_d = i, v, w, d
-    return best, best_v, best_w, best_d
-
-
-@compiled(nogil=True, error_model="numpy")
-@no_type_check
-def _distances_and_normal_equations(  # noqa: ANN202
-    boxes, corners, points, scale, rotation, turns, shift, found, distances  # noqa: ANN001
-):  # fmt: skip
-    """Distances of points to the mesh moved as `scale rotation y + shift`, and J'J, -J'd of them.
-
-    turns: derivative of the rotation along the three rotation variables, [3,3,3]. The variables are
-    (scale, rotation 3, shift 3); `found` holds the warm start and receives the closest triangles.
-    """
-    stack, bounds = np.empty(STACK_SIZE, np.int64), np.empty(STACK_SIZE)
-    normal = np.zeros((7, 7))
-    gradient = np.zeros(7)
-    row = np.empty(7)
-    back = rotation.T.copy() / scale
-    last = 0
-    for i in range(len(points)):
-        px, py, pz = points[i, 0] - shift[0], points[i, 1] - shift[1], points[i, 2] - shift[2]
-        x = back[0, 0] * px + back[0, 1] * py + back[0, 2] * pz
-        y = back[1, 0] * px + back[1, 1] * py + back[1, 2] * pz
-        z = back[2, 0] * px + back[2, 1] * py + back[2, 2] * pz
-        start = found[i] if found[i] >= 0 else last
-        best, v, w, squared = _query(boxes, corners, x, y, z, start, stack, bounds)
-        found[i] = last = best
-        distance = np.sqrt(squared) * scale
-        distances[i] = distance
-        if distance <= 0.0:
-            continue  # on the surface: no direction, nothing to pull
-        qx = corners[best, 0] + v * corners[best, 3] + w * corners[best, 6]
-        qy = corners[best, 1] + v * corners[best, 4] + w * corners[best, 7]
-        qz = corners[best, 2] + v * corners[best, 5] + w * corners[best, 8]
-        for k in range(3):
-            moved = rotation[k, 0] * qx + rotation[k, 1] * qy + rotation[k, 2] * qz
-            row[4 + k] = -(points[i, k] - scale * moved - shift[k]) / distance
-        row[0] = (
-            row[4] * (rotation[0, 0] * qx + rotation[0, 1] * qy + rotation[0, 2] * qz)
-            + row[5] * (rotation[1, 0] * qx + rotation[1, 1] * qy + rotation[1, 2] * qz)
-            + row[6] * (rotation[2, 0] * qx + rotation[2, 1] * qy + rotation[2, 2] * qz)
-        )
-        for j in range(3):
-            total = 0.0
-            for k in range(3):
-                turned = turns[j, k, 0] * qx + turns[j, k, 1] * qy + turns[j, k, 2] * qz
-                total += row[4 + k] * turned
-            row[1 + j] = scale * total
-        for j in range(7):
-            gradient[j] -= row[j] * distance
-            for k in range(j, 7):
-                normal[j, k] += row[j] * row[k]
-    for j in range(7):
-        for k in range(j):
-            normal[j, k] = normal[k, j]
-    return normal, gradient
-
-
-class Evaluation(NamedTuple):
-    """Distances to a moved mesh and the normal equations of their sum of squares."""
-
-    distances: Float[np.ndarray, " P"]
-    normal: Float[np.ndarray, "7 7"]
-    gradient: Float[np.ndarray, " 7"]
-
-
-def evaluate_moved(
-    tree: TriangleTree,
-    points: Float[np.ndarray, "P 3"],
-    found: Int[np.ndarray, " P"],
-    scale: float,
-    rotation: Float[np.ndarray, "3 3"],
-    turns: Float[np.ndarray, "3 3 3"],
-    shift: Float[np.ndarray, " 3"],
-) -> Evaluation:
-    """Distance of every point to the mesh moved as `scale rotation y + shift`.
-
-    `found` (closest triangle of every point, -1 unknown) is the warm start and is updated in place.
-    The derivatives are along (scale, rotation vector, shift).
-    """
-    distances = np.empty(len(points))
-    normal, gradient = _distances_and_normal_equations(
-        tree.boxes, tree.corners, points, float(scale), rotation, turns, shift, found, distances
-    )
-    return Evaluation(distances, normal, gradient)
-
-
-def closest_distances(
-    tree: TriangleTree, points: Float[np.ndarray, "P 3"]
-) -> tuple[Float[np.ndarray, " P"], Int[np.ndarray, " P"]]:
-    """Exact distance of every point to the mesh, and the input index of its closest triangle."""
-    found = np.full(len(points), -1)
-    result = evaluate_moved(
-        tree,
-        np.ascontiguousarray(points, np.float64),
-        found,
-        1.0,
-        np.eye(3),
-        np.zeros((3, 3, 3)),
-        np.zeros(3),
-    )
-    return result.distances, tree.order[found]
-
-
-def _spread_bits(value: Int[np.ndarray, " P"]) -> Int[np.ndarray, " P"]:
-    """Put two zero bits between the lowest 10 bits."""
-    value = (value | (value << 16)) & 0x030000FF
-    value = (value | (value << 8)) & 0x0300F00F
-    value = (value | (value << 4)) & 0x030C30C3
-    return (value | (value << 2)) & 0x09249249
-
-
-def spatial_order(points: Float[np.ndarray, "P 3"]) -> Int[np.ndarray, " P"]:
-    """Order of points along a Morton curve: neighbours in it are neighbours in space."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    cells = ((points - low) / max(float((high - low).max()), 1e-30) * 1023).astype(np.int64)
-    x, y, z = (_spread_bits(cells[:, k]) for k in range(3))
-    return np.argsort(x | y << 1 | z << 2, kind="stable")

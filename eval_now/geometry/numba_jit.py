@@ -1,4 +1,4 @@
-"""`compiled`: numba's compiler, which keeps its work on disk where it may."""
+"""numba's compiler with an on-disk cache that is optional."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from numba import njit
 
 
-def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`numba.njit(**options)` cached on disk, or anew in each process where none can be written."""
+def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`numba.njit(**options)`, cached on disk; compiled in each process where no cache can be."""
 
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
         try:

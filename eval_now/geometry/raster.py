@@ -5,9 +5,9 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from eval_now.geometry.align import crop_ball
-from eval_now.geometry.numba_jit import compiled
-from eval_now.io.meshes import Mesh, vertex_normals
+from eval_now.geometry.crop import crop_sphere
+from eval_now.geometry.mesh import Mesh, vertex_normals
+from eval_now.geometry.numba_jit import cached_njit
 
 BACKGROUND = 1.0
 SUPERSAMPLING = 2
@@ -37,8 +37,8 @@ def face_view(landmarks: Float[np.ndarray, "7 3"], turn_degrees: float) -> View:
     turn = np.array(
         [[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]]
     )
-    ball = crop_ball(landmarks)
-    return View(turn @ frame, ball.centre, ball.radius)
+    sphere = crop_sphere(landmarks)
+    return View(turn @ frame, sphere.centre, sphere.radius)
 
 
 def render(
@@ -64,7 +64,7 @@ def render(
     return (coarse * 255 + 0.5).astype(np.uint8)
 
 
-@compiled()
+@cached_njit()
 @no_type_check
 def _fill(points, triangles, colours, picture):  # noqa: ANN001, ANN202
     """Draw every triangle into the picture, nearest (largest z) in front."""

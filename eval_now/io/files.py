@@ -1,4 +1,4 @@
-"""Files in and out: read whole or refused in one line, written whole or not at all."""
+"""Bounded reading of whole files, and atomic writing."""
 
 import os
 import tempfile
@@ -9,22 +9,23 @@ from typing import BinaryIO
 
 from eval_now.errors import UserError
 
-LARGEST_FILE = 2**30
+MAX_FILE_BYTES = 2**30
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_bytes(path: Path) -> bytes:
-    """Content of a file that must be readable, not empty and not absurdly large.
+    """Content of a file without a UTF-8 byte-order mark.
 
-    The byte-order mark that Windows editors put before text is taken off: no reader expects it.
+    Raises:
+        UserError: the file cannot be read, is empty or larger than 1 GiB.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
+            data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if len(data) > LARGEST_FILE:
-        raise UserError(f"{path}: expected at most {LARGEST_FILE >> 20} MiB")
+    if len(data) > MAX_FILE_BYTES:
+        raise UserError(f"{path}: expected at most {MAX_FILE_BYTES >> 20} MiB")
     data = data.removeprefix(BYTE_ORDER_MARK)
     if not data:
         raise UserError(f"{path}: the file is empty")
@@ -32,8 +33,8 @@ def read_bytes(path: Path) -> bytes:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes its place only when the block has ended well."""
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file for writing that replaces `path` only if the block succeeds."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +51,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             Path(temporary).unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing."""
-    with whole_file(path) as file:
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write a file completely or not at all; missing parent folders are made."""
+    with open_atomic(path) as file:
         file.write(data)

@@ -1,4 +1,4 @@
-"""The header of a NumPy file, read without trusting it."""
+"""Parser of the header of untrusted `.npy` files."""
 
 import ast
 from pathlib import Path
@@ -8,11 +8,11 @@ import numpy as np
 
 from eval_now.errors import UserError
 
-_LONGEST_HEADER = 4096
+_MAX_HEADER_BYTES = 4096
 
 
 class NpyHeader(NamedTuple):
-    """What follows in the file; `body` is the offset of the first byte behind the header."""
+    """Layout of the array; `body` is the offset of its first byte."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -21,7 +21,11 @@ class NpyHeader(NamedTuple):
 
 
 def read_npy_header(path: Path, data: bytes) -> NpyHeader:
-    """Header of an `.npy` file of format 1, 2 or 3."""
+    """Parse the header of an `.npy` file of format version 1, 2 or 3.
+
+    Raises:
+        UserError: the header is truncated, too long or malformed.
+    """
     wide = data[6:7] in (b"\x02", b"\x03")
     start = 12 if wide else 10
     length = int.from_bytes(data[8:start], "little")
@@ -29,7 +33,7 @@ def read_npy_header(path: Path, data: bytes) -> NpyHeader:
     if data[:6] != b"\x93NUMPY" or data[6:7] not in (b"\x01", b"\x02", b"\x03") or len(data) < body:
         raise UserError(f"{path}: not a .npy file (its header is damaged)")
     try:
-        if length > _LONGEST_HEADER:
+        if length > _MAX_HEADER_BYTES:
             raise ValueError(length)
         entries = ast.literal_eval(data[start:body].decode("latin-1").strip())
         shape = tuple(int(size) for size in entries["shape"])

@@ -11,10 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eval_now.errors import UserError
-from eval_now.geometry.numba_jit import compiled
-
-LARGEST_NUMBER = 1e9
-"""No face lies a thousand kilometres away; larger numbers would only overflow later."""
+from eval_now.geometry.numba_jit import cached_njit
+from eval_now.io.text import MAX_COORDINATE, parse_floats, split_lines
 
 Vertices = Float[np.ndarray, "V 3"]
 Triangles = Int[np.ndarray, "F 3"]
@@ -30,12 +28,12 @@ def read_obj(path: Path, data: bytes, with_faces: bool = True) -> tuple[Vertices
     triangles = triangles[:read_triangles]
     inside = triangles.size == 0 or (triangles.min() >= 0 and triangles.max() < read_vertices)
     vertices = vertices[:read_vertices]
-    if plain and inside and (np.abs(vertices) < LARGEST_NUMBER).all():
+    if plain and inside and (np.abs(vertices) < MAX_COORDINATE).all():
         return vertices, triangles
     return _read_carefully(path, data, with_faces)
 
 
-@compiled()
+@cached_njit()
 @no_type_check
 def _count(text):  # noqa: ANN001, ANN202
     """Upper bounds for vertices and triangles, from the beginnings of the lines."""
@@ -62,7 +60,7 @@ def _count(text):  # noqa: ANN001, ANN202
     return vertices, triangles
 
 
-@compiled()
+@cached_njit()
 @no_type_check
 def _blank(text, i):  # noqa: ANN001, ANN202
     """First place from i on that is neither space nor tab."""
@@ -71,7 +69,7 @@ def _blank(text, i):  # noqa: ANN001, ANN202
     return i
 
 
-@compiled()
+@cached_njit()
 @no_type_check
 def _number(text, i, powers):  # noqa: ANN001, ANN202
     """Decimal number at place i: (value, place behind it, understood); right to 2^-52."""
@@ -119,7 +117,7 @@ def _number(text, i, powers):  # noqa: ANN001, ANN202
     return (-value if negative else value), i, True
 
 
-@compiled()
+@cached_njit()
 @no_type_check
 def _read(text, vertices, triangles, with_faces):  # noqa: ANN001, ANN202
     """Fill vertices and triangles; (vertices read, triangles read, everything understood)."""
@@ -178,12 +176,12 @@ def _read_carefully(path: Path, data: bytes, with_faces: bool) -> tuple[Vertices
     vertices: list[list[float]] = []
     triangles: list[tuple[int, int, int]] = []
     lines_of_triangles: list[int] = []
-    for number, line in enumerate(lines_of(data), start=1):
+    for number, line in enumerate(split_lines(data), start=1):
         words = line.split()
         if not words:
             continue
         if words[0] == "v":
-            vertices.append(numbers_of(words[1:4], 3, path, number))
+            vertices.append(parse_floats(words[1:4], 3, path, number))
         elif words[0] == "f" and with_faces:
             corners = [_corner(word, len(vertices), path, number) for word in words[1:]]
             if len(corners) < 3:
@@ -212,23 +210,3 @@ def _corner(word: str, vertices_so_far: int, path: Path, number: int) -> int:
     if index == 0 or abs(index) > 2**31:
         raise UserError(f"{path} line {number}: expected a vertex number from 1 on, found {word!r}")
     return index - 1 if index > 0 else vertices_so_far + index
-
-
-def lines_of(data: bytes) -> list[str]:
-    """Lines of a text file as an editor counts them: Unix, Windows and old Mac line ends."""
-    return data.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-
-
-def numbers_of(words: list[str], count: int, path: Path, number: int) -> list[float]:
-    """`count` numbers of a sensible size, or the error that names the line."""
-    try:
-        values = [float(word) for word in words]
-    except ValueError:
-        values = []
-    if len(values) != count or not all(abs(value) < LARGEST_NUMBER for value in values):
-        found = " ".join(words)[:80]
-        raise UserError(
-            f"{path} line {number}: expected {count} finite numbers below "
-            f"{LARGEST_NUMBER:g}, found {found!r}"
-        )
-    return values

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eval_now.errors import UserError
-from eval_now.io.obj import LARGEST_NUMBER, lines_of, numbers_of
+from eval_now.io.text import MAX_COORDINATE, parse_floats, split_lines
 
 SCALARS = {
     **dict.fromkeys(("char", "int8"), "i1"),
@@ -72,10 +72,10 @@ def read_ply(path: Path, data: bytes) -> tuple[Float[np.ndarray, "V 3"], Int[np.
         raise UserError(
             f"{path}: a face names vertex {triangles[wrong][0]}, the file has {len(vertices)}"
         )
-    rows = np.flatnonzero(~(np.abs(vertices) < LARGEST_NUMBER).all(axis=1))
+    rows = np.flatnonzero(~(np.abs(vertices) < MAX_COORDINATE).all(axis=1))
     if len(rows):
         raise UserError(
-            f"{path}: vertex {rows[0]} is not finite and below {LARGEST_NUMBER:g}: "
+            f"{path}: vertex {rows[0]} is not finite and below {MAX_COORDINATE:g}: "
             f"{vertices[rows[0]].tolist()}"
         )
     return vertices, triangles
@@ -88,7 +88,7 @@ def _read_header(path: Path, data: bytes) -> _Header:
     body = end + len(b"end_header")
     body += 2 if data[body : body + 2] == b"\r\n" else 1
     order, elements = None, []
-    lines = lines_of(data[:body].rstrip(b"\r\n"))
+    lines = split_lines(data[:body].rstrip(b"\r\n"))
     for number, line in enumerate(lines, start=1):
         words = line.split()
         try:
@@ -144,7 +144,7 @@ def _fans(polygons: Int[np.ndarray, "F 3"] | list[list[int]]) -> Int[np.ndarray,
 def _read_ascii(
     path: Path, data: bytes, header: _Header
 ) -> tuple[Float[np.ndarray, "V 3"], list[list[int]]]:
-    lines = lines_of(data[header.body :].rstrip(b"\r\n"))
+    lines = split_lines(data[header.body :].rstrip(b"\r\n"))
     vertices: list[list[float]] = []
     polygons: list[list[int]] = []
     at = 0
@@ -161,16 +161,16 @@ def _read_ascii(
             for entry in element.properties:
                 length = 1
                 if entry.length is not None:
-                    length = int(numbers_of(words[:1], 1, path, number)[0])
+                    length = int(parse_floats(words[:1], 1, path, number)[0])
                     words = words[1:]
                 if not 0 <= length <= len(words):
                     raise UserError(f"{path} line {number}: too few numbers for a {element.name}")
                 row[entry.name], words = words[:length], words[length:]
             if element.name == "vertex":
                 values = [word for axis in "xyz" for word in row[axis]]
-                vertices.append(numbers_of(values, 3, path, number))
+                vertices.append(parse_floats(values, 3, path, number))
             elif corners is not None:
-                indices = numbers_of(row[corners], len(row[corners]), path, number)
+                indices = parse_floats(row[corners], len(row[corners]), path, number)
                 polygons.append([int(index) for index in indices])
     return np.array(vertices, np.float64).reshape(-1, 3), polygons
 

@@ -1,4 +1,4 @@
-"""Several runs side by side: cumulative error curves and one table."""
+"""`eval-now compare`: cumulative error curves and one table of several runs."""
 
 import io
 from pathlib import Path
@@ -8,32 +8,38 @@ from rich.console import Console
 
 from eval_now.config import CompareConfig
 from eval_now.errors import UserError
-from eval_now.io.files import write_atomically
-from eval_now.report.tables import print_table, rows_of, save_tables
+from eval_now.io.files import write_bytes_atomic
+from eval_now.report.tables import print_table, save_tables, table_rows
 from eval_now.scoring.result import RunResult, load_distances, load_result
 from eval_now.scoring.score import Protocol
 
 
-def compare_runs(folders: list[Path], config: CompareConfig, console: Console) -> None:
-    """Draw the curves, print and write the table."""
+def compare_command(config: CompareConfig) -> None:
+    """`eval-now compare`."""
+    compare_runs(config, Console())
+
+
+def compare_runs(config: CompareConfig, console: Console) -> None:
+    """Write curves_PROTOCOL.png and .pdf, table.md and table.tex; print the table."""
+    folders = list(config.runs)
     runs = [load_result(folder) for folder in folders]
-    _must_be_comparable(folders, runs)
+    _require_same_images(folders, runs)
     protocols: list[Protocol] = [entry.protocol for run in runs for entry in run.protocols]
     for protocol in dict.fromkeys(protocols):
-        own = [
+        measured = [
             (run, folder)
             for run, folder in zip(runs, folders, strict=True)
             if protocol in [entry.protocol for entry in run.protocols]
         ]
-        _draw_curves(config, protocol, own)
-    rows = rows_of(runs, by_challenge=True)
+        _draw_curves(config, protocol, measured)
+    rows = table_rows(runs)
     save_tables(config.out, rows)
     print_table(console, rows)
     console.print(f"written to {config.out}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _must_be_comparable(folders: list[Path], runs: list[RunResult]) -> None:
-    """Runs that measured other images are not compared."""
+def _require_same_images(folders: list[Path], runs: list[RunResult]) -> None:
+    """Refuse to compare runs that measured different images."""
     listed = [
         {image.image for entry in run.protocols for image in entry.images}
         | {entry.image for entry in run.missing}
@@ -56,18 +62,20 @@ def _draw_curves(
     figure = Figure(figsize=(5.4, 4.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    at = np.linspace(0, config.largest_mm, 501)
+    errors = np.linspace(0, config.largest_mm, 501)
     styles = ("-", "--", "-.", ":")
     labels: list[str] = []
     for index, (run, folder) in enumerate(runs):
-        together = np.sort(np.concatenate(list(load_distances(folder, protocol).values())))
-        share = np.searchsorted(together, at.astype(np.float32), side="right") / len(together)
+        distances = np.sort(np.concatenate(list(load_distances(folder, protocol).values())))
+        fraction = np.searchsorted(distances, errors.astype(np.float32), side="right") / len(
+            distances
+        )
         median = next(entry.pooled.median for entry in run.protocols if entry.protocol == protocol)
         labels.append(
             f"{run.name}{'' if run.complete else ' (incomplete)'}, median {median:.2f} mm"
         )
         style = styles[index // 10 % len(styles)]
-        axes.plot(at, 100 * share, style, label=str(index), linewidth=1.6)
+        axes.plot(errors, 100 * fraction, style, label=str(index), linewidth=1.6)
     axes.set(
         xlabel="error [mm]",
         ylabel="scan vertices within the error [%]",
@@ -78,9 +86,9 @@ def _draw_curves(
     axes.grid(alpha=0.3)
     legend = axes.legend(loc="lower right", fontsize=8)
     for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_text(label)  # only here: as a line's label, a leading underscore would hide it
+        text.set_text(label)  # matplotlib hides lines whose own label starts with an underscore
         text.set_parse_math(False)
-    for kind in ("png", "pdf"):
+    for suffix in ("png", "pdf"):
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=160)
-        write_atomically(config.out / f"curves_{protocol}.{kind}", buffer.getvalue())
+        figure.savefig(buffer, format=suffix, dpi=160)
+        write_bytes_atomic(config.out / f"curves_{protocol}.{suffix}", buffer.getvalue())

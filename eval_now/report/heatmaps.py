@@ -1,4 +1,4 @@
-"""Pictures of single results: the photo, the aligned prediction, and the scan coloured by error."""
+"""Heat maps: photo, aligned prediction, and the scan coloured by its distances."""
 
 import io
 from pathlib import Path
@@ -11,14 +11,15 @@ from rich.progress import Progress
 from eval_now.data.dataset import ImageEntry, NowDataset
 from eval_now.data.predictions import PredictionFiles
 from eval_now.errors import UserError
-from eval_now.geometry.align import Similarity, crop_scan
+from eval_now.geometry.crop import crop_mask
 from eval_now.geometry.raster import face_view, render
-from eval_now.io.files import write_atomically
+from eval_now.geometry.similarity import Similarity
+from eval_now.io.files import write_bytes_atomic
 from eval_now.io.meshes import load_mesh
 from eval_now.scoring.score import ScoredImage
 
-PANEL = 420
-TOP_MM = 4.0
+PANEL_PX = 420
+COLOUR_MAX_MM = 4.0
 COLOUR_MAP = "YlOrRd"
 GREY = (0.78, 0.78, 0.80)
 
@@ -26,31 +27,32 @@ GREY = (0.78, 0.78, 0.80)
 def draw_heatmaps(
     out: Path,
     dataset: NowDataset,
-    found: dict[ImageEntry, PredictionFiles],
+    predictions: dict[ImageEntry, PredictionFiles],
     scored: list[ScoredImage],
     count: int,
     console: Console,
 ) -> None:
     """Write out/heatmaps/PROTOCOL/{worst,median,best}_K_IMAGE.png of every protocol."""
+    protocols = dict.fromkeys(image.score.protocol for image in scored)
     chosen = [
         pair
-        for protocol in dict.fromkeys(one.score.protocol for one in scored)
-        for pair in choose([one for one in scored if one.score.protocol == protocol], count)
+        for protocol in protocols
+        for pair in choose_images([i for i in scored if i.score.protocol == protocol], count)
     ]
-    entries = {image.name: image for image in found}
+    entries = {image.name: image for image in predictions}
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("drawing", total=len(chosen))
-        for title, one in chosen:
-            entry = entries[one.score.image]
+        for title, image in chosen:
+            entry = entries[image.score.image]
             stem = f"{title.replace(' ', '_')}_{entry.subject}_{entry.challenge}_{entry.stem}"
-            path = out / "heatmaps" / one.score.protocol / f"{stem}.png"
-            write_atomically(path, heatmap_png(dataset, entry, found[entry], one, title))
+            path = out / "heatmaps" / image.score.protocol / f"{stem}.png"
+            write_bytes_atomic(path, heatmap_png(dataset, entry, predictions[entry], image, title))
             progress.advance(task)
 
 
-def choose(scored: list[ScoredImage], count: int) -> list[tuple[str, ScoredImage]]:
-    """The worst, the middle and the best images by median, each at most once."""
-    ranked = sorted(scored, key=lambda one: -one.score.median)
+def choose_images(scored: list[ScoredImage], count: int) -> list[tuple[str, ScoredImage]]:
+    """The `count` worst, middle and best images by median, each image once, with a title each."""
+    ranked = sorted(scored, key=lambda image: -image.score.median)
     count = min(count, len(ranked))
     middle = (len(ranked) - count) // 2
     groups = {
@@ -58,24 +60,21 @@ def choose(scored: list[ScoredImage], count: int) -> list[tuple[str, ScoredImage
         "median": ranked[middle : middle + count],
         "best": ranked[::-1][:count],
     }
-    seen: set[str] = set()
-    chosen = []
+    titles: dict[str, tuple[str, ScoredImage]] = {}
     for name in ("worst", "best", "median"):
-        for place, one in enumerate(groups[name], start=1):
-            if one.score.image not in seen:
-                seen.add(one.score.image)
-                chosen.append((f"{name} {place}", one))
-    return chosen
+        for rank, image in enumerate(groups[name], start=1):
+            titles.setdefault(image.score.image, (f"{name} {rank}", image))
+    return list(titles.values())
 
 
 def heatmap_png(
     dataset: NowDataset,
     entry: ImageEntry,
     files: PredictionFiles,
-    one: ScoredImage,
+    scored: ScoredImage,
     title: str,
 ) -> bytes:
-    """One picture: photo (if it can be read), prediction, scan from the front and both sides."""
+    """PNG of the photo (if readable), the prediction, and the scan from front, right and left."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.cm import ScalarMappable
@@ -84,29 +83,29 @@ def heatmap_png(
 
     landmarks = dataset.landmarks(entry.subject)
     scan = load_mesh(dataset.scan_file(entry.subject))
-    kept = crop_scan(scan.vertices, landmarks)
-    triangles = scan.triangles[kept[scan.triangles].all(axis=1)]
+    inside = crop_mask(scan.vertices, landmarks)
+    triangles = scan.triangles[inside[scan.triangles].all(axis=1)]
     error = np.zeros(len(scan.vertices))
-    error[kept] = one.distances
-    colours = colormaps[COLOUR_MAP](np.clip(error / TOP_MM, 0, 1))[:, :3]
-    score = one.score
-    move = Similarity(score.scale, np.array(score.rotation), np.array(score.shift))
+    error[inside] = scored.distances
+    colours = colormaps[COLOUR_MAP](np.clip(error / COLOUR_MAX_MM, 0, 1))[:, :3]
+    score = scored.score
+    alignment = Similarity(score.scale, np.array(score.rotation), np.array(score.shift))
     mesh = load_mesh(files.mesh)
-    moved = move.apply(mesh.vertices)
+    aligned = alignment.apply(mesh.vertices)
     grey = np.tile(GREY, (len(mesh.vertices), 1))
     front = face_view(landmarks, 0.0)
     panels: list[tuple[str, UInt8[np.ndarray, "H W 3"]]] = []
     photo = _photo(dataset, entry)
     if photo is not None:
         panels.append(("photo", photo))
-    panels.append(("prediction", render(mesh._replace(vertices=moved), grey, front, PANEL)))
-    for name, turn in (
+    panels.append(("prediction", render(mesh._replace(vertices=aligned), grey, front, PANEL_PX)))
+    for name, yaw_degrees in (
         ("scan, its right side", -45.0),
         ("scan", 0.0),
         ("scan, its left side", 45.0),
     ):
-        view = face_view(landmarks, turn)
-        panels.append((name, render(scan._replace(triangles=triangles), colours, view, PANEL)))
+        view = face_view(landmarks, yaw_degrees)
+        panels.append((name, render(scan._replace(triangles=triangles), colours, view, PANEL_PX)))
     figure = Figure(figsize=(2.9 * len(panels) + 0.7, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels))
@@ -114,27 +113,28 @@ def heatmap_png(
         axis.imshow(picture)
         axis.set_title(name, fontsize=9)
         axis.axis("off")
-    scale = ScalarMappable(Normalize(0, TOP_MM), COLOUR_MAP)
+    scale = ScalarMappable(Normalize(0, COLOUR_MAX_MM), COLOUR_MAP)
     figure.colorbar(scale, ax=axes, label="error [mm]", extend="max", shrink=0.85, pad=0.01)
     heading = figure.suptitle(
         f"{title}: {entry.name}, {score.protocol}, "
         f"median {score.median:.2f} mm, mean {score.mean:.2f} mm",
         fontsize=10,
     )
-    heading.set_parse_math(False)  # a dollar sign in a name is no formula
+    heading.set_parse_math(False)  # names may hold dollar signs
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
 
 
 def _photo(dataset: NowDataset, entry: ImageEntry) -> UInt8[np.ndarray, "H W 3"] | None:
+    """The photo at panel size; None if it is missing or unreadable."""
     from PIL import Image, ImageOps
 
     try:
-        path = dataset.picture(entry)
+        path = dataset.photo_file(entry)
         with Image.open(path) as image:
             small = ImageOps.exif_transpose(image).convert("RGB")
-            small.thumbnail((PANEL, PANEL))
+            small.thumbnail((PANEL_PX, PANEL_PX))
             return np.asarray(small)
     except (UserError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None  # a set of scans only, or a damaged photo, which the error map does not need
+        return None  # optional: a data set of scans only, or a damaged photo

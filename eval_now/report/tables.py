@@ -1,4 +1,4 @@
-"""Tables of a run or of several: terminal, Markdown, LaTeX."""
+"""Tables of one or more runs, for the terminal, Markdown and LaTeX."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,16 +8,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eval_now.io.files import write_atomically
-from eval_now.scoring.result import Missing, RunResult, Settings
-from eval_now.scoring.result_warnings import Warned
+from eval_now.data.image_issues import ImageWarning, MissingImage
+from eval_now.io.files import write_bytes_atomic
+from eval_now.scoring.result import RunResult, Settings
 from eval_now.scoring.statistics import Interval, Pooled
 
 
 class Row(NamedTuple):
-    """One line of a table; `incomplete` runs are marked.
+    """One row of a table.
 
-    challenge: which images; whole: all that the run measured, not one challenge among others.
+    challenge: the images measured. whole: all images of the run, not one of its challenges.
+    incomplete: images are missing; the row is marked.
     """
 
     protocol: str
@@ -28,7 +29,7 @@ class Row(NamedTuple):
     incomplete: bool
 
 
-MOST_MISSING = 10
+MAX_MISSING_PRINTED = 10
 HEADINGS = ("protocol", "method", "challenge", "median", "mean", "std", "95 % of median", "images")
 NOTE = (
     "Scan-to-mesh distance in mm, all distances of all images pooled; std is the population "
@@ -37,37 +38,46 @@ NOTE = (
 INCOMPLETE = "* incomplete: images are missing, do not compare"
 
 
-def rows_of(results: list[RunResult], by_challenge: bool) -> list[Row]:
-    """Rows protocol by protocol, best median first; with `by_challenge` each challenge as well."""
+def table_rows(results: list[RunResult]) -> list[Row]:
+    """Rows by protocol, smallest median first, each run followed by its challenges."""
     rows: list[Row] = []
     protocols = dict.fromkeys(entry.protocol for run in results for entry in run.protocols)
     for protocol in protocols:
-        found = [(run, one) for run in results for one in run.protocols if one.protocol == protocol]
-        found.sort(key=lambda pair: pair[1].pooled.median)
-        for run, entry in found:
-            chosen, partial = selection(run.settings), not run.complete
-            rows.append(Row(protocol, run.name, chosen, True, entry.pooled, partial))
-            if by_challenge and chosen != _short(entry.challenges[0].challenge):
+        measured = [
+            (run, entry) for run in results for entry in run.protocols if entry.protocol == protocol
+        ]
+        measured.sort(key=lambda pair: pair[1].pooled.median)
+        for run, entry in measured:
+            images, incomplete = describe_images(run.settings), not run.complete
+            rows.append(Row(protocol, run.name, images, True, entry.pooled, incomplete))
+            if images != _short_name(entry.challenges[0].challenge):
                 rows.extend(
-                    Row(protocol, run.name, _short(one.challenge), False, one.pooled, partial)
-                    for one in entry.challenges
+                    Row(
+                        protocol,
+                        run.name,
+                        _short_name(part.challenge),
+                        False,
+                        part.pooled,
+                        incomplete,
+                    )
+                    for part in entry.challenges
                 )
     return rows
 
 
-def selection(settings: Settings) -> str:
-    """Which images a run measured: "all" of its split, or the list and the challenges it took."""
-    parts = [] if settings.image_list is None else [Path(settings.image_list).name]
+def describe_images(settings: Settings) -> str:
+    """The images a run measured: "all" of its split, or its image list and challenges."""
+    restrictions = [] if settings.image_list is None else [Path(settings.image_list).name]
     if settings.challenges:
-        parts.append(" + ".join(map(_short, settings.challenges)))
-    return ", ".join(parts) or "all"
+        restrictions.append(" + ".join(map(_short_name, settings.challenges)))
+    return ", ".join(restrictions) or "all"
 
 
-def _short(challenge: str) -> str:
+def _short_name(challenge: str) -> str:
     return challenge.removeprefix("multiview_")
 
 
-def _interval(interval: Interval | None) -> str:
+def _format_interval(interval: Interval | None) -> str:
     return "-" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"
 
 
@@ -80,24 +90,24 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{pooled.median:.3f}",
         f"{pooled.mean:.3f}",
         f"{pooled.std:.3f}",
-        _interval(pooled.median_ci),
+        _format_interval(pooled.median_ci),
         str(pooled.images),
     )
 
 
 def print_table(console: Console, rows: list[Row]) -> None:
-    """The table on the terminal, one per protocol."""
+    """Print one table per protocol."""
     for protocol in dict.fromkeys(row.protocol for row in rows):
-        own = [row for row in rows if row.protocol == protocol]
-        caption = INCOMPLETE if any(row.incomplete for row in own) else None
+        selected = [row for row in rows if row.protocol == protocol]
+        caption = INCOMPLETE if any(row.incomplete for row in selected) else None
         table = Table(title=f"NoW, {protocol}, mm", caption=caption)
         for index, heading in enumerate(HEADINGS[1:]):
             if index < 2:
                 table.add_column(heading, overflow="fold")
             else:
                 table.add_column(heading, justify="right", no_wrap=True)
-        for before, row in zip([None, *own[:-1]], own, strict=True):
-            if before is not None and row.whole:
+        for index, row in enumerate(selected):
+            if index and row.whole:
                 table.add_section()
             method, *rest = map(escape, _cells(row)[1:])
             style = "bold" if row.whole else None
@@ -105,8 +115,8 @@ def print_table(console: Console, rows: list[Row]) -> None:
         console.print(table)
 
 
-def markdown(rows: list[Row]) -> str:
-    """The table as Markdown."""
+def markdown_table(rows: list[Row]) -> str:
+    """Format the rows as Markdown."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---|---|---|" + "---:|" * (len(HEADINGS) - 3)]
     lines += [
         "| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row)) + " |" for row in rows
@@ -115,18 +125,20 @@ def markdown(rows: list[Row]) -> str:
     return "\n".join([*lines, "", *notes, ""])
 
 
-_TEX = str.maketrans(
+_TEX_ESCAPES = str.maketrans(
     {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
      "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
 )  # fmt: skip
 
 
-def latex(rows: list[Row]) -> str:
-    """The table as LaTeX (package booktabs)."""
+def latex_table(rows: list[Row]) -> str:
+    """Format the rows as LaTeX (package booktabs)."""
     lines = [rf"% {NOTE.replace('%', 'percent')}", r"\begin{tabular}{lllrrrrr}", r"\toprule"]
-    lines.append(" & ".join(heading.translate(_TEX) for heading in HEADINGS) + r" \\")
+    lines.append(" & ".join(heading.translate(_TEX_ESCAPES) for heading in HEADINGS) + r" \\")
     lines.append(r"\midrule")
-    lines += [" & ".join(cell.translate(_TEX) for cell in _cells(row)) + r" \\" for row in rows]
+    lines += [
+        " & ".join(cell.translate(_TEX_ESCAPES) for cell in _cells(row)) + r" \\" for row in rows
+    ]
     lines += [r"\bottomrule", r"\end{tabular}"]
     if any(row.incomplete for row in rows):
         lines.append(f"% {INCOMPLETE}")
@@ -135,12 +147,12 @@ def latex(rows: list[Row]) -> str:
 
 def save_tables(folder: Path, rows: list[Row]) -> None:
     """Write table.md and table.tex."""
-    write_atomically(folder / "table.md", markdown(rows).encode())
-    write_atomically(folder / "table.tex", latex(rows).encode())
+    write_bytes_atomic(folder / "table.md", markdown_table(rows).encode())
+    write_bytes_atomic(folder / "table.tex", latex_table(rows).encode())
 
 
-def print_warnings(console: Console, warnings: Sequence[Warned]) -> None:
-    """Warnings by name, with one example each; all of them stand in result.json."""
+def print_warnings(console: Console, warnings: Sequence[ImageWarning]) -> None:
+    """Print the warnings by name with one example each; result.json holds them all."""
     for name in dict.fromkeys(warning.name for warning in warnings):
         same = [warning for warning in warnings if warning.name == name]
         where = same[0].image + (f", {same[0].protocol}" if same[0].protocol else "")
@@ -151,10 +163,10 @@ def print_warnings(console: Console, warnings: Sequence[Warned]) -> None:
         )
 
 
-def print_missing(console: Console, missing: Sequence[Missing]) -> None:
-    """The first of the missing images; all of them stand in result.json."""
-    lines = [f"{entry.image}: {entry.reason}" for entry in missing[:MOST_MISSING]]
-    if len(missing) > MOST_MISSING:
-        lines.append(f"and {len(missing) - MOST_MISSING} more")
+def print_missing(console: Console, missing: Sequence[MissingImage]) -> None:
+    """Print the first missing images; result.json holds them all."""
+    lines = [f"{entry.image}: {entry.reason}" for entry in missing[:MAX_MISSING_PRINTED]]
+    if len(missing) > MAX_MISSING_PRINTED:
+        lines.append(f"and {len(missing) - MAX_MISSING_PRINTED} more")
     for line in lines:
         console.print(f"[yellow]missing[/yellow] {escape(line)}", highlight=False)

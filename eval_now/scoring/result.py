@@ -1,4 +1,4 @@
-"""`result.json`: what a run measured, with everything needed to judge or repeat it."""
+"""The result of a run: `result.json` and the distances of each protocol."""
 
 import json
 import zipfile
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from eval_now.data.image_issues import ImageWarning, MissingImage
 from eval_now.errors import UserError
-from eval_now.io.files import whole_file, write_atomically
-from eval_now.scoring.result_warnings import Warned
+from eval_now.io.files import open_atomic, write_bytes_atomic
 from eval_now.scoring.score import ImageScore, Protocol, ScoredImage
 from eval_now.scoring.statistics import Interval, Pooled, pool
 
@@ -22,7 +22,7 @@ RESULT_FILE = "result.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How the run was asked for."""
+    """The settings that decide what a run measures."""
 
     split: str
     dataset: str
@@ -52,16 +52,8 @@ class ProtocolResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Missing:
-    """An image that has no score, and why."""
-
-    image: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """One run. `complete` is False when images are missing: such figures must not be compared."""
+    """One run; `complete` is False if images are missing: such figures must not be compared."""
 
     name: str
     created: str
@@ -70,19 +62,20 @@ class RunResult:
     settings: Settings
     software: tuple[str, ...]
     protocols: tuple[ProtocolResult, ...]
-    missing: tuple[Missing, ...]
-    warnings: tuple[Warned, ...]
+    missing: tuple[MissingImage, ...]
+    warnings: tuple[ImageWarning, ...]
 
 
 def protocol_result(protocol: Protocol, scored: list[ScoredImage]) -> ProtocolResult:
-    """Pool the images of one protocol."""
+    """Pool the images of one protocol, together and by challenge."""
     names = sorted({image.score.challenge for image in scored})
     return ProtocolResult(
         protocol=protocol,
         pooled=pool(scored),
         challenges=tuple(
             ChallengeResult(
-                challenge=name, pooled=pool([one for one in scored if one.score.challenge == name])
+                challenge=name,
+                pooled=pool([image for image in scored if image.score.challenge == name]),
             )
             for name in names
         ),
@@ -91,18 +84,18 @@ def protocol_result(protocol: Protocol, scored: list[ScoredImage]) -> ProtocolRe
 
 
 def distances_file(folder: Path, protocol: Protocol) -> Path:
-    """Where a run keeps the distances of one protocol (key: image, float32 mm, scan order)."""
+    """Path of the distances of one protocol: per image float32 [P] mm, in scan vertex order."""
     return folder / f"distances_{protocol}.npz"
 
 
 def save_distances(folder: Path, protocol: Protocol, scored: list[ScoredImage]) -> None:
     """Write the distances of one protocol."""
-    with whole_file(distances_file(folder, protocol)) as file:
+    with open_atomic(distances_file(folder, protocol)) as file:
         np.savez(file, **{image.score.image: image.distances for image in scored})  # pyright: ignore[reportArgumentType]
 
 
 def load_distances(folder: Path, protocol: Protocol) -> dict[str, Float32[np.ndarray, " P"]]:
-    """Distances by image."""
+    """Read the distances of one protocol, by image name."""
     path = distances_file(folder, protocol)
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -114,7 +107,7 @@ def load_distances(folder: Path, protocol: Protocol) -> dict[str, Float32[np.nda
 
 
 def clear_results(folder: Path) -> None:
-    """Take away what an earlier run left, so that no picture or distance outlives its result."""
+    """Delete the result, distances and heat maps of an earlier run in this folder."""
     earlier = [folder / RESULT_FILE, *folder.glob("distances_*.npz")]
     for rank in ("worst", "median", "best"):
         earlier += folder.glob(f"heatmaps/*/{rank}_*.png")
@@ -126,7 +119,7 @@ def save_result(folder: Path, result: RunResult) -> None:
     """Write result.json."""
     content = {"format": FORMAT, "version": VERSION, "unit": "mm", **asdict(result)}
     content["warnings"] = [warning._asdict() for warning in result.warnings]
-    write_atomically(folder / RESULT_FILE, (json.dumps(content, indent=1) + "\n").encode())
+    write_bytes_atomic(folder / RESULT_FILE, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def load_result(folder: Path) -> RunResult:
@@ -146,8 +139,8 @@ def load_result(folder: Path) -> RunResult:
             ),
             software=tuple(content["software"]),
             protocols=tuple(_load_protocol(entry) for entry in content["protocols"]),
-            missing=tuple(Missing(**entry) for entry in content["missing"]),
-            warnings=tuple(Warned(**entry) for entry in content["warnings"]),
+            missing=tuple(MissingImage(**entry) for entry in content["missing"]),
+            warnings=tuple(ImageWarning(**entry) for entry in content["warnings"]),
         )
     except OSError as error:
         raise UserError(
@@ -164,18 +157,20 @@ def _load_protocol(entry: dict[str, Any]) -> ProtocolResult:
         protocol=entry["protocol"],
         pooled=_load_pooled(entry["pooled"]),
         challenges=tuple(
-            ChallengeResult(challenge=one["challenge"], pooled=_load_pooled(one["pooled"]))
-            for one in entry["challenges"]
+            ChallengeResult(
+                challenge=challenge["challenge"], pooled=_load_pooled(challenge["pooled"])
+            )
+            for challenge in entry["challenges"]
         ),
         images=tuple(
             ImageScore(
                 **{
-                    **one,
-                    "rotation": tuple(tuple(row) for row in one["rotation"]),
-                    "shift": tuple(one["shift"]),
+                    **image,
+                    "rotation": tuple(tuple(row) for row in image["rotation"]),
+                    "shift": tuple(image["shift"]),
                 }
             )
-            for one in entry["images"]
+            for image in entry["images"]
         ),
     )
 

@@ -1,97 +1,75 @@
-"""Named warnings: what a result's reader must know before believing its numbers."""
+"""Checks of a prediction and its alignment that end in named warnings."""
 
 import math
-from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from eval_now.geometry.align import Alignment, landmark_similarity
-from eval_now.io.landmarks import check_order
+from eval_now.data.image_issues import ImageWarning
+from eval_now.geometry.align import Alignment
+from eval_now.geometry.rotation import rotation_angle_degrees
+from eval_now.geometry.similarity import fit_similarity
+from eval_now.scoring.landmark_order import check_order
 
-Name = Literal[
-    "landmark_order",  # another order of the seven points would fit much better
-    "reflection",  # the landmark fit mirrors the prediction
-    "landmarks_off_surface",  # landmarks and mesh do not belong together (units?)
-    "unit",  # the prediction is 10 or 1000 times too large or small for the unit it claims
-    "not_neutral",  # the predictor says that its mesh wears an expression
-    "large_turn",  # the refinement turned further than landmarks can be wrong
-    "step_limit",  # the refinement was cut short
-    "two_meshes",  # both .obj and .ply; the .obj counts
-]
-
-LARGEST_TURN_DEGREES = 30.0
-FARTHEST_LANDMARK_MM = 15.0
+MAX_REFINEMENT_DEGREES = 30.0
+MAX_LANDMARK_DISTANCE_MM = 15.0
 
 
-class Warned(NamedTuple):
-    """One warning about one image (protocol empty: about the prediction itself)."""
-
-    name: Name
-    image: str
-    protocol: str
-    text: str
-
-
-def turn_degrees(rotation: Float[np.ndarray, "3 3"]) -> float:
-    """Angle of a rotation."""
-    return math.degrees(math.acos(min(1.0, max(-1.0, (float(np.trace(rotation)) - 1) / 2))))
-
-
-def inspect_landmarks(
+def check_landmarks(
     image: str, landmarks: Float[np.ndarray, "7 3"], scan_landmarks: Float[np.ndarray, "7 3"]
-) -> list[Warned]:
-    """Order and mirroring of a prediction's landmarks."""
+) -> list[ImageWarning]:
+    """Warn of a mistaken order or a reflection of a prediction's landmarks."""
     check = check_order(landmarks, scan_landmarks)
-    found: list[Warned] = []
-    if check.better is not None:
+    warnings: list[ImageWarning] = []
+    if check.likely_order is not None:
         text = (
-            f"the landmarks look like '{check.better}'; as given they fit to {check.rms_mm:.1f} mm"
+            f"the landmarks look like '{check.likely_order}'; "
+            f"as given they fit to {check.rms_mm:.1f} mm"
         )
-        found.append(Warned("landmark_order", image, "", text))
+        warnings.append(ImageWarning("landmark_order", image, "", text))
     if check.reflected:
         text = (
             "the landmark fit mirrors the prediction (the benchmark allows it; is x the left side?)"
         )
-        found.append(Warned("reflection", image, "", text))
-    return found
+        warnings.append(ImageWarning("reflection", image, "", text))
+    return warnings
 
 
-def inspect_unit(
+def check_unit(
     image: str,
     landmarks: Float[np.ndarray, "7 3"],
     scan_landmarks: Float[np.ndarray, "7 3"],
     unit_mm: float,
-) -> list[Warned]:
-    """Whether the face has about its natural size in the unit that the prediction claims."""
-    power = round(math.log10(landmark_similarity(landmarks, scan_landmarks).scale / unit_mm))
+) -> list[ImageWarning]:
+    """Warn if the face is larger or smaller than natural by a power of ten in the stated unit."""
+    power = round(math.log10(fit_similarity(landmarks, scan_landmarks).scale / unit_mm))
     if not power:
         return []
     text = (
         f"at {unit_mm:g} mm per unit the face is 10^{-power} times its natural size; check --unit"
     )
-    return [Warned("unit", image, "", text)]
+    return [ImageWarning("unit", image, "", text)]
 
 
-def inspect_alignment(
+def check_alignment(
     image: str, protocol: str, alignment: Alignment, fitted_scale: bool
-) -> list[Warned]:
-    """What the movement from prediction to scan gives away."""
-    found: list[Warned] = []
-    turn = turn_degrees(alignment.refinement.rotation)
-    if turn > LARGEST_TURN_DEGREES:
+) -> list[ImageWarning]:
+    """Warn of an implausible or unfinished alignment."""
+    warnings: list[ImageWarning] = []
+    turn = rotation_angle_degrees(alignment.refinement.rotation)
+    if turn > MAX_REFINEMENT_DEGREES:
         text = (
             f"the refinement turned the prediction by {turn:.0f} degrees: the landmarks are wrong"
         )
-        found.append(Warned("large_turn", image, protocol, text))
-    if not alignment.stopped:
+        warnings.append(ImageWarning("large_turn", image, protocol, text))
+    if not alignment.converged:
         text = f"the refinement was cut off after {alignment.steps} steps"
-        found.append(Warned("step_limit", image, protocol, text))
-    if fitted_scale and alignment.landmark_gaps.max() > FARTHEST_LANDMARK_MM:
+        warnings.append(ImageWarning("step_limit", image, protocol, text))
+    distances = alignment.landmark_distances
+    if fitted_scale and distances.max() > MAX_LANDMARK_DISTANCE_MM:
         text = (
-            f"landmark {int(alignment.landmark_gaps.argmax())} lies "
-            f"{alignment.landmark_gaps.max():.0f} mm off the predicted surface: "
-            "landmarks and mesh in different units or frames?"
+            f"landmark {int(distances.argmax())} lies {distances.max():.0f} mm off the predicted "
+            "surface: landmarks and mesh in different units or frames?"
         )
-        found.append(Warned("landmarks_off_surface", image, protocol, text))
-    return found
+        warnings.append(ImageWarning("landmarks_off_surface", image, protocol, text))
+    return warnings

@@ -1,6 +1,7 @@
-"""Pooled figures over all distances, and their 95 % intervals over subjects."""
+"""Pooled statistics of all distances, with bootstrap intervals over subjects."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -8,7 +9,7 @@ from jaxtyping import Float, Int
 from eval_now.scoring.score import ScoredImage
 
 BIN_MM = 0.002
-LARGEST_MM = 40.0
+HISTOGRAM_MAX_MM = 40.0
 RESAMPLES = 1000
 
 
@@ -22,9 +23,9 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """Median, mean and (population) deviation of all distances together, mm.
+    """Median, mean and population standard deviation of all distances together [mm].
 
-    The intervals come from resampling subjects: None with fewer than two. That of the median is
+    The 95 % intervals resample subjects; they are None with fewer than two. That of the median is
     also None where it reaches the end of the histograms, 40 mm.
     """
 
@@ -40,28 +41,28 @@ class Pooled:
 
 
 def pool(scored: list[ScoredImage]) -> Pooled:
-    """Pooled figures of at least one image."""
-    together = np.concatenate([image.distances for image in scored])
+    """Pool the distances of one or more images."""
+    distances = np.concatenate([image.distances for image in scored])
     subjects = sorted({image.score.subject for image in scored})
-    mean = float(together.mean(dtype=np.float64))
-    intervals: list[Interval | None] = [None, None, None]
+    mean = float(distances.mean(dtype=np.float64))
+    intervals = _Intervals(None, None, None)
     if len(subjects) > 1:
-        intervals = list(_bootstrap(scored, subjects))
+        intervals = _bootstrap(scored, subjects)
     return Pooled(
-        median=_median(together),
+        median=_median(distances),
         mean=mean,
-        std=float(np.sqrt(together.var(dtype=np.float64))),
-        count=len(together),
+        std=float(np.sqrt(distances.var(dtype=np.float64))),
+        count=len(distances),
         images=len(scored),
         subjects=len(subjects),
-        median_ci=intervals[0],
-        mean_ci=intervals[1],
-        std_ci=intervals[2],
+        median_ci=intervals.median,
+        mean_ci=intervals.mean,
+        std_ci=intervals.std,
     )
 
 
 def _median(values: Float[np.ndarray, " N"]) -> float:
-    """Median; reorders `values` in place, which spares a copy of all distances."""
+    """Median; reorders `values` in place instead of copying them."""
     middle = len(values) // 2
     values.partition([max(middle - 1, 0), middle])
     if len(values) % 2:
@@ -69,12 +70,18 @@ def _median(values: Float[np.ndarray, " N"]) -> float:
     return (float(values[middle - 1]) + float(values[middle])) / 2
 
 
-def _bootstrap(scored: list[ScoredImage], subjects: list[str]) -> tuple[Interval | None, ...]:
-    """Percentile intervals of median, mean and deviation, subjects drawn with replacement.
+class _Intervals(NamedTuple):
+    median: Interval | None
+    mean: Interval | None
+    std: Interval | None
 
-    Medians are read from histograms of 0.002 mm bins, so that a resample costs no sorting.
+
+def _bootstrap(scored: list[ScoredImage], subjects: list[str]) -> _Intervals:
+    """Percentile bootstrap intervals of median, mean and deviation; subjects are resampled.
+
+    Medians come from histograms with bins of 0.002 mm, so that resamples need no sorting.
     """
-    bins = int(LARGEST_MM / BIN_MM)
+    bins = int(HISTOGRAM_MAX_MM / BIN_MM)
     histograms = np.zeros((len(subjects), bins))
     sums = np.zeros((len(subjects), 3))  # count, sum, sum of squares
     for image in scored:
@@ -83,31 +90,33 @@ def _bootstrap(scored: list[ScoredImage], subjects: list[str]) -> tuple[Interval
         cells = np.minimum((distances / BIN_MM).astype(np.int64), bins - 1)
         histograms[row] += np.bincount(cells, minlength=bins)
         sums[row] += len(distances), distances.sum(), (distances**2).sum()
-    draws = np.random.default_rng(0).multinomial(
+    counts = np.random.default_rng(0).multinomial(
         len(subjects), np.full(len(subjects), 1 / len(subjects)), RESAMPLES
     )
-    total = draws @ sums
+    total = counts @ sums
     mean = total[:, 1] / total[:, 0]
     std = np.sqrt(np.maximum(total[:, 2] / total[:, 0] - mean**2, 0))
     median = np.concatenate(
-        [_medians(draws[i : i + 50], histograms) for i in range(0, RESAMPLES, 50)]
+        [_medians(counts[i : i + 50], histograms) for i in range(0, RESAMPLES, 50)]
     )
-    intervals = [
-        Interval(low=float(np.percentile(values, 2.5)), high=float(np.percentile(values, 97.5)))
-        for values in (median, mean, std)
-    ]
-    clipped = intervals[0].high > LARGEST_MM - BIN_MM
-    return (None if clipped else intervals[0], *intervals[1:])
+    median_ci = _interval(median)
+    clipped = median_ci.high > HISTOGRAM_MAX_MM - BIN_MM
+    return _Intervals(None if clipped else median_ci, _interval(mean), _interval(std))
+
+
+def _interval(values: Float[np.ndarray, " R"]) -> Interval:
+    """The central 95 % of the resamples."""
+    return Interval(low=float(np.percentile(values, 2.5)), high=float(np.percentile(values, 97.5)))
 
 
 def _medians(
-    draws: Int[np.ndarray, "R S"], histograms: Float[np.ndarray, "S B"]
+    counts: Int[np.ndarray, "R S"], histograms: Float[np.ndarray, "S B"]
 ) -> Float[np.ndarray, " R"]:
-    """Median of every resample, linear within its bin."""
-    cumulated = np.cumsum(draws @ histograms, axis=1)
-    half = cumulated[:, -1:] / 2
-    cell = (cumulated < half).sum(axis=1)
-    rows = np.arange(len(draws))
-    below = np.where(cell > 0, cumulated[rows, np.maximum(cell - 1, 0)], 0.0)
-    inside = cumulated[rows, cell] - below
+    """Median of each resample, linearly interpolated within its bin."""
+    cumulative = np.cumsum(counts @ histograms, axis=1)
+    half = cumulative[:, -1:] / 2
+    cell = (cumulative < half).sum(axis=1)
+    rows = np.arange(len(counts))
+    below = np.where(cell > 0, cumulative[rows, np.maximum(cell - 1, 0)], 0.0)
+    inside = cumulative[rows, cell] - below
     return (cell + (half[:, 0] - below) / np.maximum(inside, 1)) * BIN_MM

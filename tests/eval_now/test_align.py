@@ -11,14 +11,13 @@ from scipy.spatial.transform import Rotation
 
 from eval_now.data.dataset import NowDataset
 from eval_now.data.predictions import UNIT_MM, find_prediction
-from eval_now.geometry.align import (
-    align,
-    crop_ball,
-    crop_scan,
-    landmark_similarity,
-    rotation_and_turns,
-)
-from eval_now.geometry.bvh import build_tree, closest_distances, evaluate_moved, spatial_order
+from eval_now.geometry.align import align
+from eval_now.geometry.bvh import build_tree
+from eval_now.geometry.closest_points import closest_triangles, normal_equations
+from eval_now.geometry.crop import crop_mask, crop_sphere
+from eval_now.geometry.morton import morton_order
+from eval_now.geometry.rotation import rotation_jacobian
+from eval_now.geometry.similarity import fit_similarity
 from eval_now.scoring.score import SubjectTask, score_subject
 
 
@@ -40,7 +39,7 @@ def test_closest_points_are_those_of_libigl(triangles_kept):
     vertices, triangles = bumpy_mesh(0)
     triangles = triangles[:triangles_kept]
     points = np.random.default_rng(1).normal(0, 50, (3000, 3))
-    distances, found = closest_distances(build_tree(vertices, triangles), points)
+    distances, found = closest_triangles(build_tree(vertices, triangles), points)
     squared, index, _ = igl.point_mesh_squared_distance(
         points, vertices, triangles.astype(np.int64)
     )
@@ -54,9 +53,11 @@ def test_any_warm_start_gives_the_same_distances():
     vertices, triangles = bumpy_mesh(2)
     tree = build_tree(vertices, triangles)
     points = np.random.default_rng(3).normal(0, 40, (2000, 3))
-    cold, _ = closest_distances(tree, points)
+    cold, _ = closest_triangles(tree, points)
     misled = np.random.default_rng(4).integers(0, len(triangles), len(points))
-    result = evaluate_moved(tree, points, misled, 1.0, np.eye(3), np.zeros((3, 3, 3)), np.zeros(3))
+    result = normal_equations(
+        tree, points, misled, 1.0, np.eye(3), np.zeros((3, 3, 3)), np.zeros(3)
+    )
     np.testing.assert_allclose(result.distances, cold, atol=1e-12)
 
 
@@ -64,7 +65,7 @@ def test_flat_triangles_count_as_their_longest_edge():
     vertices = np.array([[0.0, 0, 0], [4, 0, 0], [1, 0, 0], [9, 9, 9]])
     tree = build_tree(vertices, np.array([[0, 1, 2], [3, 3, 3]]))
     points = np.array([[2.0, 3, 0], [-3, 0, 4], [9, 9, 8], [7, 4, 0]])
-    distances, _ = closest_distances(tree, points)
+    distances, _ = closest_triangles(tree, points)
     np.testing.assert_allclose(distances, [3, 5, 1, 5])
 
 
@@ -72,7 +73,7 @@ def test_flat_triangles_count_as_their_longest_edge():
 @given(st.lists(st.floats(-2, 2), min_size=3, max_size=3))
 def test_rotation_and_its_derivative(vector):
     vector = np.array(vector)
-    rotation, turns = rotation_and_turns(vector)
+    rotation, turns = rotation_jacobian(vector)
     np.testing.assert_allclose(rotation, Rotation.from_rotvec(vector).as_matrix(), atol=1e-12)
     step = 1e-6
     for k, axis in enumerate(np.eye(3)):
@@ -88,9 +89,9 @@ def test_gradient_is_that_of_the_sum_of_squares():
     at = np.array([1.03, 0.05, -0.04, 0.1, 2.0, -1.0, 3.0])
 
     def evaluate(variables: np.ndarray):
-        rotation, turns = rotation_and_turns(variables[1:4])
+        rotation, turns = rotation_jacobian(variables[1:4])
         found = np.full(len(points), -1)
-        return evaluate_moved(tree, points, found, variables[0], rotation, turns, variables[4:])
+        return normal_equations(tree, points, found, variables[0], rotation, turns, variables[4:])
 
     result = evaluate(at)
     for k in range(7):
@@ -110,7 +111,7 @@ def test_the_cropped_part_is_the_protocols():
         [[-50, 40, 0], [-16, 38, 1], [16, 42, -1], [50, 40, 0], [0, 0, 30], [-25, -30, 9],
          [25, -30, 9]], float,
     )  # fmt: skip
-    ball = crop_ball(landmarks)
+    ball = crop_sphere(landmarks)
     np.testing.assert_allclose(ball.centre, [0, 12, 21], atol=1e-12)
     assert ball.radius == pytest.approx(105)  # 1.4 (100 + 50) / 2
     points = np.array(
@@ -118,7 +119,7 @@ def test_the_cropped_part_is_the_protocols():
          [60, 72, 81], [61, 73, 82]], float,
     )  # fmt: skip
     inside = [True, True, False, True, False, True, False]
-    assert crop_scan(points, landmarks).tolist() == inside
+    assert crop_mask(points, landmarks).tolist() == inside
 
 
 def test_landmark_fit_mirrors_when_that_fits_better():
@@ -126,10 +127,10 @@ def test_landmark_fit_mirrors_when_that_fits_better():
     source = random.normal(0, 30, (7, 3))
     for mirror in (1.0, -1.0):
         rotation = Rotation.from_rotvec([0.4, -1.2, 0.3]).as_matrix() @ np.diag([mirror, 1, 1])
-        move = landmark_similarity(source, 2.5 * source @ rotation.T + [1, 2, 3])
+        move = fit_similarity(source, 2.5 * source @ rotation.T + [1, 2, 3])
         assert move.scale == pytest.approx(2.5)
         np.testing.assert_allclose(move.rotation, rotation, atol=1e-12)
-        np.testing.assert_allclose(move.shift, [1, 2, 3], atol=1e-9)
+        np.testing.assert_allclose(move.translation, [1, 2, 3], atol=1e-9)
 
 
 def test_alignment_recovers_a_known_movement():
@@ -139,14 +140,14 @@ def test_alignment_recovers_a_known_movement():
     rotation = Rotation.from_rotvec([0.2, 0.1, -0.3]).as_matrix()
     scan = 1000 * vertices / 1000 @ rotation.T + [10, -20, 30]
     landmarks = scan[picks] + random.normal(0, 1, (7, 3))
-    walk = spatial_order(scan)
-    result = align(scan[walk], landmarks, vertices / 1000, triangles, vertices[picks] / 1000)
-    total = result.refinement.after(result.start)
+    order = morton_order(scan)
+    result = align(scan[order], landmarks, vertices / 1000, triangles, vertices[picks] / 1000)
+    total = result.refinement.compose(result.initial)
     assert result.distances.max() < 0.1
     assert total.scale == pytest.approx(1000, rel=1e-3)
     np.testing.assert_allclose(total.rotation, rotation, atol=1e-3)
     np.testing.assert_allclose(total.apply(vertices / 1000), scan, atol=0.3)
-    assert result.landmark_gaps.max() < 1e-6
+    assert result.landmark_distances.max() < 1e-6
 
 
 def test_official_figures_are_reproduced(now_cases):
@@ -198,4 +199,4 @@ def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
         return plain(**options)
 
     monkeypatch.setattr(module, "njit", refusing)
-    assert module.compiled()(lambda x: x + 1)(2) == 3
+    assert module.cached_njit()(lambda x: x + 1)(2) == 3

@@ -5,9 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.eval_toy import NAMES, evaluate, face, write_now
+from helpers.eval_toy import NAMES, ToyPredictors, evaluate, face, write_now
 
-import eval_now.data.predictors
 from eval_now.data.dataset import NowDataset
 from eval_now.data.predictors import Photo, Prediction
 from eval_now.data.synthetic import PICTURE_ROOT
@@ -40,11 +39,11 @@ def test_parts_are_found_in_every_usual_place(tmp_path, outer, inner):
     dataset = NowDataset(tmp_path)
     dataset.check_photos()
     (image,) = dataset.images("val")
-    assert dataset.picture(image).samefile(photo)
+    assert dataset.photo_file(image).samefile(photo)
 
 
 def test_without_photos_nothing_is_predicted(now, tmp_path, monkeypatch):
-    monkeypatch.setattr(eval_now.data.predictors, "find_predictor", lambda name: predict)
+    ToyPredictors(tmp_path / "site", monkeypatch).use(predict)
     shutil.rmtree(now / PICTURE_ROOT)
     with pytest.raises(UserError, match="expected iphone_pictures in it"):
         evaluate(now, predictor="mine", out=tmp_path / "o", allow_missing=True)
@@ -52,7 +51,7 @@ def test_without_photos_nothing_is_predicted(now, tmp_path, monkeypatch):
 
 
 def test_without_boxes_one_warning(now, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(eval_now.data.predictors, "find_predictor", lambda name: predict)
+    ToyPredictors(tmp_path / "site", monkeypatch).use(predict)
     shutil.rmtree(now / PICTURE_ROOT / "detected_face")
     evaluate(now, predictor="mine", out=tmp_path / "o")
     (record,) = caplog.records

@@ -14,8 +14,9 @@ from eval_now.cli import main
 from eval_now.data.dataset import NowDataset
 from eval_now.data.synthetic import pp_text
 from eval_now.errors import UserError
-from eval_now.io.landmarks import save_npy
-from eval_now.io.meshes import Mesh, save_ply
+from eval_now.geometry.mesh import Mesh
+from eval_now.io.landmarks import save_landmarks
+from eval_now.io.meshes import save_ply
 from eval_now.scoring.result import load_result
 
 
@@ -35,7 +36,7 @@ def warnings_for(now: Path, tmp_path: Path, change, **settings) -> set[str]:
     vertices, points = change(mesh.vertices.copy(), landmarks.copy())
     save_ply(base.with_suffix(".ply"), Mesh(vertices, mesh.triangles))
     base.with_suffix(".obj").unlink()
-    save_npy(base.with_suffix(".npy"), points)
+    save_landmarks(base.with_suffix(".npy"), points)
     result, _ = evaluate(now, predictions=folder, image_list=listed, out=tmp_path / "o", **settings)
     return {warning.name for warning in result.warnings}
 
@@ -121,25 +122,18 @@ def test_scan_and_landmarks_in_different_frames_are_explained(now, tmp_path):
         path.write_text(text)
 
 
-def call(monkeypatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["eval-now", *words])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    return caught.value.code
-
-
 def test_command_line_errors_are_one_line(monkeypatch, capsys, tmp_path):
     monkeypatch.delenv("NOW_DATASET", raising=False)
-    assert call(monkeypatch, "--predictions", str(tmp_path)) == 2
+    assert main(["--predictions", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert "eval-now data" in error
     assert error.count("\n") == 1
     monkeypatch.setenv("NOW_DATASET", str(tmp_path / "absent"))
-    assert call(monkeypatch, "--predictions", str(tmp_path)) == 2
+    assert main(["--predictions", str(tmp_path)]) == 2
     assert "absent: no such folder" in capsys.readouterr().err
-    assert call(monkeypatch, "compare", str(tmp_path)) == 2
+    assert main(["compare", str(tmp_path)]) == 2
     assert "result.json: cannot be read" in capsys.readouterr().err
-    assert call(monkeypatch, "data") == 0
+    assert main(["data"]) == 0
     assert "NOW_DATASET" in capsys.readouterr().out
 
 
@@ -152,9 +146,10 @@ def test_foreign_results_are_refused(tmp_path):
 
 def test_help_and_package_stay_light():
     check = (
-        "import sys; sys.argv=['eval-now','--help']\n"
+        "import sys\n"
         "from eval_now.cli import main\n"
-        "try: main()\nexcept SystemExit: pass\n"
+        "assert not {'tyro', 'logging', 'numpy'} & set(sys.modules)\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
         "heavy={'torch','numba','scipy','numpy','matplotlib'}&set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "import eval_now.run, eval_now.report.heatmaps, eval_now.report.curves\n"

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eval_now.errors import UserError
+from eval_now.geometry.mesh import Mesh
 from eval_now.io.landmarks import load_landmarks
-from eval_now.io.meshes import Mesh, load_mesh, load_vertices, save_obj, save_ply
+from eval_now.io.meshes import load_mesh, load_vertices, save_obj, save_ply
 from eval_now.io.obj import _read_carefully, read_obj
 from eval_now.io.ply import read_ply
 

@@ -14,13 +14,13 @@ from helpers.eval_toy import NAMES, evaluate, write_now, write_predictions
 from eval_now.config import EvalConfig
 from eval_now.data.synthetic import PICTURE_ROOT
 from eval_now.errors import UserError
-from eval_now.report.heatmaps import choose
-from eval_now.report.tables import rows_of, selection
-from eval_now.run import default_out, processors
-from eval_now.scoring import score
+from eval_now.report.heatmaps import choose_images
+from eval_now.report.tables import describe_images, table_rows
+from eval_now.run import default_out
 from eval_now.scoring.result import load_result
 from eval_now.scoring.score import ImageScore, ScoredImage
 from eval_now.scoring.statistics import pool
+from eval_now.scoring.workers import available_cpus, map_parallel
 
 BLANK = ImageScore(
     image="", subject="s", challenge="c", protocol="metrical", count=1, median=0.0, mean=0.0,
@@ -42,12 +42,12 @@ def test_worst_best_and_median_images_are_chosen_once():
     scored = [
         one(name, median) for name, median in zip("abcde", (3.0, 1.0, 2.0, 5.0, 4.0), strict=True)
     ]
-    assert [(name, one.score.image) for name, one in choose(scored, 1)] == [
+    assert [(name, one.score.image) for name, one in choose_images(scored, 1)] == [
         ("worst 1", "d"),
         ("best 1", "b"),
         ("median 1", "a"),
     ]
-    assert len(choose(scored, 4)) == 5
+    assert len(choose_images(scored, 4)) == 5
 
 
 def test_rows_say_which_images_they_measure(now, tmp_path):
@@ -55,12 +55,12 @@ def test_rows_say_which_images_they_measure(now, tmp_path):
     listed.write_text("\n".join(NAMES[:2]))
     predictions = write_predictions(tmp_path / "p", names=NAMES[:2])
     result, text = evaluate(now, predictions=predictions, image_list=listed, out=tmp_path / "o")
-    rows = [(row.challenge, row.whole) for row in rows_of([result], by_challenge=True)]
+    rows = [(row.challenge, row.whole) for row in table_rows([result])]
     assert rows == [("some.txt", True), ("neutral", False), ("selfie", False)]
     assert "some.txt" in text
     both = replace(result.settings, challenges=("multiview_neutral", "selfie"))
-    assert selection(both) == "some.txt, neutral + selfie"
-    assert selection(replace(both, image_list=None, challenges=())) == "all"
+    assert describe_images(both) == "some.txt, neutral + selfie"
+    assert describe_images(replace(both, image_list=None, challenges=())) == "all"
 
 
 def test_two_methods_do_not_share_a_default_folder(now, tmp_path, monkeypatch):
@@ -108,25 +108,17 @@ def test_a_truncated_photo_is_left_out_of_the_picture(now, tmp_path):
     assert list((tmp_path / "o/heatmaps/non-metrical").iterdir())
 
 
-def test_only_the_processors_of_this_process_count(monkeypatch):
+def test_only_the_cpus_of_this_process_count(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    assert processors() == 2
+    assert available_cpus() == 2
 
 
-def nap(task: score.SubjectTask) -> score.SubjectResult:
-    """Sleep as many seconds as the subject's name says."""
-    time.sleep(float(task.subject))
-    return score.SubjectResult([], [], [])
-
-
-def test_a_stop_ends_the_pools_processes_only(monkeypatch):
+def test_a_stop_ends_the_pools_processes_only():
     other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(300,))
     other.start()
     try:
-        monkeypatch.setattr(score, "score_subject", nap)
-        tasks = [score.SubjectTask(Path(), seconds, [], (), None) for seconds in ("0", "300")]
-        results = score.run_tasks(tasks, 2)
+        results = map_parallel(time.sleep, [0.0, 300.0], 2)
         next(results)
         with pytest.raises(KeyboardInterrupt):
             results.throw(KeyboardInterrupt())

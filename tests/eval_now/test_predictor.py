@@ -11,7 +11,7 @@ import mica_ext.now_predictor as evaluate
 from eval_now.config import EvalConfig
 from eval_now.data.boxes import Box
 from eval_now.data.dataset import NowDataset
-from eval_now.data.predictors import NoFaceError, Photo, find_predictor, fingerprint_of
+from eval_now.data.predictors import NoFaceError, Photo, fingerprint_of, load_predictor
 from eval_now.errors import UserError as BenchmarkError
 from eval_now.io.meshes import load_mesh
 from eval_now.run import run
@@ -58,7 +58,7 @@ def test_errors_of_the_product_reach_the_benchmark_as_its_own(monkeypatch, tmp_p
 
     monkeypatch.setattr(evaluate.Reconstructor, "load", refuse)
     with pytest.raises(BenchmarkError, match="nowhere: no such pack"):
-        find_predictor("mica_ext:nowhere")
+        load_predictor("mica_ext:nowhere")
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(BenchmarkError, match=r"a\.jpg"):
         evaluate.predict(UNLOADED, Photo("s/c/a.jpg", tmp_path / "a.jpg", None))
@@ -103,7 +103,7 @@ def test_artificial_data_has_the_layout_and_the_truth(artificial, tmp_path):
     assert len(dataset.images("test")) == 4
     for image in [*images, *dataset.images("test")]:
         box = dataset.box(image)
-        with Image.open(dataset.picture(image)) as picture:
+        with Image.open(dataset.photo_file(image)) as picture:
             assert picture.size == (320, 320)
         assert box.right - box.left > 80
     for subject in dict.fromkeys(image.subject for image in images):
@@ -113,7 +113,7 @@ def test_artificial_data_has_the_layout_and_the_truth(artificial, tmp_path):
         landmarks = np.load(artificial / "truth" / f"{subject}.npy")
         found = align(scan.points, scan.landmarks, truth.vertices, truth.triangles, landmarks, 1.0)
         assert np.median(found.distances) < 0.2  # noise of 0.15 mm and waves of 0.1 mm
-        assert found.landmark_gaps.max() < 0.1
+        assert found.landmark_distances.max() < 0.1
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eval_now.data.boxes import Box, load_box, save_box
-from eval_now.data.dataset import choose_challenges, read_image_list
+from eval_now.data.image_list import read_image_list, select_challenges
 from eval_now.data.synthetic import pp_text
 from eval_now.errors import UserError
 from eval_now.io.landmarks import PickedPoints, parse_npy, parse_pp, parse_txt
@@ -110,7 +110,7 @@ def test_odd_pp_files_read_as_the_official_reader_does(old, new, odd):
     text = pp_text(SEVEN, "a.obj")
     assert old in text
     points = parse_pp(FILE, text.replace(old, new, 1).encode())
-    assert points.odd == odd
+    assert points.remarks == odd
     same = [0, 1, 2, 4, 5, 6]
     np.testing.assert_allclose(points.landmarks[same], SEVEN[same], atol=1e-6)
 
@@ -219,9 +219,9 @@ def test_image_list_with_windows_line_ends_and_blank_lines(tmp_path):
         "A_01_TA/neutral/IMG_1.jpg",
     ]
     assert entries[0].stem == "IMG_1"
-    assert [entry.challenge for entry in choose_challenges(entries, ("selfie",))] == ["selfie"]
+    assert [entry.challenge for entry in select_challenges(entries, ("selfie",))] == ["selfie"]
     with pytest.raises(UserError, match="--challenge x: the image list has neutral, selfie"):
-        choose_challenges(entries, ("x",))
+        select_challenges(entries, ("x",))
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.eval_toy import NAMES, evaluate, face, write_now, write_predictions
+from helpers.eval_toy import NAMES, ToyPredictors, evaluate, face, write_now, write_predictions
 
-import eval_now.data.predictors
 from eval_now.data.predictions import load_manifest
-from eval_now.data.predictors import Photo, Prediction, checked
+from eval_now.data.predictors import Photo, Prediction, validate_prediction
 from eval_now.errors import UserError
-from eval_now.io.landmarks import save_npy
+from eval_now.io.landmarks import save_landmarks
 from eval_now.io.meshes import save_obj
 
 
@@ -36,11 +35,9 @@ class Predictor:
 
 
 @pytest.fixture
-def use(monkeypatch):
+def use(tmp_path, monkeypatch):
     """Make every --predictor this one."""
-    return lambda one: monkeypatch.setattr(
-        eval_now.data.predictors, "find_predictor", lambda name: one
-    )
+    return ToyPredictors(tmp_path / "site", monkeypatch).use
 
 
 def test_predictions_are_used_again_and_counted(now, tmp_path, use):
@@ -92,7 +89,7 @@ def test_files_of_others_are_neither_paired_nor_overwritten(now, tmp_path, use):
     with pytest.raises(UserError, match=r"IMG_10\.obj: not written by a predictor; leave"):
         evaluate(now, predictor="mine", predictions=folder, out=tmp_path / "o")
     (folder / NAMES[0]).with_suffix(".obj").unlink()
-    save_npy((folder / NAMES[0]).with_suffix(".npy"), face(3)[1])
+    save_landmarks((folder / NAMES[0]).with_suffix(".npy"), face(3)[1])
     with pytest.raises(UserError, match=r"IMG_10\.npy: not written by a predictor"):
         evaluate(now, predictor="mine", predictions=folder, out=tmp_path / "o")
     assert not predictor.asked
@@ -135,9 +132,9 @@ def test_a_predictors_own_mistake_stops_at_the_first_image(now, tmp_path, use):
 def test_mistakes_are_explained(change, message):
     mesh, landmarks = face(1)
     good = Prediction(mesh.vertices, mesh.triangles, landmarks, "m", True)
-    assert isinstance(checked(good, "mine"), Prediction)
+    assert isinstance(validate_prediction(good, "mine"), Prediction)
     with pytest.raises(UserError, match=message):
-        checked(change(good), "mine")
+        validate_prediction(change(good), "mine")
 
 
 @pytest.mark.parametrize(
@@ -149,6 +146,8 @@ def test_mistakes_are_explained(change, message):
 )
 def test_what_a_photo_can_spoil_is_a_reason(landmarks, reason):
     mesh, _ = face(1)
-    outcome = checked(Prediction(mesh.vertices, mesh.triangles, landmarks, "m", True), "mine")
+    outcome = validate_prediction(
+        Prediction(mesh.vertices, mesh.triangles, landmarks, "m", True), "mine"
+    )
     assert isinstance(outcome, str)
     assert reason in outcome

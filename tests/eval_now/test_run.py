@@ -4,18 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.eval_toy import NAMES, evaluate, face, write_now, write_predictions
+from helpers.eval_toy import NAMES, ToyPredictors, evaluate, face, write_now, write_predictions
 from PIL import Image
 from rich.console import Console
 
-import eval_now.data.predictors
 from eval_now.config import CompareConfig, EvalConfig
 from eval_now.data.boxes import Box
 from eval_now.data.predictors import NoFaceError, Photo, Prediction
 from eval_now.errors import UserError
-from eval_now.io.landmarks import save_npy
-from eval_now.io.meshes import Mesh, save_obj, save_ply
-from eval_now.report.tables import rows_of
+from eval_now.geometry.mesh import Mesh
+from eval_now.io.landmarks import save_landmarks
+from eval_now.io.meshes import save_obj, save_ply
+from eval_now.report.tables import table_rows
 from eval_now.scoring.result import load_distances, load_result
 
 
@@ -59,7 +59,7 @@ def test_heat_maps_show_the_error_where_it_is(now, tmp_path):
     dent = 12 * np.exp(-((mesh.vertices[:, :2] - [35, -20]) ** 2).sum(axis=1) / 15**2)
     path = (folder / NAMES[0]).with_suffix(".obj")
     save_obj(path, Mesh(mesh.vertices - dent[:, None] * [0, 0, 1], mesh.triangles))
-    save_npy(path.with_suffix(".npy"), face(1)[1])
+    save_landmarks(path.with_suffix(".npy"), face(1)[1])
     evaluate(now, predictions=folder, image_list=listed, out=tmp_path / "o", heatmaps=3)
     (picture,) = (tmp_path / "o/heatmaps/non-metrical").iterdir()
     assert picture.name == "worst_1_S_1_TA_multiview_neutral_IMG_10.png"
@@ -99,16 +99,15 @@ def test_missing_predictions_stop_the_run(now, tmp_path):
     assert "* incomplete" in (out / "table.md").read_text()
 
 
-def test_an_unreadable_file_among_many_is_named_before_scoring(now, tmp_path, monkeypatch):
+def test_an_unreadable_file_among_many_is_named_before_scoring(now, tmp_path):
     predictions = write_predictions(tmp_path / "p")
     broken = (predictions / NAMES[2]).with_suffix(".obj")
     broken.write_text(broken.read_text().replace("v ", "v nan ", 1))
     message = r"IMG_20\.obj line 1: expected 3 finite numbers"
-    with monkeypatch.context() as patch:
-        patch.setattr("eval_now.run.run_tasks", None)
-        with pytest.raises(UserError, match=message) as caught:
-            evaluate(now, predictions=predictions, out=tmp_path / "o")
+    with pytest.raises(UserError, match=message) as caught:
+        evaluate(now, predictions=predictions, out=tmp_path / "o")
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "o").exists()
     result, _ = evaluate(now, predictions=predictions, out=tmp_path / "o", allow_missing=True)
     assert result.protocols[0].pooled.images == 5
     assert not result.complete
@@ -129,7 +128,7 @@ def test_a_predictor_runs_resumes_and_reports(now, tmp_path, monkeypatch):
         neutral = photo.name != NAMES[1]
         return Prediction(mesh.vertices / 10, mesh.triangles, landmarks / 10, "cm", neutral)
 
-    monkeypatch.setattr(eval_now.data.predictors, "find_predictor", lambda name: predict)
+    ToyPredictors(tmp_path / "site", monkeypatch).use(predict)
     settings = {"predictor": "mine", "out": tmp_path / "o", "protocol": "metrical"}
     with pytest.raises(KeyboardInterrupt):
         evaluate(now, **settings)
@@ -151,7 +150,7 @@ def test_an_unreadable_photo_is_a_missing_prediction(now, tmp_path, monkeypatch)
         mesh, landmarks = face(int(photo.name[2]))
         return Prediction(mesh.vertices, mesh.triangles, landmarks, "mm", True)
 
-    monkeypatch.setattr(eval_now.data.predictors, "find_predictor", lambda name: predict)
+    ToyPredictors(tmp_path / "site", monkeypatch).use(predict)
     result, text = evaluate(now, predictor="mine", out=tmp_path / "o", allow_missing=True)
     (missing,) = result.missing
     assert missing.image == NAMES[0]
@@ -206,10 +205,11 @@ def test_runs_are_compared_in_curves_and_a_table(now, tmp_path, monkeypatch):
         mesh, landmarks = face(9)
         base = tmp_path / "q" / name.removesuffix(".jpg")
         save_ply(base.with_suffix(".ply"), mesh)
-        save_npy(base.with_suffix(".npy"), landmarks)
+        save_landmarks(base.with_suffix(".npy"), landmarks)
     evaluate(now, predictions=tmp_path / "q", out=tmp_path / "other")
     out = tmp_path / "c"
-    compare_runs([tmp_path / "other", tmp_path / "exact"], CompareConfig(out=out), Console())
+    both = (tmp_path / "other", tmp_path / "exact")
+    compare_runs(CompareConfig(runs=both, out=out), Console())
     assert (out / "curves_non-metrical.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "curves_non-metrical.pdf").read_bytes().startswith(b"%PDF")
     assert [label.split(",")[0] for label in shown] == ["other", "_exact_$50%$_$"] * 2
@@ -219,8 +219,9 @@ def test_runs_are_compared_in_curves_and_a_table(now, tmp_path, monkeypatch):
     broken = tmp_path / "other/distances_non-metrical.npz"
     broken.write_bytes(broken.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"distances_non-metrical\.npz: not readable"):
-        compare_runs([tmp_path / "other"], CompareConfig(out=out), Console())
+        compare_runs(CompareConfig(runs=both[:1], out=out), Console())
     few, _ = evaluate(now, predictions=exact, out=tmp_path / "few", challenge=("selfie",))
-    assert [(row.challenge, row.whole) for row in rows_of([few], True)] == [("selfie", True)]
+    assert [(row.challenge, row.whole) for row in table_rows([few])] == [("selfie", True)]
+    mixed = (tmp_path / "exact", tmp_path / "few")
     with pytest.raises(UserError, match="measured other images"):
-        compare_runs([tmp_path / "exact", tmp_path / "few"], CompareConfig(out=out), Console())
+        compare_runs(CompareConfig(runs=mixed, out=out), Console())

@@ -3,21 +3,18 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from rich.console import Console
 from scipy.spatial.transform import Rotation
 
 from eval_now.config import EvalConfig
 from eval_now.data.boxes import Box
-from eval_now.data.synthetic import (
-    Damage,
-    make_scan,
-    write_image_list,
-    write_photo,
-    write_scan,
-    write_truth,
-)
-from eval_now.io.landmarks import save_npy
-from eval_now.io.meshes import Mesh, save_obj
+from eval_now.data.predictors import Predict
+from eval_now.data.scan_degradation import ScanDegradation, degrade_to_scan
+from eval_now.data.synthetic import write_image_list, write_photo, write_scan, write_truth
+from eval_now.geometry.mesh import Mesh
+from eval_now.io.landmarks import save_landmarks
+from eval_now.io.meshes import save_obj
 from eval_now.run import run
 
 NAMES = [
@@ -62,8 +59,15 @@ def write_now(root: Path, names: list[str] = NAMES) -> Path:
     for subject in sorted({int(name[2]) for name in names}):
         mesh, landmarks = face(subject)
         unseen = "a side" if subject == 2 else "nothing"
-        damage = Damage(spacing=8.0, spikes=5, loose_points=5, patch=subject == 3, unseen=unseen)
-        write_scan(root, f"S_{subject}_TA", make_scan(mesh, landmarks, subject, damage))
+        degradation = ScanDegradation(
+            max_edge_mm=8.0,
+            spikes=5,
+            loose_points=5,
+            floating_patch=subject == 3,
+            unseen=unseen,
+        )
+        scan = degrade_to_scan(mesh, landmarks, subject, degradation)
+        write_scan(root, f"S_{subject}_TA", scan)
         write_truth(root, f"S_{subject}_TA", mesh, landmarks)
     for name in names:
         write_photo(root, name, np.full((64, 48, 3), 128, np.uint8), Box(5, 6, 40, 50))
@@ -80,8 +84,35 @@ def write_predictions(folder: Path, *, unit_mm: float = 1.0, names: list[str] = 
         moved = Mesh((mesh.vertices @ turn.T + [5, 6, 7]) / unit_mm, mesh.triangles)
         base = folder / name.removesuffix(".jpg")
         save_obj(base.with_suffix(".obj"), moved, decimals=7)
-        save_npy(base.with_suffix(".npy"), (landmarks @ turn.T + [5, 6, 7]) / unit_mm)
+        save_landmarks(base.with_suffix(".npy"), (landmarks @ turn.T + [5, 6, 7]) / unit_mm)
     return folder
+
+
+class ToyPredictors:
+    """Predictors registered in the entry-point group, as an installed package registers them."""
+
+    current: Predict
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        info = folder / "toy_predictors-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(
+            "Metadata-Version: 2.1\nName: toy-predictors\nVersion: 1.0\n"
+        )
+        target = f"{__name__}:load_toy_predictor"
+        entries = "".join(f"{name} = {target}\n" for name in ("mine", "other"))
+        (info / "entry_points.txt").write_text(f"[eval_now.predictors]\n{entries}")
+        monkeypatch.syspath_prepend(folder)
+
+    def use(self, predict: Predict) -> None:
+        """Let `--predictor mine` and `--predictor other` be this one."""
+        ToyPredictors.current = staticmethod(predict)
+
+
+def load_toy_predictor(argument: str | None) -> Predict:
+    """The factory behind the entry points."""
+    assert argument is None
+    return ToyPredictors.current
 
 
 def evaluate(now: Path, **settings):

@@ -8,16 +8,10 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from eval_now.data.boxes import Box
-from eval_now.data.synthetic import (
-    Damage,
-    make_scan,
-    write_image_list,
-    write_photo,
-    write_scan,
-    write_truth,
-)
+from eval_now.data.scan_degradation import ScanDegradation, Unseen, degrade_to_scan
+from eval_now.data.synthetic import write_image_list, write_photo, write_scan, write_truth
 from eval_now.errors import UserError as BenchmarkError
-from eval_now.io.meshes import Mesh
+from eval_now.geometry.mesh import Mesh
 from flame_assets.model.head_module import HeadParameters
 from flame_assets.store import load_head
 from mica_ext.data.synthetic.appearance import Appearance
@@ -31,7 +25,7 @@ from mica_ext.render.views import View
 from pacofr.utils.progress import track
 
 Challenge = Literal["multiview_neutral", "multiview_expressions", "multiview_occlusions", "selfie"]
-UNSEEN = ("nothing", "a side", "nothing", "the chin")
+UNSEEN: tuple[Unseen, ...] = ("nothing", "a side", "nothing", "the chin")
 """Missing part of every scan, in turn."""
 
 
@@ -117,11 +111,19 @@ def _write_data_set(config: SynthNowConfig) -> None:
 def _write_scan(
     root: Path, name: str, photos: NowPhotos, subject: Subject, number: int, seed: int
 ) -> None:
+<<<<<<< HEAD
     mesh, landmarks = photos.ground_truth(subject)
     damage = Damage(unseen=UNSEEN[number % len(UNSEEN)])
     points = landmarks.astype(np.float64)
     write_scan(root, name, make_scan(mesh, points, seed + 7919 * number, damage))
     write_truth(root, name, mesh, points)
+=======
+    mesh, landmarks = photos.truth(person)
+    degradation = ScanDegradation(unseen=UNSEEN[number % len(UNSEEN)])
+    points = landmarks.astype(np.float64)
+    write_scan(root, subject, degrade_to_scan(mesh, points, seed + 7919 * number, degradation))
+    write_truth(root, subject, mesh, points)
+>>>>>>> 0315651 (eval_now in the field's words, its layers checked by contracts)
 
 
 def _write_photos(

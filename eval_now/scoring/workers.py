@@ -1,0 +1,67 @@
+"""A function mapped over a list by worker processes that end with the run."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+from eval_now.errors import UserError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def available_cpus() -> int:
+    """Processors that this process may use, as limited by a container or a scheduler."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def map_parallel(
+    function: Callable[[Task], Result], tasks: list[Task], jobs: int
+) -> Iterator[Result]:
+    """Yield `function(task)` as they complete; one job works in this process, more are spawned.
+
+    Raises:
+        UserError: a worker was killed.
+    """
+    if jobs == 1 or len(tasks) <= 1:
+        yield from map(function, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
+    with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as pool:
+        try:
+            with _ignore_interrupts():
+                futures = [pool.submit(function, task) for task in tasks]
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise UserError(
+                "a scoring process was killed (out of memory?); go on with fewer --jobs"
+            ) from None
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
+            raise
+
+
+@contextmanager
+def _ignore_interrupts() -> Iterator[None]:
+    """Ignore SIGINT, so that processes started in the block inherit that; the parent ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)

@@ -1,4 +1,4 @@
-"""Command line of the head store: `flame-assets status | convert | download | export-smplx | show`.
+"""Command line of the head store: `flame-assets status | get | convert | download | ...`.
 
 Imports nothing heavy: `--help` answers at once, each command imports what it needs.
 """
@@ -29,8 +29,9 @@ def main() -> None:
 
 @app.command
 def status() -> None:
-    """List the heads on this machine, where they are and whether they are intact."""
+    """List the heads and public files on this machine and whether they are intact."""
     from flame_assets import store
+    from flame_assets.catalogue import asset_status
 
     print(f"home: {store.home()} (set PACOFR_HOME to move it)")
     heads = store.status()
@@ -40,6 +41,28 @@ def status() -> None:
         print(f"  folder:  {head.folder}\n  sha256:  {head.sha256}\n  licence: {head.licence}")
     if not heads:
         print("no heads yet; `anthro` needs no licence and is built when first used")
+    for name, asset, path, present, intact in asset_status():
+        damaged = "DAMAGED" if present else "not fetched"
+        state = "intact" if intact else f"{damaged}: flame-assets get {name}"
+        print(f"{name}  {asset.bytes / 1e6:.1f} MB  {state}\n  {asset.about}")
+        print(f"  file:    {path}\n  sha256:  {asset.sha256}\n  licence: {asset.licence}")
+
+
+@app.command
+def get(name: tyro.conf.Positional[str]) -> None:
+    """Fetch a public file of other people into the store; no account is needed.
+
+    An interrupted fetch goes on when the command is run again.
+
+    Args:
+        name: face-mesh, ...; `flame-assets status` lists them all.
+    """
+    from flame_assets.catalogue import CATALOGUE, asset_path
+    from flame_assets.fetch import fetch
+
+    path = asset_path(name)
+    print(fetch(CATALOGUE[name], path))
+    print(f"licence: {CATALOGUE[name].licence}")
 
 
 @app.command

@@ -111,19 +111,11 @@ def _write_data_set(config: SynthNowConfig) -> None:
 def _write_scan(
     root: Path, name: str, photos: NowPhotos, subject: Subject, number: int, seed: int
 ) -> None:
-<<<<<<< HEAD
     mesh, landmarks = photos.ground_truth(subject)
-    damage = Damage(unseen=UNSEEN[number % len(UNSEEN)])
-    points = landmarks.astype(np.float64)
-    write_scan(root, name, make_scan(mesh, points, seed + 7919 * number, damage))
-    write_truth(root, name, mesh, points)
-=======
-    mesh, landmarks = photos.truth(person)
     degradation = ScanDegradation(unseen=UNSEEN[number % len(UNSEEN)])
     points = landmarks.astype(np.float64)
-    write_scan(root, subject, degrade_to_scan(mesh, points, seed + 7919 * number, degradation))
-    write_truth(root, subject, mesh, points)
->>>>>>> 0315651 (eval_now in the field's words, its layers checked by contracts)
+    write_scan(root, name, degrade_to_scan(mesh, points, seed + 7919 * number, degradation))
+    write_truth(root, name, mesh, points)
 
 
 def _write_photos(

@@ -17,7 +17,7 @@ from flame_assets.model.fingerprint import fingerprint as head_fingerprint
 from flame_assets.model.head import HeadModel
 from mica_ext.errors import UserError
 from mica_ext.export.face_json import in_pose
-from mica_ext.landmarks.network import LandmarkWeights, read_landmark_config
+from mica_ext.landmarks.weights import LandmarkWeights, read_landmark_config
 from mica_ext.models.pack import load_pack
 from mica_ext.reconstruct import Reconstructor
 from pacofr.errors import UserError as FaceError

@@ -21,7 +21,7 @@ from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.export.face_json import Pose, Provenance, SavedFace, Source, in_pose, surface_of
 from mica_ext.export.mesh_files import Surface, Unit, write_surface, write_whole
-from mica_ext.landmarks.network import read_landmark_config
+from mica_ext.landmarks.weights import read_landmark_config
 from mica_ext.models.estimator import MicaExt
 from mica_ext.models.pack import Pack, load_pack
 from mica_ext.models.types import FaceParameters

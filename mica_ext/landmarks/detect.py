@@ -54,7 +54,7 @@ def _detect_recropping(
     device = next(network.parameters()).device
     for crops in range(1, MAX_CROPS + 1):
         crop = crop_points(image, five)
-        points, confidence = network.look(crop.face[None].to(device))
+        points, confidence = network.predict(crop.face[None].to(device))
         landmarks = move_points(crop.crop_to_image, points[0].cpu())
         implied = five_points(landmarks.double().numpy())
         if (

@@ -1,37 +1,26 @@
-"""68 landmarks (iBUG order) from the aligned face crop: heat maps read by their centre of mass.
+"""Heat-map network for 68 landmarks (iBUG order) of the aligned face crop.
 
-The network looks at the central 192 of the crop's 224 pixels, reduced to 128; whatever lies outside
-the photo content (the uniform border of the FFHQ canvas) is blanked, so its colour cannot matter.
+A small U-shaped residual network; heat maps are decoded by soft-argmax (Sun et al. 2018, "Integral
+Human Pose Regression"). Its input is the `VIEW` of the crop; what lies outside the photo content
+(the uniform border of the FFHQ canvas) is zeroed, so that the border's colour has no effect.
 """
-
-import hashlib
-import json
-from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from mica_ext.errors import UserError
 from mica_ext.landmarks.view import VIEW
 from pacofr.faces.align import CROP_CONTENT
 from pacofr.faces.landmarks68 import COUNT
-from pacofr.utils.files import write_atomic, write_json
 
-FORMAT, VERSION = "mica-ext landmarks68", 1
-LICENCE = "research only: trained on photos with 300-W/Helen markup; code Apache-2.0"
-SHIPPED = Path(__file__).parents[1] / "weights" / "landmarks68"
-CELLS = 32
-"""Side of the heat maps."""
-CROP_PER_CELL = VIEW.side / CELLS
+HEATMAP_SIZE = 32
+"""Cells along each side of a heat map."""
+CROP_PER_CELL = VIEW.side / HEATMAP_SIZE
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a short cut: [B,I,H,W] -> [B,O,H/stride,W/stride]."""
+    """Residual block of two 3x3 convolutions: [B,I,H,W] -> [B,O,H/stride,W/stride]."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -65,25 +54,25 @@ class LandmarkNetwork(nn.Module):
         self.merge_middle_norm = nn.BatchNorm2d(64)
         self.merge_fine = Residual(64, 64)
         self.maps = nn.Conv2d(64, COUNT, 1)
-        at = VIEW.scale * (torch.arange(VIEW.pixels) + 0.5) + VIEW.start
-        inside = ((at > CROP_CONTENT.start + 1) & (at < CROP_CONTENT.end - 1)).float()
+        positions = VIEW.scale * (torch.arange(VIEW.pixels) + 0.5) + VIEW.start
+        inside = ((positions > CROP_CONTENT.start + 1) & (positions < CROP_CONTENT.end - 1)).float()
         self.register_buffer("content", inside[:, None] * inside[None, :], persistent=False)
-        centres = (torch.arange(CELLS) + 0.5) * CROP_PER_CELL + VIEW.start - 0.5
+        centres = (torch.arange(HEATMAP_SIZE) + 0.5) * CROP_PER_CELL + VIEW.start - 0.5
         self.register_buffer("cell_centres", centres, persistent=False)
 
     def forward(self, face: Float[Tensor, "B 3 224 224"]) -> Float[Tensor, "B 68 2"]:
         """Face crops in [0,1] -> points in crop pixels (centre of the first pixel: 0)."""
-        return self.read(self.heat(reduce_view(face)))
+        return self.decode(self.logits(crop_view(face)))
 
-    def look(
+    def predict(
         self, face: Float[Tensor, "B 3 224 224"]
     ) -> tuple[Float[Tensor, "B 68 2"], Float[Tensor, " B"]]:
-        """As `forward`, and how sure it is: mean height of the maps' peaks (faces: .10 to .20)."""
-        heat = self.heat(reduce_view(face))
-        return self.read(heat), heat.softmax(-1).amax(-1).mean(1)
+        """Landmarks as by `forward`, and the mean peak of the heat maps (faces: 0.10 to 0.20)."""
+        logits = self.logits(crop_view(face))
+        return self.decode(logits), logits.softmax(-1).amax(-1).mean(1)
 
-    def heat(self, view: Float[Tensor, "B 3 128 128"]) -> Float[Tensor, "B 68 1024"]:
-        """Reduced views in [0,1] -> logits of each point's place among the 32 x 32 cells."""
+    def logits(self, view: Float[Tensor, "B 3 128 128"]) -> Float[Tensor, "B 68 1024"]:
+        """Views in [0,1] -> logits of each landmark's cell, row by row."""
         x = (view - 0.45) * 4 * self.content
         x = self.fine(F.relu(self.stem_norm(self.stem(x))))
         y = self.middle(x)
@@ -92,110 +81,27 @@ class LandmarkNetwork(nn.Module):
         z = self.merge_fine(x + F.interpolate(z, scale_factor=2.0, mode="nearest"))
         return self.maps(z).flatten(2).float()
 
-    def read(self, heat: Float[Tensor, "B 68 1024"]) -> Float[Tensor, "B 68 2"]:
-        """Logits -> centre of mass of each map, in crop pixels."""
-        return self.centre_of_mass(*margins(heat))
+    def decode(self, logits: Float[Tensor, "B 68 1024"]) -> Float[Tensor, "B 68 2"]:
+        """Soft-argmax of the heat maps, in crop pixels."""
+        return self.soft_argmax(*marginals(logits))
 
-    def centre_of_mass(
+    def soft_argmax(
         self, columns: Float[Tensor, "B 68 32"], rows: Float[Tensor, "B 68 32"]
     ) -> Float[Tensor, "B 68 2"]:
-        """Mean place in crop pixels of maps with these margins."""
+        """Expected position in crop pixels under these marginals."""
         return torch.stack([columns @ self.cell_centres, rows @ self.cell_centres], -1)
 
 
-def margins(
-    heat: Float[Tensor, "B 68 1024"],
+def marginals(
+    logits: Float[Tensor, "B 68 1024"],
 ) -> tuple[Float[Tensor, "B 68 32"], Float[Tensor, "B 68 32"]]:
-    """Logits -> how each map's mass is spread over columns and over rows."""
-    mass = heat.softmax(-1).unflatten(-1, (CELLS, CELLS))
+    """Logits -> probabilities of the columns and of the rows of each heat map."""
+    mass = logits.softmax(-1).unflatten(-1, (HEATMAP_SIZE, HEATMAP_SIZE))
     return mass.sum(-2), mass.sum(-1)
 
 
-def reduce_view(face: Float[Tensor, "B 3 224 224"]) -> Float[Tensor, "B 3 128 128"]:
-    """The part of the crop that the network sees, at the side at which it sees it."""
-    seen = slice(VIEW.start, VIEW.start + VIEW.side)
+def crop_view(face: Float[Tensor, "B 3 224 224"]) -> Float[Tensor, "B 3 128 128"]:
+    """Cut `VIEW` out of face crops and resize it to the network's input size."""
+    part = slice(VIEW.start, VIEW.start + VIEW.side)
     size = (VIEW.pixels, VIEW.pixels)
-    return F.interpolate(face[:, :, seen, seen], size=size, mode="bilinear", antialias=True)
-
-
-class LandmarkWeights(NamedTuple):
-    """What `config.json` says of the weights beside it."""
-
-    format: str
-    version: int
-    name: str
-    licence: str
-    sha256: str
-    """Of model.safetensors."""
-    command: str
-    """That made them."""
-    seed: int
-    score: str
-    """Measured, in words."""
-
-
-def save_landmark_network(
-    network: LandmarkNetwork, folder: Path, *, name: str, command: str, seed: int, score: str
-) -> LandmarkWeights:
-    """Write `config.json` and `model.safetensors` (float16); each file is replaced whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        key: (value.half() if value.is_floating_point() else value).contiguous()
-        for key, value in network.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    }
-    packed = save(tensors)
-    digest = hashlib.sha256(packed).hexdigest()
-    about = LandmarkWeights(FORMAT, VERSION, name, LICENCE, digest, command, seed, score)
-    write_atomic(folder / "model.safetensors", packed)
-    write_json(folder / "config.json", about._asdict())
-    return about
-
-
-def read_landmark_config(folder: Path | None = None) -> LandmarkWeights:
-    """What is known of the weights in `folder` (None: those shipped)."""
-    path = (folder or SHIPPED) / "config.json"
-    try:
-        about = LandmarkWeights(**json.loads(path.read_text()))
-    except OSError as error:
-        raise UserError(
-            f"{path}: expected landmark weights, cannot read them ({error.strerror}): give the "
-            "folder `model` of a run of `mica-ext train-landmarks`, or reinstall"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: expected the config of landmark weights ({error})") from error
-    if (about.format, about.version) != (FORMAT, VERSION):
-        raise UserError(
-            f"{path}: expected {FORMAT} version {VERSION}, found {about.format} version "
-            f"{about.version}: train again with `mica-ext train-landmarks`"
-        )
-    return about
-
-
-def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
-    """The network with the weights of `folder` (None: those shipped), ready for inference."""
-    about = read_landmark_config(folder)
-    path = (folder or SHIPPED) / "model.safetensors"
-    try:
-        packed = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}): reinstall") from error
-    digest = hashlib.sha256(packed).hexdigest()
-    if digest != about.sha256:
-        raise UserError(
-            f"{path}: expected sha256 {about.sha256[:12]}... of its config.json, found "
-            f"{digest[:12]}...: the file is damaged or not its own, reinstall or copy both again"
-        )
-    network = LandmarkNetwork()
-    wanted = {k for k in network.state_dict() if not k.endswith("num_batches_tracked")}
-    try:
-        tensors = {key: value.float() for key, value in load(packed).items()}
-        if tensors.keys() != wanted:
-            odd = sorted(tensors.keys() ^ wanted)
-            raise UserError(f"{path}: expected this network's tensors, differing in {odd[0]}")
-        network.load_state_dict(tensors, strict=False)  # all but the batch counters
-    except (SafetensorError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{path}: expected weights of this network ({first})") from error
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network.eval()
+    return F.interpolate(face[:, :, part, part], size=size, mode="bilinear", antialias=True)

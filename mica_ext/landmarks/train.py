@@ -23,14 +23,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mica_ext.errors import UserError
+from mica_ext.landmarks.annotated_photos import LabelledPhoto, read_labelled
 from mica_ext.landmarks.config import LandmarkTrainingConfig
 from mica_ext.landmarks.network import (
     CROP_PER_CELL,
     LandmarkNetwork,
-    margins,
-    save_landmark_network,
+    marginals,
 )
-from mica_ext.landmarks.samples import Crop, LabelledPhoto, draw, read_labelled
+from mica_ext.landmarks.samples import CropSample, sample_crop
+from mica_ext.landmarks.weights import save_landmark_network
 from pacofr.faces.align import CROP_PX
 from pacofr.faces.landmarks68 import MIRROR, nme
 from pacofr.utils.progress import track
@@ -60,7 +61,7 @@ class Source:
     """Share of crops with parts of the face stretched or squeezed."""
 
 
-def step_crops(sources: Sequence[Source], step: int, seed: int) -> list[Crop]:
+def step_crops(sources: Sequence[Source], step: int, seed: int) -> list[CropSample]:
     """The crops of one step: a function of the seed and the step alone."""
     crops = []
     for source in sources:
@@ -70,12 +71,12 @@ def step_crops(sources: Sequence[Source], step: int, seed: int) -> list[Crop]:
             order = np.random.default_rng((seed, source.salt, epoch)).permutation(count)
             index = int(order[place])
             rng = np.random.default_rng((seed, source.salt, epoch, index))
-            crops.append(draw(source.photos, index, rng, bent=source.bent))
+            crops.append(sample_crop(source.photos, index, rng, warp_probability=source.bent))
     return crops
 
 
 def as_batch(
-    crops: Sequence[Crop],
+    crops: Sequence[CropSample],
 ) -> tuple[Float[Tensor, "B 3 128 128"], Float[Tensor, "B 68 2"]]:
     """Views in [0,1] and points in crop pixels."""
     views = torch.from_numpy(np.stack([crop.view for crop in crops]))
@@ -94,9 +95,9 @@ def loss_of(
     Points of the mouth count `mouth` times as much as others.
     """
     with torch.autocast("cpu", torch.bfloat16):
-        heat = network.heat(views)
-    columns, rows = margins(heat)
-    off = (network.centre_of_mass(columns, rows) - points) / CROP_PER_CELL
+        logits = network.logits(views)
+    columns, rows = marginals(logits)
+    off = (network.soft_argmax(columns, rows) - points) / CROP_PER_CELL
     distance = (off.square().sum(-1) + 1e-4).sqrt()
     places = (network.cell_centres - points[..., None]) / (CROP_PER_CELL * MAP_SPREAD)
     target = (-0.5 * places.square()).softmax(-1)  # [B,68,2,32]
@@ -111,9 +112,9 @@ def predict(
     network: LandmarkNetwork, views: Float[Tensor, "B 3 128 128"], flip: bool = False
 ) -> Float[Tensor, "B 68 2"]:
     """Points in crop pixels; with `flip` the mean of the view's and its mirror image's points."""
-    points = network.read(network.heat(views))
+    points = network.decode(network.logits(views))
     if flip:
-        mirrored = network.read(network.heat(views.flip(-1)))[:, torch.from_numpy(MIRROR)]
+        mirrored = network.decode(network.logits(views.flip(-1)))[:, torch.from_numpy(MIRROR)]
         points = 0.5 * (
             points + torch.stack([CROP_PX - 1 - mirrored[..., 0], mirrored[..., 1]], -1)
         )
@@ -124,7 +125,7 @@ def error_on(network: LandmarkNetwork, photos: Sequence[LabelledPhoto]) -> float
     """Mean error on centred crops, per cent of the outer eye corners' distance."""
     network.eval()
     rng = np.random.default_rng(0)
-    crops = [draw(photos, i, rng, augment=False) for i in range(len(photos))]
+    crops = [sample_crop(photos, i, rng, augment=False) for i in range(len(photos))]
     views, points = as_batch(crops)
     errors = nme(predict(network, views).numpy(), points.numpy())
     network.train()

@@ -17,7 +17,7 @@ from torch import Tensor
 from flame_assets.model.head_module import HeadDecoder
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
 from mica_ext.landmarks.detect import detect_landmarks
-from mica_ext.landmarks.network import load_landmark_network
+from mica_ext.landmarks.weights import load_landmark_network
 from mica_ext.models.pack import Pack
 from mica_ext.models.types import FaceParameters
 from pacofr.faces.detect import Face

@@ -16,7 +16,7 @@ from eval_now.errors import UserError as BenchmarkError
 from eval_now.io.meshes import load_mesh
 from eval_now.run import run
 from mica_ext.errors import UserError
-from mica_ext.landmarks.network import read_landmark_config
+from mica_ext.landmarks.weights import read_landmark_config
 from pacofr.faces.detect import Face
 
 UNLOADED = evaluate.Reconstructor.__new__(evaluate.Reconstructor)  # its networks are not reached

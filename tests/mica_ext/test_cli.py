@@ -21,7 +21,8 @@ from mica_ext.cli import main, reconstruct
 from mica_ext.commands.config import ReconstructConfig
 from mica_ext.commands.output_plan import EXAMPLE, PICTURES, make_plan
 from mica_ext.errors import UserError
-from mica_ext.landmarks.network import LandmarkNetwork, save_landmark_network
+from mica_ext.landmarks.network import LandmarkNetwork
+from mica_ext.landmarks.weights import save_landmark_network
 from mica_ext.models.pack import Pack, load_pack, save_pack
 from mica_ext.reconstruct import Reconstructor
 from mica_ext.render import overlay as figure

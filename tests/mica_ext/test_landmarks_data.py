@@ -9,8 +9,10 @@ from PIL import Image
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
-from mica_ext.landmarks.network import reduce_view
-from mica_ext.landmarks.samples import LabelledPhoto, draw, read_labelled
+from mica_ext.landmarks.annotated_photos import LabelledPhoto, read_labelled
+from mica_ext.landmarks.augment import local_warp
+from mica_ext.landmarks.network import crop_view
+from mica_ext.landmarks.samples import sample_crop
 from mica_ext.landmarks.view import view_to_crop
 from mica_ext.preprocess.crop import crop_points, move_points
 from pacofr.errors import UserError as FaceError
@@ -37,11 +39,11 @@ def face_points(turn=0.2, scale=1.0, at=(160.0, 170.0)):
 
 def test_an_upright_crop_is_the_products_crop():
     photo = LabelledPhoto(smooth_photo(), face_points())
-    crop = draw([photo], 0, np.random.default_rng(0), augment=False)
+    crop = sample_crop([photo], 0, np.random.default_rng(0), augment=False)
     product = crop_points(photo.image, five_points(photo.points))
     in_photo = move_points(product.crop_to_image, torch.from_numpy(crop.points))
     np.testing.assert_allclose(in_photo, photo.points, atol=1e-3)
-    seen = reduce_view(product.face[None])[0].permute(1, 2, 0).numpy() * 255
+    seen = crop_view(product.face[None])[0].permute(1, 2, 0).numpy() * 255
     inside = (slice(8, 120), slice(8, 120))  # all photo, no border
     assert np.abs(seen[inside] - crop.view[inside]).mean() < 1.0
     shifted = np.roll(crop.view, 1, axis=1)[inside]
@@ -56,7 +58,7 @@ def test_points_stay_on_what_they_mark_through_turns_shifts_and_mirroring():
         cv2.circle(image, (round(float(x)), round(float(y))), 3, (shade,) * 3, -1)
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        crop = draw([LabelledPhoto(image, points)], 0, rng, bent=0.3)
+        crop = sample_crop([LabelledPhoto(image, points)], 0, rng, warp_probability=0.3)
         view = (crop.points - 15.5) / 1.5 - 0.5
         np.testing.assert_allclose(view_to_crop(view), crop.points, atol=1e-4)
         inside = (view > 6).all(1) & (view < 121).all(1)
@@ -65,17 +67,15 @@ def test_points_stay_on_what_they_mark_through_turns_shifts_and_mirroring():
         assert np.median(lit) > np.median(tone) + 5 or tone.std() < 8
 
 
-def test_bending_moves_points_with_what_they_mark():
-    from mica_ext.landmarks.samples import bend
-
+def test_warping_moves_points_with_what_they_mark():
     rng = np.random.default_rng(3)
     spots = rng.uniform(25, 100, (68, 2))
     for seed in range(5):
         view = np.zeros((128, 128, 3), np.uint8)
         cv2.circle(view, [round(v) for v in spots[50]], 4, (255, 255, 255), -1)
         spots[50] = spots[50].round()
-        bent, moved = bend(view, spots, np.random.default_rng(seed))
-        weight = bent[:, :, 0].astype(float)
+        warped, moved = local_warp(view, spots, np.random.default_rng(seed))
+        weight = warped[:, :, 0].astype(float)
         ys, xs = np.mgrid[:128, :128]
         found = np.array([(xs * weight).sum(), (ys * weight).sum()]) / weight.sum()
         np.testing.assert_allclose(moved[50], found, atol=0.5)
@@ -90,9 +90,9 @@ def test_mirrored_landmarks_of_a_symmetric_head_trade_places():
 
 def test_a_crop_is_a_function_of_its_generator_alone():
     photos = [LabelledPhoto(smooth_photo(i), face_points()) for i in range(2)]
-    first = draw(photos, 1, np.random.default_rng(5))
-    again = draw(photos, 1, np.random.default_rng(5))
-    other = draw(photos, 1, np.random.default_rng(6))
+    first = sample_crop(photos, 1, np.random.default_rng(5))
+    again = sample_crop(photos, 1, np.random.default_rng(5))
+    other = sample_crop(photos, 1, np.random.default_rng(6))
     assert (first.view == again.view).all()
     assert (first.points == again.points).all()
     assert not (first.points == other.points).all()

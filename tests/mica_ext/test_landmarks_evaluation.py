@@ -1,11 +1,24 @@
 """The evaluation: its measures, its baselines, and the promise of the shipped weights."""
 
+import json
+import shutil
+
+import cv2
 import numpy as np
 import pytest
+import torch
 
-from mica_ext.landmarks.evaluate import Baselines, face_of
-from mica_ext.landmarks.samples import LabelledPhoto, read_labelled
-from pacofr.faces.landmarks68 import nme
+from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.errors import UserError
+from mica_ext.landmarks.annotated_photos import LabelledPhoto, read_labelled
+from mica_ext.landmarks.baselines import FivePointBaselines
+from mica_ext.landmarks.config import LandmarkEvaluationConfig
+from mica_ext.landmarks.detect import detect_landmarks
+from mica_ext.landmarks.evaluate import evaluate, match_face
+from mica_ext.landmarks.weights import load_landmark_network
+from pacofr.faces.detect import detect
+from pacofr.faces.landmarks68 import nme, write_pts
+from pacofr.images import load_image
 
 
 def shapes(count, seed=0):
@@ -29,9 +42,9 @@ def shapes(count, seed=0):
 
 def test_baselines_know_pose_and_the_linear_one_knows_the_shape():
     five, points = shapes(200)
-    baselines = Baselines.learn(five, points)
+    baselines = FivePointBaselines.fit(five, points)
     new_five, new_points = shapes(30, seed=1)
-    guesses = [baselines.apply(p) for p in new_five]
+    guesses = [baselines.predict(p) for p in new_five]
     truth = np.stack(new_points)
     mean_error = nme(np.stack([mean for mean, _ in guesses]), truth).mean()
     linear_error = nme(np.stack([mapped for _, mapped in guesses]), truth).mean()
@@ -41,39 +54,65 @@ def test_baselines_know_pose_and_the_linear_one_knows_the_shape():
 
 @pytest.mark.slow
 def test_shipped_weights_keep_their_promise_on_test_photos(shared_data):
-    import torch
-
-    from mica_ext.landmarks.detect import detect_landmarks
-    from mica_ext.landmarks.network import load_landmark_network
-
     network = load_landmark_network()
     photos = [photo for _, photo in read_labelled(shared_data / "helen" / "testset")][:80]
-    found = [(photo, face) for photo in photos if (face := face_of(photo)) is not None]
+    found = [(photo, face) for photo in photos if (face := match_face(photo)) is not None]
     points = [detect_landmarks(network, photo.image, face).landmarks_px for photo, face in found]
     truth = np.stack([photo.points for photo, _ in found])
     assert nme(torch.stack(points).numpy(), truth).mean() < 4.5
 
 
-def test_the_marked_face_is_chosen_among_several(monkeypatch):
-    from mica_ext.landmarks import evaluate as landmark_evaluation
-    from pacofr.faces.detect import Face
+def test_the_marked_face_is_chosen_among_several():
+    image = load_image(EXAMPLE)
+    small = cv2.resize(image, (320, 320), interpolation=cv2.INTER_AREA)
+    both = np.full((512, 832, 3), 128, np.uint8)
+    both[:, :512], both[100:420, 512:] = image, small
+    box = match_box(image)
+    marked = np.random.default_rng(0).uniform(box[:2], box[2:], (68, 2)) * 320 / 512 + [512, 100]
+    face = match_face(LabelledPhoto(both, marked.astype(np.float32)))
+    assert face is not None
+    np.testing.assert_allclose(face.box, box * 320 / 512 + [512, 100, 512, 100], atol=12)
+    beside = np.random.default_rng(0).uniform(0, 60, (68, 2)).astype(np.float32)
+    assert match_face(LabelledPhoto(both, beside)) is None
 
-    def face(x0, y0, x1, y1):
-        return Face(np.array([x0, y0, x1, y1], np.float32), 1.0, np.zeros((5, 2), np.float32))
 
-    points = np.random.default_rng(0).uniform(100, 160, (68, 2)).astype(np.float32)
-    photo = LabelledPhoto(np.zeros((300, 300, 3), np.uint8), points)
-    faces = [face(0, 0, 220, 220), face(95, 90, 165, 170), face(200, 200, 260, 260)]
-    monkeypatch.setattr(landmark_evaluation, "detect", lambda image: faces)
-    assert face_of(photo) is faces[1]
-    monkeypatch.setattr(landmark_evaluation, "detect", lambda image: faces[2:])
-    assert face_of(photo) is None
+def match_box(image):
+    (face,) = detect(image)
+    return face.box
 
 
 def test_wrong_folders_are_refused_in_one_line(tmp_path):
-    from mica_ext.errors import UserError
-    from mica_ext.landmarks.config import LandmarkEvaluationConfig
-    from mica_ext.landmarks.evaluate import evaluate
-
     with pytest.raises(UserError, match="existing folder"):
         evaluate(LandmarkEvaluationConfig(helen=tmp_path, out=tmp_path / "missing" / "a.json"))
+
+
+def test_figures_of_a_set_with_known_errors(tmp_path):
+    """Every annotation lies 5 % of the eye distance beside the network's own landmarks."""
+    network = load_landmark_network()
+    image = load_image(EXAMPLE)
+    for part in ("trainset", "testset"):
+        folder = tmp_path / "helen" / part
+        folder.mkdir(parents=True)
+        for number in range(2):
+            shifted = np.roll(image, 8 * number, axis=1)
+            cv2.imwrite(str(folder / f"{number}.jpg"), shifted[:, :, ::-1])
+            upright = load_image(folder / f"{number}.jpg")
+            points = detect_landmarks(network, upright, detect(upright)[0]).landmarks_px.numpy()
+            eyes = np.linalg.norm(points[45] - points[36])
+            write_pts(folder / f"{number}.pts", points + [0.03 * eyes, -0.04 * eyes])
+    for kind in ("neutral_front", "smiling_front"):
+        (tmp_path / "london" / kind).mkdir(parents=True)
+        shutil.copy(EXAMPLE, tmp_path / "london" / kind / "001_03.jpg")
+    out = tmp_path / "figures.json"
+    config = LandmarkEvaluationConfig(
+        helen=tmp_path / "helen", london=tmp_path / "london", head="anthro", out=out
+    )
+    figures = {figure.name: figure for figure in evaluate(config)}
+    assert figures["Helen: faces found"].value == 100
+    assert figures["Helen: network"].value == pytest.approx(5.0, abs=0.02)
+    assert not figures["Helen: network"].met
+    assert 3 < figures["Helen: fitted head"].value < 9
+    assert figures["London: pairs"].value == 1
+    assert figures["London: smile scored higher"].value == 0  # the same photo twice
+    written = json.loads(out.read_text())
+    assert [each["value"] for each in written] == [each.value for each in figures.values()]

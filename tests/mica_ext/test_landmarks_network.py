@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from mica_ext.errors import UserError
 from mica_ext.landmarks.detect import MAX_CROPS, detect_landmarks
-from mica_ext.landmarks.network import (
+from mica_ext.landmarks.network import LandmarkNetwork
+from mica_ext.landmarks.weights import (
     SHIPPED,
-    LandmarkNetwork,
     load_landmark_network,
     read_landmark_config,
     save_landmark_network,
@@ -31,10 +31,10 @@ def saved(tmp_path):
 
 def test_a_single_lit_cell_is_read_at_its_centre():
     network = LandmarkNetwork()
-    heat = torch.full((1, 68, 1024), -50.0)
-    heat[0, :, 5 * 32 + 9] = 50.0  # row 5, column 9 of cells six crop pixels wide, from pixel 16
+    logits = torch.full((1, 68, 1024), -50.0)
+    logits[0, :, 5 * 32 + 9] = 50.0  # row 5, column 9 of cells six crop pixels wide, from pixel 16
     expected = torch.tensor([16 + 9 * 6 + 2.5, 16 + 5 * 6 + 2.5]).expand(68, 2)
-    torch.testing.assert_close(network.read(heat)[0], expected)
+    torch.testing.assert_close(network.decode(logits)[0], expected)
 
 
 def test_size_stays_within_what_may_be_shipped(saved):
@@ -97,10 +97,10 @@ class Pretending(LandmarkNetwork):
 
     def __init__(self, shift, certainty):
         super().__init__()
-        self.shift, self.certainty, self.looks = shift, certainty, 0
+        self.shift, self.certainty, self.calls = shift, certainty, 0
 
-    def look(self, face):
-        self.looks += 1
+    def predict(self, face):
+        self.calls += 1
         points = torch.full((len(face), 68, 2), 112.0)
         points[:, 36:42] = torch.tensor([90.26, 106.98])
         points[:, 42:48] = torch.tensor([132.74, 107.0])
@@ -117,14 +117,14 @@ def upright_face():
 def test_a_good_detection_is_looked_at_once():
     network = Pretending(torch.zeros(2), lambda face: 0.15)
     found = detect_landmarks(network, np.zeros((240, 240, 3), np.uint8), upright_face())
-    assert network.looks == 1
+    assert network.calls == 1
     assert found.landmarks_px.shape == (68, 2)
 
 
 def test_a_face_that_is_not_where_it_was_detected_is_followed():
     network = Pretending(torch.tensor([0.0, 12.0]), lambda face: 0.15)
     found = detect_landmarks(network, np.zeros((400, 240, 3), np.uint8), upright_face())
-    assert network.looks == MAX_CROPS
+    assert network.calls == MAX_CROPS
     assert found.landmarks_px[30, 1] > 130 + 2.5 * 12
 
 

@@ -9,10 +9,12 @@ import torch
 
 from mica_ext.errors import UserError
 from mica_ext.landmarks import train as landmark_training
+from mica_ext.landmarks.annotated_photos import read_labelled
 from mica_ext.landmarks.config import LandmarkTrainingConfig
-from mica_ext.landmarks.network import LandmarkNetwork, load_landmark_network
-from mica_ext.landmarks.samples import draw, read_labelled
+from mica_ext.landmarks.network import LandmarkNetwork
+from mica_ext.landmarks.samples import sample_crop
 from mica_ext.landmarks.train import as_batch, learning_rate, loss_of, step_crops, train
+from mica_ext.landmarks.weights import load_landmark_network
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +111,9 @@ def test_crops_depend_on_seed_and_step_and_cover_every_photo(photos, monkeypatch
 
     def recorded(photos, index, rng, **options):
         drawn.append(index)
-        return draw(photos, index, rng, **options)
+        return sample_crop(photos, index, rng, **options)
 
-    monkeypatch.setattr(landmark_training, "draw", recorded)
+    monkeypatch.setattr(landmark_training, "sample_crop", recorded)
     for step in range(3):  # 12 crops: six photos, twice
         step_crops([source], step, 0)
     assert sorted(drawn[:6]) == sorted(drawn[6:]) == [*range(6)]
@@ -119,7 +121,7 @@ def test_crops_depend_on_seed_and_step_and_cover_every_photo(photos, monkeypatch
 
 def test_the_loss_leads_to_the_points(photos):
     found = [photo for _, photo in read_labelled(photos)]
-    views, points = as_batch([draw(found, i, np.random.default_rng(i)) for i in range(6)])
+    views, points = as_batch([sample_crop(found, i, np.random.default_rng(i)) for i in range(6)])
     torch.manual_seed(0)
     network = LandmarkNetwork()
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)

@@ -1,0 +1,42 @@
+"""Photos with 68 annotated landmarks: NAME.jpg beside NAME.pts, as 300-W distributes them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mica_ext.errors import UserError
+from pacofr.errors import UserError as ImageError
+from pacofr.faces import landmarks68
+from pacofr.images import load_image
+
+
+class LabelledPhoto(NamedTuple):
+    """A photo with the 68 landmarks of one face in its pixels."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    points: Float[np.ndarray, "68 2"]
+
+
+def read_labelled(folder: Path) -> list[tuple[Path, LabelledPhoto]]:
+    """Read all photos NAME.jpg of a folder that have a NAME.pts beside them, in name order.
+
+    Landmarks are in pixels of the upright photo, after its EXIF orientation.
+
+    Raises:
+        UserError: no .pts file, or one of the files cannot be read.
+    """
+    labels = sorted(folder.glob("*.pts"))
+    if not labels:
+        raise UserError(f"{folder}: expected photos NAME.jpg beside NAME.pts, found no .pts file")
+    photos = []
+    for label in labels:
+        path = label.with_suffix(".jpg")
+        try:
+            image = load_image(path)
+        except ImageError as error:
+            raise UserError(f"{error} (it belongs to {label.name})") from error
+        points = landmarks68.read_pts(label).astype(np.float32)
+        photos.append((path, LabelledPhoto(image, points)))
+    return photos

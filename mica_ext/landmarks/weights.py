@@ -1,0 +1,112 @@
+"""Folders of landmark weights: config.json and model.safetensors."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple, get_type_hints
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from mica_ext.errors import UserError
+from mica_ext.landmarks.network import LandmarkNetwork
+from pacofr.utils.files import write_atomic, write_json
+
+FORMAT, VERSION = "mica-ext landmarks68", 1
+LICENCE = "research only: trained on photos with 300-W/Helen markup; code Apache-2.0"
+SHIPPED = Path(__file__).parents[1] / "weights" / "landmarks68"
+
+
+class LandmarkWeights(NamedTuple):
+    """Contents of config.json."""
+
+    format: str
+    version: int
+    name: str
+    licence: str
+    sha256: str
+    """Of model.safetensors."""
+    command: str
+    """That trains these weights."""
+    seed: int
+    score: str
+    """Measured figures, as text."""
+
+
+def save_landmark_network(
+    network: LandmarkNetwork, folder: Path, *, name: str, command: str, seed: int, score: str
+) -> LandmarkWeights:
+    """Write config.json and model.safetensors (float16), each atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    packed = save(tensors)
+    digest = hashlib.sha256(packed).hexdigest()
+    about = LandmarkWeights(FORMAT, VERSION, name, LICENCE, digest, command, seed, score)
+    write_atomic(folder / "model.safetensors", packed)
+    write_json(folder / "config.json", about._asdict())
+    return about
+
+
+def read_landmark_config(folder: Path | None = None) -> LandmarkWeights:
+    """Read the config.json of `folder` (None: the shipped weights).
+
+    Raises:
+        UserError: unreadable, another format or version, or keys and types that do not fit.
+    """
+    path = (folder or SHIPPED) / "config.json"
+    try:
+        about = LandmarkWeights(**json.loads(path.read_text()))
+        for name, kind in get_type_hints(LandmarkWeights).items():
+            if type(getattr(about, name)) is not kind:
+                raise ValueError(f"{name}: expected {kind.__name__}")
+    except OSError as error:
+        raise UserError(
+            f"{path}: expected landmark weights, cannot read them ({error.strerror}): give the "
+            "folder `model` of a run of `mica-ext train-landmarks`, or reinstall"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: expected the config of landmark weights ({error})") from error
+    if (about.format, about.version) != (FORMAT, VERSION):
+        raise UserError(
+            f"{path}: expected {FORMAT} version {VERSION}, found {about.format} version "
+            f"{about.version}: train again with `mica-ext train-landmarks`"
+        )
+    return about
+
+
+def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
+    """The network with the weights of `folder` (None: the shipped ones), in evaluation mode.
+
+    Raises:
+        UserError: unreadable, damaged (sha256), or tensors of another network.
+    """
+    about = read_landmark_config(folder)
+    path = (folder or SHIPPED) / "model.safetensors"
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): reinstall") from error
+    digest = hashlib.sha256(packed).hexdigest()
+    if digest != about.sha256:
+        raise UserError(
+            f"{path}: expected sha256 {about.sha256[:12]}... of its config.json, found "
+            f"{digest[:12]}...: the file is damaged or not its own, reinstall or copy both again"
+        )
+    network = LandmarkNetwork()
+    wanted = {k for k in network.state_dict() if not k.endswith("num_batches_tracked")}
+    try:
+        tensors = {key: value.float() for key, value in load(packed).items()}
+        if tensors.keys() != wanted:
+            odd = sorted(tensors.keys() ^ wanted)
+            raise UserError(f"{path}: expected this network's tensors, differing in {odd[0]}")
+        network.load_state_dict(tensors, strict=False)  # all but the batch counters
+    except (SafetensorError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{path}: expected weights of this network ({first})") from error
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval()

@@ -1,6 +1,6 @@
 """The NoW predictor: `eval-now --predictor mica_ext`, or `mica_ext:FOLDER` for another model pack.
 
-Identity only: the neutral head of the face that the benchmark's box means.
+It predicts identity only: the neutral head of the face that the benchmark's box marks.
 """
 
 from importlib.metadata import version
@@ -16,9 +16,9 @@ from flame_assets.errors import UserError as HeadError
 from flame_assets.model.fingerprint import fingerprint as head_fingerprint
 from flame_assets.model.head import HeadModel
 from mica_ext.errors import UserError
-from mica_ext.export.face_json import in_pose
 from mica_ext.landmarks.weights import LandmarkWeights, read_landmark_config
 from mica_ext.models.pack import load_pack
+from mica_ext.models.pose import in_pose
 from mica_ext.reconstruct import Reconstructor
 from pacofr.errors import UserError as FaceError
 from pacofr.faces.boxes import iou
@@ -30,7 +30,11 @@ POINTS_IN_BOX = np.array([[0.31, 0.36], [0.69, 0.36], [0.5, 0.57], [0.35, 0.76],
 
 
 def now_predictor(model: str | None = None) -> Predict:
-    """Load a model pack ("auto" without a name) and return what predicts one photo."""
+    """The predictor of a model pack ("auto" without a name).
+
+    Raises:
+        BenchmarkError: if the pack or its head cannot be loaded.
+    """
     try:
         reconstructor = Reconstructor.load(model or "auto")
         weights = read_landmark_config(load_pack(model or "auto").landmarks)
@@ -40,7 +44,7 @@ def now_predictor(model: str | None = None) -> Predict:
 
 
 class NowPredictor:
-    """Predicts photo after photo; `fingerprint` tells its predictions from another model's."""
+    """Predicts one photo per call; `fingerprint` identifies the model in stored predictions."""
 
     def __init__(self, reconstructor: Reconstructor, fingerprint: str) -> None:
         self.reconstructor = reconstructor
@@ -52,9 +56,9 @@ class NowPredictor:
 
 
 def fingerprint(head: HeadModel, weights: LandmarkWeights) -> str:
-    """Versions of all that a prediction depends on, with the head's and the weights' figures.
+    """Versions of everything that a prediction depends on, with sums of the head's arrays.
 
-    The head's are sums to five decimals: they outlive another processor, as a checksum would not.
+    The sums are rounded to five decimals: they agree across processors, as a checksum would not.
     """
     sums = head_fingerprint(head)
     return (
@@ -66,7 +70,12 @@ def fingerprint(head: HeadModel, weights: LandmarkWeights) -> str:
 
 @torch.inference_mode()
 def predict(reconstructor: Reconstructor, photo: Photo) -> Prediction:
-    """The neutral head of the photo's face, in metres."""
+    """The neutral head of the photo's face, in metres.
+
+    Raises:
+        NoFaceError: if no face is found and the data set has no box for the photo.
+        BenchmarkError: if the photo cannot be read.
+    """
     try:
         image = load_image(photo.path)
     except FaceError as error:
@@ -75,10 +84,9 @@ def predict(reconstructor: Reconstructor, photo: Photo) -> Prediction:
     if face is None:
         if photo.box is None:
             raise NoFaceError("no face found, and the data has no box for this photo")
-        # The benchmark says where the face is, so a blind detector is no excuse.
-        face = face_in(photo.box)
-    estimate = reconstructor.model(image, [face])
-    mesh = reconstructor.flame(in_pose(estimate.parameters.head, "neutral"))
+        face = frontal_face_in(photo.box)  # the benchmark's box stands in for the detection
+    estimate = reconstructor.estimator(reconstructor.align(image, [face]))
+    mesh = reconstructor.decoder(in_pose(estimate.parameters.head, "neutral"))
     return Prediction(
         vertices=mesh.vertices[0].double().numpy(),
         triangles=reconstructor.head.triangles.astype(np.int64),
@@ -99,8 +107,8 @@ def find_face(image: UInt8[np.ndarray, "H W 3"], box: Box | None) -> Face | None
     return faces[best] if overlaps[best] > 0 else None
 
 
-def face_in(box: Box) -> Face:
-    """A frontal face that fills this box, to start the search for the real one [px]."""
+def frontal_face_in(box: Box) -> Face:
+    """A frontal face that fills the box, as a first guess for the landmark network."""
     edges = np.array([box.left, box.top, box.right, box.bottom], np.float32)
     points = edges[:2] + POINTS_IN_BOX * (edges[2:] - edges[:2])
     return Face(edges, 0.0, points.astype(np.float32))

@@ -1,6 +1,6 @@
-"""Which files a run of `reconstruct` will write; all that can be wrong is found before it starts.
+"""Plans which files a run of `reconstruct` writes, and refuses what cannot work before it starts.
 
-Imports no torch: a wrong name is answered at once.
+Imports no torch, so that a wrong name is answered at once.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mica_ext.commands.config import ReconstructConfig
 from mica_ext.errors import UserError
 from mica_ext.export.mesh_files import SUFFIXES as MESHES
-from mica_ext.export.mesh_files import Unit
+from mica_ext.export.mesh_files import Unit, check_format, unit_of
 
 PICTURES = (".png", ".jpg", ".jpeg")
 OVERLAY = ".overlay.png"
@@ -28,29 +28,27 @@ class Outputs(NamedTuple):
     overlay: Path | None
 
     def of_faces(self, count: int, taken: Set[str]) -> list["Outputs"]:
-        """The files of each of `count` faces; a number whose names are `taken` is left out."""
+        """The files of each of `count` faces; numbers whose names are `taken` are skipped."""
         faces: list[Outputs] = [self]
         number = 1
         while len(faces) < count:
             number += 1
             files = Outputs(*(path and _numbered(path, number) for path in self))
-            if taken.isdisjoint(map(place, files.paths())):
+            if taken.isdisjoint(map(path_key, files.paths())):
                 faces.append(files)
         return faces
 
     def paths(self) -> list[Path]:
-        """Those that will be written."""
+        """The files that will be written."""
         return [path for path in self if path is not None]
 
-    def moved(self, to: Mapping[Path, Path]) -> "Outputs":
-        """The same files in other places."""
-        return Outputs(*(path and to[path] for path in self))
+    def staged(self, staged: Mapping[Path, Path]) -> "Outputs":
+        """The staged files to write instead."""
+        return Outputs(*(path and staged[path] for path in self))
 
     def unit(self, asked: Unit | None) -> Unit:
-        """Of mesh and landmarks alike: m when the mesh is GLB, else the one asked for, or mm."""
-        if self.mesh is not None and self.mesh.suffix.lower() == ".glb":
-            return "m"
-        return asked or "mm"
+        """Unit of mesh and landmarks: that of the mesh format, else `asked`, else mm."""
+        return unit_of(self.mesh, asked) if self.mesh is not None else asked or "mm"
 
 
 class Job(NamedTuple):
@@ -66,7 +64,7 @@ class Plan(NamedTuple):
     jobs: tuple[Job, ...]
     many: bool  # a failed photo then does not end the run
     done: tuple[Path, ...] = ()  # photos left out, for an earlier run made all their files
-    taken: frozenset[str] = frozenset()  # places of all photos and of their first faces' files
+    taken: frozenset[str] = frozenset()  # path keys of all photos and their first faces' files
 
 
 def make_plan(config: ReconstructConfig) -> Plan:
@@ -154,9 +152,8 @@ def _checked(plan: Plan, config: ReconstructConfig) -> Plan:
         _check_suffix("--overlay", job.outputs.overlay, PICTURES)
         _check_suffix("--params", job.outputs.params, (".json",))
         _check_suffix("--landmarks", job.outputs.landmarks, (".json",))
-        mesh = job.outputs.mesh
-        if mesh is not None and mesh.suffix.lower() == ".glb" and config.unit not in (None, "m"):
-            raise UserError(f"{mesh}: GLB files are in metres by definition; leave --unit out")
+        if job.outputs.mesh is not None:
+            check_format(job.outputs.mesh, config.unit)
         for path in job.outputs.paths():
             real = os.path.realpath(path)  # of links in a circle too, unlike Path.resolve
             if real in inputs:
@@ -178,8 +175,7 @@ def _checked(plan: Plan, config: ReconstructConfig) -> Plan:
 def _done(jobs: Sequence[Job]) -> set[Path]:
     """Photos whose files are there.
 
-    Photos that share a name count together: with a new one among them the old one's files may be
-    numbered anew, so that nobody can tell whose they are.
+    Photos with the same stem are skipped only together: adding one renumbers the others.
     """
     named: dict[str, list[Job]] = {}
     for job in jobs:
@@ -200,8 +196,8 @@ def _done(jobs: Sequence[Job]) -> set[Path]:
     return done
 
 
-def place(path: Path) -> str:
-    """Where a path leads, the same for names that differ in the case of letters only."""
+def path_key(path: Path) -> str:
+    """The same for paths to the same file, also where file systems ignore the case of letters."""
     return os.path.realpath(path).lower()
 
 

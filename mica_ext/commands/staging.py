@@ -1,4 +1,4 @@
-"""Several files as one: drafted aside, then put in their places together, or none of them."""
+"""Several files written as one: staged in hidden folders, then moved together, or none of them."""
 
 import os
 import shutil
@@ -11,51 +11,53 @@ from mica_ext.errors import UserError
 
 
 @contextmanager
-def drafted(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
-    """Where to write each of `paths` meanwhile; they take their places at the end of the block.
+def staged_files(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
+    """Where to write each of `paths` meanwhile; at the end of the block they replace `paths`.
 
-    Drafts lie in hidden folders on the same disks, so a full one shows before anything is replaced.
-    The first path is put last: where that file is, all are. If anything fails, all is as before.
+    Staged files lie on the same file systems, so a full disk shows before anything is replaced. The
+    first path is replaced last: where that file is complete, all are. After an error all paths are
+    as before.
 
     Raises:
-        UserError: of the block, naming files and not drafts, or for a file that cannot be put.
+        UserError: of the block, naming `paths` instead of the staged files, or for a file that
+            cannot be replaced.
     """
     with ExitStack() as stack:
-        aside: dict[Path, Path] = {}
+        folders: dict[Path, Path] = {}
         for folder in dict.fromkeys(path.parent for path in paths):
-            place = TemporaryDirectory(prefix=".draft-", dir=folder, ignore_cleanup_errors=True)
-            aside[folder] = Path(stack.enter_context(place))
-        drafts = {path: aside[path.parent] / path.name for path in paths}
+            hidden = TemporaryDirectory(prefix=".draft-", dir=folder, ignore_cleanup_errors=True)
+            folders[folder] = Path(stack.enter_context(hidden))
+        staged = {path: folders[path.parent] / path.name for path in paths}
         try:
-            yield drafts
+            yield staged
         except UserError as error:
             line = str(error)
-            for path, draft in drafts.items():
-                line = line.replace(str(draft), str(path))
+            for path, temporary in staged.items():
+                line = line.replace(str(temporary), str(path))
             raise UserError(line) from error
-        _put(drafts)
+        _replace_all(staged)
 
 
-def _put(drafts: dict[Path, Path]) -> None:
-    """Move the drafts, the last first; on any error take back what was moved."""
-    put: list[Path] = []
-    kept: dict[Path, Path] = {}
+def _replace_all(staged: dict[Path, Path]) -> None:
+    """Replace each path by its staged file, the last first; undo all of it on any error."""
+    replaced: list[Path] = []
+    backups: dict[Path, Path] = {}
     try:
-        for path, draft in reversed(drafts.items()):
+        for path, temporary in reversed(staged.items()):
             try:
                 if path.exists():
-                    old = draft.with_name(f"{draft.name}.old")
-                    shutil.copy2(path, old)
-                    kept[path] = old
-                put.append(path)
-                os.replace(draft, path)
-            except OSError as error:  # which names the draft
+                    backup = temporary.with_name(f"{temporary.name}.old")
+                    shutil.copy2(path, backup)
+                    backups[path] = backup
+                replaced.append(path)
+                os.replace(temporary, path)
+            except OSError as error:  # which names the staged file
                 reason = error.strerror or error
                 raise UserError(f"{path}: cannot be written ({reason})") from error
     except BaseException:
-        for path in put:
-            if path in kept:
-                os.replace(kept[path], path)
-            elif not drafts[path].exists():  # else what is there, if anything, is not ours
+        for path in replaced:
+            if path in backups:
+                os.replace(backups[path], path)
+            elif not staged[path].exists():  # else it was not moved, and what is there is not ours
                 path.unlink(missing_ok=True)
         raise

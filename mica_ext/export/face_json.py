@@ -2,30 +2,27 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from flame_assets.model.fingerprint import Fingerprint, differing, fingerprint
-from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadMesh, HeadParameters
 from flame_assets.model.landmarks import NOW_LANDMARKS
 from mica_ext.errors import UserError
-from mica_ext.export.mesh_files import PER_METRE, Surface, Unit, write_whole
-from mica_ext.models.projection import Camera
-from mica_ext.models.types import FaceParameters
+from mica_ext.export.mesh_files import PER_METRE, Unit
+from mica_ext.files import write_bytes_atomic
+from mica_ext.models.pose import Pose, in_pose
+from mica_ext.models.types import Camera, FaceParameters
 
 FORMAT, VERSION = "mica-ext face", 2
 LANDMARKS_FORMAT, LANDMARKS_VERSION = "mica-ext landmarks", 1
 
-Pose = Literal["expressive", "neutral", "posed"]
-"""expressive: the head straight; neutral: identity alone; posed: turned as in the photo."""
-
 
 class Source(NamedTuple):
-    """Something a result was made with."""
+    """A model or a program that a result was made with."""
 
     name: str
     version: str
@@ -33,7 +30,7 @@ class Source(NamedTuple):
 
 
 class Provenance(NamedTuple):
-    """What a result was made with; shown with it wherever it goes."""
+    """Everything a result was made with."""
 
     head: Source
     weights: Source
@@ -52,23 +49,6 @@ class SavedFace(NamedTuple):
     box: tuple[float, float, float, float]  # of the face: x0, y0, x1, y1 [px]
 
 
-def in_pose(parameters: HeadParameters, pose: Pose) -> HeadParameters:
-    """The same head with only as much of its movement as `pose` lets through."""
-    still = torch.zeros_like(parameters.global_pose)
-    if pose == "expressive":
-        return parameters._replace(global_pose=still, neck_pose=still)
-    if pose == "neutral":
-        nothing = torch.zeros_like(parameters.expression)
-        return HeadParameters(parameters.shape, nothing, still, still, still, still, still)
-    return parameters
-
-
-def surface_of(head: HeadModel, vertices: Float[Tensor, "V 3"]) -> Surface:
-    """Vertices [m] with the head's triangles, colours and texture coordinates."""
-    points = vertices.detach().cpu().numpy()
-    return Surface(points, head.triangles, head.colours, head.uv, head.uv_triangles)
-
-
 def save_face(path: Path, face: SavedFace) -> None:
     """Write the JSON file."""
     head, camera = face.parameters
@@ -83,7 +63,7 @@ def save_face(path: Path, face: SavedFace) -> None:
         "parameters": {name: value[0].tolist() for name, value in head._asdict().items()},
         "camera": {name: value[0].tolist() for name, value in camera._asdict().items()},
     }
-    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+    write_bytes_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def load_face(path: Path) -> SavedFace:
@@ -122,9 +102,13 @@ def load_face(path: Path) -> SavedFace:
         ) from error
 
 
-def rebuild(face: SavedFace, head: HeadModel, pose: Pose | None = None) -> HeadMesh:
-    """The mesh the file was written with, or the same face in another `pose`."""
-    wanted = face.provenance.head
+def rebuild_mesh(face: SavedFace, decoder: HeadDecoder, pose: Pose | None = None) -> HeadMesh:
+    """The mesh that `face` was saved with, or the same face in another `pose`.
+
+    Raises:
+        UserError: if the decoder's head is not the one that the parameters belong to.
+    """
+    head, wanted = decoder.head, face.provenance.head
     if (head.name, head.version) != (wanted.name, wanted.version):
         raise UserError(
             f"the parameters belong to the head {wanted.name} {wanted.version}, this is "
@@ -135,15 +119,15 @@ def rebuild(face: SavedFace, head: HeadModel, pose: Pose | None = None) -> HeadM
             f"the parameters belong to another head of the name {head.name} ({', '.join(parts)} "
             "differ): reconstruct the photo again with this head"
         )
-    for name, values in face.parameters.head._asdict().items():
-        width = getattr(HeadParameters.zeros(head), name).shape[1]
-        if values.shape != (1, width):
+    for name, expected in HeadParameters.zeros(head)._asdict().items():
+        values = getattr(face.parameters.head, name)
+        if values.shape != expected.shape:
             raise UserError(
                 f"the parameters hold {values.numel()} numbers as {name}, the head {head.name} has "
-                f"{width}: write the file again with `reconstruct --params`"
+                f"{expected.numel()}: write the file again with `reconstruct --params`"
             )
     with torch.no_grad():
-        return HeadDecoder(head)(in_pose(face.parameters.head, pose or face.pose))
+        return decoder(in_pose(face.parameters.head, pose or face.pose))
 
 
 def save_landmarks(
@@ -160,7 +144,7 @@ def save_landmarks(
         "landmarks7_of_68": list(NOW_LANDMARKS),
         "landmarks68_px": landmarks_px.double().tolist(),
     }
-    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+    write_bytes_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def _camera(values: dict[str, Any]) -> Camera:

@@ -15,7 +15,7 @@ from mica_ext.export.mesh_files import Surface
 from mica_ext.render.raster import vertex_normals
 from mica_ext.render.shading import to_linear
 
-STILL = 1e-6  # [m] a vertex that moves less does not count as moved
+MIN_OFFSET = 1e-6  # [m] a vertex that moves less does not count as moved
 _FLOAT, _UNSIGNED = 5126, 5125
 _VERTICES, _INDICES = 34962, 34963
 
@@ -112,7 +112,7 @@ class _Buffer:
         return len(self.accessors) - 1
 
     def add_sparse(self, offsets: Float32[np.ndarray, "N 3"]) -> int:
-        moved = np.flatnonzero(np.abs(offsets).max(axis=1) > STILL)
+        moved = np.flatnonzero(np.abs(offsets).max(axis=1) > MIN_OFFSET)
         if len(moved) == 0:
             moved = np.zeros(1, int)  # glTF wants at least one entry
         values = np.ascontiguousarray(offsets[moved], dtype=np.float32)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
@@ -32,8 +32,8 @@ from mica_ext.fitting.jacobians import (
 )
 from mica_ext.fitting.landmark_basis import LandmarkBasis
 from mica_ext.fitting.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from mica_ext.models.projection import Camera, project
-from mica_ext.models.types import FaceParameters
+from mica_ext.models.projection import project
+from mica_ext.models.types import Camera, FaceParameters
 
 RIGHT_EYE, LEFT_EYE = 36, 45
 """Outer eye corners; residuals are given in units of their distance."""
@@ -97,10 +97,10 @@ class LandmarkFitter:
     def __call__(
         self,
         landmarks_px: Float[Tensor, "B 68 2"],
-        photo_size: tuple[int, int],
+        photo_size: tuple[int, int] | Int[Tensor, "B 2"],
         focal_px: Float[Tensor, " B"] | None = None,
     ) -> FitResult:
-        """Fit to landmarks [px] in photos of `photo_size` (height, width) [px].
+        """Fit to landmarks [px] in photos of `photo_size` (height, width) [px], of all or of each.
 
         The principal point is the photo's centre.
 
@@ -121,7 +121,7 @@ class LandmarkFitter:
     def _initialize(
         self,
         landmarks: Float64[np.ndarray, "B 68 2"],
-        photo_size: tuple[int, int],
+        photo_size: tuple[int, int] | Int[Tensor, "B 2"],
         known_focal: Float64[np.ndarray, " B"] | None,
     ) -> tuple[FitState, Observations]:
         """Frontal mean head under the least-squares similarity of its inner landmarks."""
@@ -134,10 +134,10 @@ class LandmarkFitter:
         b = (target[..., 1] * model[:, 0] - target[..., 0] * model[:, 1]).sum(1) / norm
         scale, roll = np.hypot(a, b), np.arctan2(b, a)
         rotation = axis_angle_to_matrix(np.stack([0 * roll, 0 * roll, -roll], -1))
-        height, width = photo_size
-        principal_point = np.tile([(width - 1) / 2, (height - 1) / 2], (len(landmarks), 1))
+        sizes = np.broadcast_to(np.asarray(photo_size), (len(landmarks), 2))
+        principal_point = (sizes[:, ::-1] - 1) / 2
         offset = (inner.mean(1) - principal_point) / scale[:, None]
-        min_focal = self.config.min_focal_ratio * max(photo_size)
+        min_focal = self.config.min_focal_ratio * sizes.max(1)
         default_focal = np.maximum(scale * self.config.default_distance_m, min_focal)
         focal = default_focal if known_focal is None else known_focal
         centre = np.stack([offset[:, 0], -offset[:, 1], -focal / scale], -1)

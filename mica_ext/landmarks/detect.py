@@ -5,15 +5,13 @@ were read in, the face is cropped anew around them; where the network is then st
 as for a face that the detector took to be upside down, all four orientations are tried.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Shaped, UInt8
-from torch import Tensor
+from jaxtyping import Float64, Shaped, UInt8
 
 from mica_ext.landmarks.network import LandmarkNetwork
-from mica_ext.preprocess.crop import FaceCrop, crop_points, move_points
+from mica_ext.preprocess.align_face import DetectedLandmarks
+from mica_ext.preprocess.crop import crop_points, move_points
 from pacofr.faces.detect import Face
 from pacofr.faces.landmarks68 import five_points
 
@@ -24,21 +22,14 @@ MIN_CONFIDENCE = 0.10
 MAX_CROPS = 4
 
 
-class DetectedLandmarks(NamedTuple):
-    """Landmarks of one face and the crop that they were read in."""
-
-    landmarks_px: Float[Tensor, "68 2"]
-    """iBUG order, in the photo."""
-    crop: FaceCrop
-    confidence: float
-    """Mean peak of the heat maps: higher is better, 0.10 to 0.20 for faces."""
-
-
 @torch.no_grad()
 def detect_landmarks(
     network: LandmarkNetwork, image: UInt8[np.ndarray, "H W 3"], face: Face
 ) -> DetectedLandmarks:
-    """The landmarks of `face` in an RGB photo; one pass of the network for most faces."""
+    """The landmarks of `face` in an RGB photo; one pass of the network for most faces.
+
+    The confidence is the mean peak of the heat maps, 0.10 to 0.20 for faces.
+    """
     five = face.points.astype(np.float64)
     detected = _detect_recropping(network, image, five)
     if detected.confidence >= MIN_CONFIDENCE:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from flame_assets.model.head_module import HeadDecoder
 from mica_ext.errors import UserError
-from mica_ext.export.mesh_files import write_whole
+from mica_ext.files import write_bytes_atomic
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
 from mica_ext.landmarks.annotated_photos import LabelledPhoto, read_labelled
 from mica_ext.landmarks.baselines import FivePointBaselines
@@ -194,7 +194,7 @@ def evaluate(config: LandmarkEvaluationConfig) -> list[Figure]:
     Console(width=100).print(table)
     if config.out is not None:
         content = json.dumps([figure._asdict() for figure in figures], indent=1) + "\n"
-        write_whole(config.out, content.encode())
+        write_bytes_atomic(config.out, content.encode())
     return figures
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mica_ext.errors import UserError
+from mica_ext.files import write_bytes_atomic
 
 FORMAT, VERSION = "mica-ext pack", 1
 PACK_FILE = "pack.json"
@@ -63,8 +64,6 @@ def load_pack(name_or_folder: str | Path = "auto") -> Pack:
 
 def save_pack(pack: Pack, folder: Path) -> None:
     """Write pack.json into the folder that holds the networks' folders."""
-    from mica_ext.export.mesh_files import write_whole
-
     content = {"format": FORMAT, "version": VERSION, **asdict(pack)}
     content["landmarks"] = str(pack.landmarks.relative_to(folder))
-    write_whole(folder / PACK_FILE, (json.dumps(content, indent=1) + "\n").encode())
+    write_bytes_atomic(folder / PACK_FILE, (json.dumps(content, indent=1) + "\n").encode())

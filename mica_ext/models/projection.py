@@ -5,24 +5,16 @@ Camera frame: x right, y up, the camera looks along -z [m]. Pixels: centre of th
 only translates: camera point = head point + translation.
 """
 
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mica_ext.models.types import Camera
+
 Array = TypeVar("Array", np.ndarray, Tensor)
-
-
-class Camera(NamedTuple):
-    """A batch of pinhole cameras."""
-
-    focal_px: Float[Tensor, " B"]
-    centre_px: Float[Tensor, "B 2"]
-    """Principal point."""
-    translation: Float[Tensor, "B 3"]
-    """Head frame to camera frame [m]."""
 
 
 def project(camera: Camera, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 2"]:

@@ -1,8 +1,4 @@
-"""From a photo and a detected face to what the networks see: the only crop path.
-
-Training, evaluation and the product all come through `crop_face`, so no network ever meets a crop
-of another kind.
-"""
+"""Face crops for the networks, from five points; training, evaluation and product share it."""
 
 from typing import NamedTuple
 
@@ -17,7 +13,7 @@ from pacofr.faces.detect import Face
 
 
 class FaceCrop(NamedTuple):
-    """One face as the networks see it."""
+    """Both crops of one face."""
 
     arcface: Float[Tensor, "3 112 112"]
     """ArcFace alignment, RGB in [-1, 1]."""

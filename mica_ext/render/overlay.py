@@ -8,8 +8,8 @@ from jaxtyping import Float, Float32, Int32, UInt8
 
 from flame_assets.model.head import HeadModel
 from mica_ext.errors import UserError
-from mica_ext.export.mesh_files import write_whole
-from mica_ext.models.projection import Camera
+from mica_ext.files import write_bytes_atomic
+from mica_ext.models.types import Camera
 from mica_ext.render.shading import PLAIN_COLOUR, render
 from mica_ext.render.views import View, portrait_view
 
@@ -119,7 +119,7 @@ def save_picture(path: Path, picture: UInt8[np.ndarray, "H W 3"]) -> None:
     done, packed = cv2.imencode(suffix, picture[:, :, ::-1])
     if not done:
         raise UserError(f"{path}: the picture cannot be packed as {suffix}")
-    write_whole(path, packed.tobytes())
+    write_bytes_atomic(path, packed.tobytes())
 
 
 def _crop_photo(

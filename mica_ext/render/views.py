@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from mica_ext.models.projection import Camera, perspective
+from mica_ext.models.projection import perspective
+from mica_ext.models.types import Camera
 
 PORTRAIT_DISTANCE = 1.6
 """Camera to head of `portrait_view` [m]."""

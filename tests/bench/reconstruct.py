@@ -125,8 +125,10 @@ def bench_warm(photo: Path, model: str, repeat: int) -> None:
         parts = {
             "load": lambda: load_image(path),
             "detect": lambda: detect(image),
-            "landmarks and fit": lambda: reconstructor.model(image, [face]),
-            "head": lambda: reconstructor.flame(result.parameters.head),
+            "landmarks and fit": lambda: reconstructor.estimator(
+                reconstructor.align(image, [face])
+            ),
+            "head": lambda: reconstructor.decoder(result.parameters.head),
             "write obj": lambda: result.save(Path(folder) / "mesh.obj"),
         }
         with torch.inference_mode():

@@ -214,7 +214,7 @@ def test_doubts_about_a_face_are_told(run, photo, tmp_path, monkeypatch, certain
     sure = Reconstructor.faces
 
     def faces(*arguments):
-        doubts = {"certainty": certainty, "residual": 0.04567}
+        doubts = {"confidence": certainty, "residual": 0.04567}
         return [face._replace(**doubts) for face in sure(*arguments)]
 
     monkeypatch.setattr(Reconstructor, "faces", faces)
@@ -491,3 +491,29 @@ def test_help_imports_nothing_heavy(command):
     )
     assert done.stdout.splitlines()[-1] == "heavy: []"
     assert "usage: " in done.stdout
+
+
+def test_the_package_offers_the_reconstructor_without_loading_it_first():
+    script = (
+        "import sys, mica_ext\n"
+        "print('torch' in sys.modules)\n"
+        "from mica_ext import Reconstructor\n"
+        "from mica_ext.reconstruct import Reconstructor as same\n"
+        "print(Reconstructor is same, hasattr(mica_ext, 'Reconstruct'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "True", "False"]
+
+
+def test_importing_the_programs_costs_no_library():
+    script = (
+        "import sys; before = set(sys.modules); import mica_ext.cli\n"
+        "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    own = {"mica_ext"} | set(sys.stdlib_module_names)
+    assert set(done.stdout.split()) <= own

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from mica_ext.models.projection import Camera, project
+from mica_ext.models.projection import project
+from mica_ext.models.types import Camera
 from mica_ext.preprocess.crop import crop_face, move_points
 from mica_ext.render.views import View, screen_points
 from pacofr.faces.align import ARCFACE_POINTS_112

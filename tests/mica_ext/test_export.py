@@ -1,4 +1,4 @@
-"""Files for people, read back by other people's readers: trimesh and pygltflib."""
+"""Mesh and parameter files, read back by independent readers: trimesh and pygltflib."""
 
 import dataclasses
 import json
@@ -20,20 +20,20 @@ from mica_ext.export.face_json import (
     Provenance,
     SavedFace,
     Source,
-    in_pose,
     load_face,
-    rebuild,
+    rebuild_mesh,
     save_face,
     save_landmarks,
-    surface_of,
 )
+from mica_ext.export.face_mesh import save_mesh, surface_of
 from mica_ext.export.gltf import MorphTarget, glb_bytes
-from mica_ext.export.mesh_files import Surface, write_surface, write_whole
-from mica_ext.models.projection import Camera
-from mica_ext.models.types import FaceParameters
-from mica_ext.reconstruct import save_mesh
+from mica_ext.export.mesh_files import Surface, write_surface
+from mica_ext.files import write_bytes_atomic
+from mica_ext.models.pose import in_pose
+from mica_ext.models.types import Camera, FaceParameters
 
 HEAD = toy_head()
+DECODER = HeadDecoder(HEAD)
 SURFACE = Surface(HEAD.template, HEAD.triangles, HEAD.colours, HEAD.uv, HEAD.uv_triangles)
 
 
@@ -47,6 +47,39 @@ def test_every_format_holds_the_same_triangles_in_the_unit_asked_for(tmp_path, s
         read.triangles, HEAD.template[HEAD.triangles] * scale, rtol=3e-6, atol=1e-7 * scale
     )
     assert read.volume > 0  # corners still counter-clockwise seen from outside
+
+
+@pytest.mark.parametrize("suffix", [".off", ".3mf", ".dae"])
+def test_trimesh_reads_back_what_it_wrote_in_the_unit_of_the_format(tmp_path, suffix):
+    path = tmp_path / f"head{suffix}"
+    unit = {".3mf": "mm", ".dae": "m"}.get(suffix, "cm")
+    save_mesh(path, DECODER, some_face().parameters, "neutral", neutral_mesh(), unit)
+    read = trimesh.load(path, process=False, force="mesh", maintain_order=True)
+    scale = {"mm": 1000, "cm": 100, "m": 1}[unit]
+    expected = neutral_mesh().vertices[0].numpy()[HEAD.triangles] * scale
+    np.testing.assert_allclose(read.triangles, expected, rtol=3e-6, atol=1e-7 * scale)
+    if suffix == ".3mf":
+        assert read.units == "millimeter"
+    elif suffix == ".dae":
+        assert read.units == "meters"
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "word"),
+    [
+        ("a.fbx", None, r"ending in \.obj, \.ply, \.stl, \.glb, \.off"),
+        ("a.GLB", "mm", "GLB files are in metres by definition"),
+        ("a.3mf", "m", "3MF files are in millimetres by definition"),
+    ],
+)
+def test_formats_and_units_that_cannot_be_are_refused(tmp_path, name, unit, word):
+    with pytest.raises(UserError, match=word):
+        save_mesh(tmp_path / name, DECODER, some_face().parameters, "neutral", neutral_mesh(), unit)
+    assert not list(tmp_path.iterdir())
+
+
+def neutral_mesh():
+    return DECODER(in_pose(some_face().parameters.head, "neutral"))
 
 
 def test_the_unit_and_the_notes_stand_in_the_header(tmp_path):
@@ -106,7 +139,7 @@ def test_glb_holds_the_base_and_every_expression_in_metres(tmp_path):
         for k, name in enumerate(HEAD.expression_names)
     ]
     targets.append(MorphTarget("nothing", np.zeros_like(HEAD.template)))
-    write_whole(tmp_path / "a.glb", glb_bytes(SURFACE, targets, "toy licence"))
+    write_bytes_atomic(tmp_path / "a.glb", glb_bytes(SURFACE, targets, "toy licence"))
     document = pygltflib.GLTF2().load(tmp_path / "a.glb")
     primitive = document.meshes[0].primitives[0]
     assert document.meshes[0].extras["targetNames"] == [*HEAD.expression_names, "nothing"]
@@ -131,7 +164,7 @@ def test_glb_holds_the_base_and_every_expression_in_metres(tmp_path):
 def test_a_glbs_weights_make_the_face_and_zeros_its_neutral(tmp_path):
     parameters = in_pose(some_face().parameters.head, "expressive")
     flame = HeadDecoder(HEAD)
-    rest, targets = morphs(HEAD, parameters)
+    rest, targets = morphs(DECODER, parameters)
     neutral = HeadParameters.zeros(HEAD)._replace(shape=parameters.shape)
     torch.testing.assert_close(rest, flame(neutral).vertices[0])
     assert [target.name for target in targets] == [*HEAD.expression_names, "photo"]
@@ -144,7 +177,7 @@ def test_a_glbs_weights_make_the_face_and_zeros_its_neutral(tmp_path):
 
     save_mesh(
         tmp_path / "a.glb",
-        HEAD,
+        DECODER,
         some_face().parameters,
         "expressive",
         flame(parameters),
@@ -160,7 +193,7 @@ def test_a_glbs_weights_make_the_face_and_zeros_its_neutral(tmp_path):
 
 def test_a_neutral_glb_has_nothing_left_over():
     parameters = in_pose(some_face().parameters.head, "neutral")
-    _, targets = morphs(HEAD, parameters)
+    _, targets = morphs(DECODER, parameters)
     assert [target.name for target in targets] == list(HEAD.expression_names)
     assert all(target.weight == 0.0 for target in targets)
 
@@ -195,7 +228,7 @@ def test_a_parameter_file_rebuilds_the_very_same_mesh(tmp_path, pose):
         mesh = HeadDecoder(HEAD)(in_pose(face.parameters.head, pose))
     save_face(tmp_path / "p.json", face)
     again = load_face(tmp_path / "p.json")
-    rebuilt = rebuild(again, HEAD)
+    rebuilt = rebuild_mesh(again, DECODER)
     assert torch.equal(rebuilt.vertices, mesh.vertices)
     assert again._replace(parameters=None) == face._replace(parameters=None)
     assert torch.equal(again.parameters.camera.translation, face.parameters.camera.translation)
@@ -245,17 +278,17 @@ def test_parameter_files_of_other_heads_versions_or_kinds_are_refused(tmp_path):
     short = content["parameters"] | {"jaw_pose": [0.1]}
     path.write_text(json.dumps(content | {"parameters": short}))
     with pytest.raises(UserError, match="1 numbers as jaw_pose, the head toy has 3"):
-        rebuild(load_face(path), HEAD)
+        rebuild_mesh(load_face(path), DECODER)
     with pytest.raises(UserError, match="cannot be read"):
         load_face(tmp_path / "missing.json")
     other = some_face()
     wrong = other.provenance._replace(head=Source("toy", "2", ""))
     with pytest.raises(UserError, match="belong to the head toy 2"):
-        rebuild(other._replace(provenance=wrong), HEAD)
+        rebuild_mesh(other._replace(provenance=wrong), DECODER)
     basis = HEAD.shape_basis.copy()
     basis[7, 1, 0] += 1e-4
     with pytest.raises(UserError, match=r"another head of the name toy \(shape_basis differ\)"):
-        rebuild(other, dataclasses.replace(HEAD, shape_basis=basis))
+        rebuild_mesh(other, HeadDecoder(dataclasses.replace(HEAD, shape_basis=basis)))
 
 
 def test_the_landmark_file_holds_68_and_the_now_7_in_the_unit(tmp_path):
@@ -281,7 +314,7 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
 
 
 def test_files_get_the_usual_rights_and_bad_places_one_line(tmp_path):
-    write_whole(tmp_path / "a.txt", b"x")
+    write_bytes_atomic(tmp_path / "a.txt", b"x")
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~umask

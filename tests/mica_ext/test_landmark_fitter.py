@@ -10,7 +10,8 @@ from mica_ext.errors import UserError
 from mica_ext.fitting.config import FitConfig
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
 from mica_ext.fitting.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from mica_ext.models.projection import Camera, project
+from mica_ext.models.projection import project
+from mica_ext.models.types import Camera
 
 IDENTITIES, EXPRESSIONS = 6, 8
 

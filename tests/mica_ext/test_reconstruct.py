@@ -12,10 +12,12 @@ from flame_assets.store import load_head
 from mica_ext.cli import reconstruct
 from mica_ext.commands.output_plan import EXAMPLE
 from mica_ext.models.projection import project
+from mica_ext.models.types import AlignedFace
 from mica_ext.reconstruct import Reconstructor, pick_device
 from mica_ext.render.overlay import HEIGHT_PX, face_opacity
 from mica_ext.render.raster import rasterize
 from mica_ext.render.views import View, screen_points
+from pacofr.faces.detect import detect
 from pacofr.images import load_image
 
 FIVE = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
@@ -34,7 +36,7 @@ def example(reconstructor):
 def test_the_posed_head_meets_the_detectors_five_points(reconstructor, example):
     """MTCNN's eyes, nose and mouth corners are independent of the landmark network's training."""
     with torch.inference_mode():
-        mesh = reconstructor.flame(example.parameters.head)
+        mesh = reconstructor.decoder(example.parameters.head)
         points = project(example.parameters.camera, mesh.landmarks)[0].numpy()
     five = np.stack([points[part].mean(axis=0) for part in FIVE])
     detected = example.face.points
@@ -78,9 +80,39 @@ def test_a_head_without_a_marked_face_is_shown_whole(example):
     assert (marked[example.head.regions["scalp"]] < 0.4).mean() > 0.8
 
 
+def test_the_trimesh_is_the_mesh_with_its_colours_and_unit(example):
+    mesh = example.trimesh()
+    np.testing.assert_allclose(mesh.vertices, example.mesh.vertices[0].numpy(), atol=1e-9)
+    np.testing.assert_array_equal(mesh.faces, example.head.triangles)
+    assert mesh.units == "meters"
+    colours = mesh.visual.vertex_colors[:, :3] / 255  # type: ignore[union-attr]
+    np.testing.assert_allclose(colours, example.head.colours, atol=0.5 / 255 + 1e-6)
+    assert example.trimesh("mm").extents == pytest.approx(1000 * mesh.extents)
+
+
+def test_faces_of_several_photos_are_estimated_as_one_batch(reconstructor, example):
+    """Collation keeps the faces apart: each is estimated as it is alone in its own photo."""
+    image = load_image(EXAMPLE)
+    wide = np.full((600, 1100, 3), 128, np.uint8)
+    wide[40:552, 500:1012] = image
+    photos = [(image, detect(image)[0]), (wide, detect(wide)[0])]
+    aligned = [reconstructor.align(photo, [face]) for photo, face in photos]
+    single = [reconstructor.estimator(face) for face in aligned]
+    batch = AlignedFace(*(torch.cat(values) for values in zip(*aligned, strict=True)))
+    together = reconstructor.estimator(batch)
+    assert batch.arcface.shape == (2, 3, 112, 112)
+    assert batch.crop.shape == (2, 3, 224, 224)
+    assert batch.image_size.tolist() == [[512, 512], [600, 1100]]
+    for index, alone in enumerate(single):
+        head, camera = together.parameters.select(index)
+        torch.testing.assert_close(head, alone.parameters.head, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(camera, alone.parameters.camera, rtol=1e-5, atol=1e-5)
+    assert camera.centre_px.tolist() == [[549.5, 299.5]]
+
+
 def test_results_can_be_refined_by_gradients(reconstructor, example):
     shape = example.parameters.head.shape.clone().requires_grad_()
-    mesh = reconstructor.flame(example.parameters.head._replace(shape=shape))
+    mesh = reconstructor.decoder(example.parameters.head._replace(shape=shape))
     (mesh.landmarks - example.mesh.landmarks).square().sum().backward()
     assert shape.grad is not None
     assert example.landmarks_px.requires_grad_().requires_grad
@@ -88,7 +120,7 @@ def test_results_can_be_refined_by_gradients(reconstructor, example):
 
 
 def test_the_fit_says_how_sure_it_is(reconstructor, example):
-    assert 0.1 < example.certainty < 0.3
+    assert 0.1 < example.confidence < 0.3
     assert 0.0 < example.residual < 0.07
     assert len(example.provenance.weights.version) == 12
 

@@ -9,7 +9,7 @@ from flame_assets.arkit import ArkitPose, arkit
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadParameters
 from mica_ext.data.synthetic.expressions import sample_expression
-from mica_ext.models.projection import Camera
+from mica_ext.models.types import Camera
 from mica_ext.render.shading import Lighting
 
 MAX_ROTATION = np.deg2rad([30.0, 60.0, 30.0])

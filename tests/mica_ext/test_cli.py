@@ -4,8 +4,8 @@ The mechanics run with an untrained landmark network and a toy head; what the fa
 tested in test_mica_reconstruct.py.
 """
 
-import errno
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -308,19 +308,21 @@ def test_files_of_photos_of_one_name_are_done_together_or_not(photo, tmp_path):
     assert len(plan().done) == 3
 
 
-def test_a_photo_that_fails_half_way_leaves_nothing(run, photo, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("mica_ext.render.overlay.overlay_picture", full)
+def test_a_photo_that_fails_half_way_leaves_nothing(run, photo, tmp_path):
+    """The overlay, written last, exceeds the limit that mesh and parameters keep within."""
     out = tmp_path / "out"
     out.mkdir()
     old = out / "old.json"
     old.write_text("precious")
     names = ("--out", out / "m.obj", "--params", old, "--overlay", out / "o.png", "--overwrite")
-    code, _, err = run(photo, *names)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        code, _, err = run(photo, *names)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert code == 2
-    assert "No space left" in one_line(err)
+    assert f"{out / 'o.png'}: cannot be written (File too large)" in one_line(err)
     assert list(out.iterdir()) == [old]
     assert old.read_text() == "precious"
 

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float
 from eval_now.geometry.bvh import build_tree
 from eval_now.geometry.closest_points import closest_triangles
 from eval_now.geometry.crop import crop_sphere
-from eval_now.geometry.mesh import Mesh, vertex_normals
+from eval_now.geometry.mesh import Mesh
+from eval_now.geometry.normals import vertex_normals
 from eval_now.geometry.rotation import rotation_jacobian
 
 Unseen = Literal["nothing", "a side", "the chin"]
@@ -69,7 +70,7 @@ def degrade_to_scan(
         hole = mesh.vertices[random.integers(len(mesh.vertices))]
         keep &= np.linalg.norm(mesh.vertices - hole, axis=1) > random.uniform(1.5, 5.0)
     mesh = _submesh(mesh, keep)
-    vertices, normals = mesh.vertices.copy(), vertex_normals(mesh)
+    vertices, normals = mesh.vertices.copy(), vertex_normals(mesh.vertices, mesh.triangles)
     distortion = _smooth_noise(vertices, random) * degradation.distortion_mm
     noise = random.normal(0, degradation.noise_mm, len(vertices))
     vertices += normals * (noise + distortion)[:, None]

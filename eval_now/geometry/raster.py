@@ -1,99 +1,119 @@
-"""A small renderer for error maps: orthographic z-buffer, colours at the vertices, soft light."""
+"""Z-buffer rasteriser: which triangle each pixel shows, where in it, and its depth.
+
+Pixels as in OpenCV: the centre of the top left pixel is (0, 0), x right, y down. Depth is the
+distance along the viewing axis, positive in front of the camera, in the unit of the input.
+"""
 
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, Int32
 
-from eval_now.geometry.crop import crop_sphere
-from eval_now.geometry.mesh import Mesh, vertex_normals
 from eval_now.geometry.numba_jit import cached_njit
 
-BACKGROUND = 1.0
-SUPERSAMPLING = 2
+MIN_DEPTH = 1e-4
+"""Perspective triangles that reach nearer than this are not drawn."""
 
 
-class View(NamedTuple):
-    """Rotation into the picture's frame (x right, y up, z to the viewer), centre, half width."""
+class Raster(NamedTuple):
+    """What each pixel shows; arrays share the image's height and width."""
 
-    rotation: Float[np.ndarray, "3 3"]
-    centre: Float[np.ndarray, " 3"]
-    half_width: float
+    triangles: Int32[np.ndarray, "height width"]
+    """Index of the triangle; -1 for none."""
+    barycentric: Float[np.ndarray, "height width 3"]
+    """Weights of its corners, on the surface."""
+    depth: Float[np.ndarray, "height width"]
+    """inf for none."""
 
 
-def face_view(landmarks: Float[np.ndarray, "7 3"], turn_degrees: float) -> View:
-    """Look at what the benchmark measures of a face, front or side, however its scanner stood.
+def rasterize(
+    screen: Float[np.ndarray, "V 3"],
+    triangles: Int[np.ndarray, "F 3"],
+    height: int,
+    width: int,
+    *,
+    perspective: bool = True,
+    dtype: type[np.floating] = np.float32,
+) -> Raster:
+    """Find the nearest triangle at each pixel centre. Both sides of a triangle are visible.
 
-    Positive turns show more of the face's left side.
+    Args:
+        screen: x [px], y [px] and depth of the projected vertices.
+        triangles: vertex indices.
+        height: of the image [px].
+        width: of the image [px].
+        perspective: weights and depth of the 3D surface point (1/depth is linear on the screen);
+            False (orthographic): both are linear on the screen.
+        dtype: of weights and depth.
     """
-    bridge = (landmarks[1] + landmarks[2]) / 2
-    right = landmarks[3] - landmarks[0]
-    right = right / np.linalg.norm(right)
-    up = bridge - (landmarks[5] + landmarks[6]) / 2
-    up = up - (up @ right) * right
-    up = up / np.linalg.norm(up)
-    frame = np.stack([right, up, np.cross(right, up)])
-    angle = np.radians(turn_degrees)
-    turn = np.array(
-        [[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]]
-    )
-    sphere = crop_sphere(landmarks)
-    return View(turn @ frame, sphere.centre, sphere.radius)
+    visible = np.full((height, width), -1, np.int32)
+    barycentric = np.zeros((height, width, 3), dtype)
+    depth = np.full((height, width), np.inf, dtype)
+    points = np.ascontiguousarray(screen, dtype=np.float64)
+    corners = np.ascontiguousarray(triangles)
+    _rasterize(points, corners, perspective, visible, barycentric, depth)
+    return Raster(visible, barycentric, depth)
 
 
-def render(
-    mesh: Mesh, colours: Float[np.ndarray, "V 3"], view: View, size: int
-) -> UInt8[np.ndarray, "size size 3"]:
-    """Picture of a mesh with vertex colours in [0,1], both sides of a surface visible."""
-    fine = size * SUPERSAMPLING
-    local = (mesh.vertices - view.centre) @ view.rotation.T
-    normals = vertex_normals(Mesh(local, mesh.triangles))
-    light = np.array([0.25, 0.35, 1.0]) / np.linalg.norm([0.25, 0.35, 1.0])
-    shade = 0.45 + 0.55 * np.abs(normals @ light)
-    points = np.stack(
-        [
-            (local[:, 0] / view.half_width + 1) * fine / 2,
-            (1 - local[:, 1] / view.half_width) * fine / 2,
-            local[:, 2],
-        ],
-        axis=1,
-    )
-    picture = np.full((fine, fine, 3), BACKGROUND)
-    _fill(points, mesh.triangles, np.clip(colours, 0, 1) * shade[:, None], picture)
-    coarse = picture.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING, 3).mean(axis=(1, 3))
-    return (coarse * 255 + 0.5).astype(np.uint8)
-
-
-@cached_njit()
-@no_type_check
-def _fill(points, triangles, colours, picture):  # noqa: ANN001, ANN202
-    """Draw every triangle into the picture, nearest (largest z) in front."""
-    height, width = picture.shape[0], picture.shape[1]
-    depth = np.full((height, width), -np.inf)
-    for t in range(len(triangles)):
-        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, bx, by = points[a, 0], points[a, 1], points[b, 0], points[b, 1]
-        cx, cy = points[c, 0], points[c, 1]
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if area == 0.0:
+@cached_njit(nogil=True, error_model="numpy")
+@no_type_check  # numba needs the bare function
+def _rasterize(points, triangles, perspective, visible, barycentric, depth):  # noqa: ANN001, ANN202
+    height, width = visible.shape
+    for triangle in range(triangles.shape[0]):
+        a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
+        ax, ay, az = points[a, 0], points[a, 1], points[a, 2]
+        bx, by, bz = points[b, 0], points[b, 1], points[b, 2]
+        cx, cy, cz = points[c, 0], points[c, 1], points[c, 2]
+        if perspective and min(az, bz, cz) < MIN_DEPTH:
             continue
-        x0 = max(int(np.floor(min(ax, bx, cx) - 0.5)), 0)
-        x1 = min(int(np.ceil(max(ax, bx, cx) + 0.5)), width)
-        y0 = max(int(np.floor(min(ay, by, cy) - 0.5)), 0)
-        y1 = min(int(np.ceil(max(ay, by, cy) + 0.5)), height)
-        for row in range(y0, y1):
-            y = row + 0.5
-            for column in range(x0, x1):
-                x = column + 0.5
-                u = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / area
-                v = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / area
-                w = 1.0 - u - v
-                if u < 0.0 or v < 0.0 or w < 0.0:
-                    continue
-                z = u * points[a, 2] + v * points[b, 2] + w * points[c, 2]
-                if z > depth[row, column]:
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if not 1e-12 < abs(area) < 1e15:  # a sliver seen edge-on, or not finite
+            continue
+        first_row = max(0, int(np.ceil(min(ay, by, cy))))
+        last_row = min(height - 1, int(np.floor(max(ay, by, cy))))
+        if first_row > last_row or np.ceil(min(ax, bx, cx)) > np.floor(max(ax, bx, cx)):
+            continue  # between pixel centres
+        # corner weights w = w0 + wx * x + wy * y on the screen
+        wax, way = (by - cy) / area, (cx - bx) / area
+        wbx, wby = (cy - ay) / area, (ax - cx) / area
+        wa0 = (bx * cy - by * cx) / area
+        wb0 = (cx * ay - cy * ax) / area
+        if perspective:
+            az, bz, cz = 1.0 / az, 1.0 / bz, 1.0 / cz
+        for row in range(first_row, last_row + 1):
+            # the triangle's span in this row: where its edges cross it
+            left, right = np.inf, -np.inf
+            for edge in range(3):
+                if edge == 0:
+                    px, py, qx, qy = ax, ay, bx, by
+                elif edge == 1:
+                    px, py, qx, qy = bx, by, cx, cy
+                else:
+                    px, py, qx, qy = cx, cy, ax, ay
+                if py > qy:  # the same order from both neighbours: no cracks along the edge
+                    px, py, qx, qy = qx, qy, px, py
+                if py <= row <= qy:
+                    if qy > py:
+                        cross = px + (row - py) * ((qx - px) / (qy - py))
+                        left, right = min(left, cross), max(right, cross)
+                    else:
+                        left, right = min(left, px, qx), max(right, px, qx)
+            if left > right:
+                continue
+            first = max(0, int(np.ceil(max(left, -1.0))))
+            last = min(width - 1, int(np.floor(min(right, width + 1.0))))
+            for column in range(first, last + 1):
+                wa = min(max(wa0 + wax * column + way * row, 0.0), 1.0)
+                wb = min(max(wb0 + wbx * column + wby * row, 0.0), 1.0 - wa)
+                wc = 1.0 - wa - wb
+                z = wa * az + wb * bz + wc * cz
+                if perspective:
+                    z = 1.0 / z
+                if z < depth[row, column]:
                     depth[row, column] = z
-                    for k in range(3):
-                        picture[row, column, k] = (
-                            u * colours[a, k] + v * colours[b, k] + w * colours[c, k]
-                        )
+                    visible[row, column] = triangle
+                    if perspective:
+                        wa, wb, wc = wa * az * z, wb * bz * z, wc * cz * z
+                    barycentric[row, column, 0] = wa
+                    barycentric[row, column, 1] = wb
+                    barycentric[row, column, 2] = wc

@@ -12,10 +12,10 @@ from eval_now.data.dataset import ImageEntry, NowDataset
 from eval_now.data.predictions import PredictionFiles
 from eval_now.errors import UserError
 from eval_now.geometry.crop import crop_mask
-from eval_now.geometry.raster import face_view, render
 from eval_now.geometry.similarity import Similarity
 from eval_now.io.files import write_bytes_atomic
 from eval_now.io.meshes import load_mesh
+from eval_now.report.scan_rendering import face_view, render
 from eval_now.scoring.score import ScoredImage
 
 PANEL_PX = 420

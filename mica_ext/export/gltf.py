@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int32, Shaped
 
+from eval_now.geometry.normals import vertex_normals
 from mica_ext.export.mesh_files import Surface
-from mica_ext.render.raster import vertex_normals
 from mica_ext.render.shading import to_linear
 
 MIN_OFFSET = 1e-6  # [m] a vertex that moves less does not count as moved
@@ -32,7 +32,7 @@ class MorphTarget(NamedTuple):
 def glb_bytes(surface: Surface, targets: Sequence[MorphTarget], copyright_note: str) -> bytes:
     """The whole .glb file."""
     source, corners, uv = _split_at_seams(surface)
-    normals = vertex_normals(surface.vertices, surface.triangles)[source]
+    normals = vertex_normals(surface.vertices, surface.triangles)[source].astype(np.float32)
     buffer = _Buffer()
     points = surface.vertices[source].astype(np.float32)
     attributes = {

@@ -10,7 +10,9 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 from jaxtyping import Float, Float32, Int32, UInt8
 
-from mica_ext.render.raster import Raster, compiled, rasterize, vertex_normals
+from eval_now.geometry.normals import vertex_normals
+from eval_now.geometry.numba_jit import cached_njit
+from eval_now.geometry.raster import Raster, rasterize
 from mica_ext.render.views import View, camera_points, screen_points
 
 INNER_BRIGHTNESS = np.float32(0.35)
@@ -80,7 +82,8 @@ def render(
     screen = screen_points(view, vertices)
     screen[:, :2] = (screen[:, :2] + 0.5) * samples - 0.5
     raster = rasterize(screen, triangles, height * samples, width * samples)
-    normals = vertex_normals(vertices, triangles) @ view.rotation.T.astype(np.float32)
+    normals = vertex_normals(vertices, triangles).astype(np.float32)
+    normals = normals @ view.rotation.T.astype(np.float32)
     corner_x, corner_y = screen[triangles, 0], screen[triangles, 1]
     winding = (corner_x[:, 1] - corner_x[:, 0]) * (corner_y[:, 2] - corner_y[:, 0]) - (
         corner_x[:, 2] - corner_x[:, 0]
@@ -127,7 +130,7 @@ def _encoding_table(steps: int = 4096) -> Float32[np.ndarray, " steps"]:
 _ENCODE = _encoding_table()
 
 
-@compiled(fastmath=True)
+@cached_njit(nogil=True, error_model="numpy", fastmath=True)
 @no_type_check  # numba needs the bare function
 def _shade(  # noqa: ANN202
     seen,  # noqa: ANN001

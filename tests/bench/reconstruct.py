@@ -20,11 +20,12 @@ import cv2
 import numpy as np
 import torch
 
+from eval_now.geometry.normals import vertex_normals
+from eval_now.geometry.raster import rasterize
 from flame_assets.store import load_head
 from mica_ext.commands.output_plan import EXAMPLE
 from mica_ext.reconstruct import Reconstructor
 from mica_ext.render.overlay import backdrop
-from mica_ext.render.raster import rasterize, vertex_normals
 from mica_ext.render.shading import render
 from mica_ext.render.views import portrait_view, screen_points
 from pacofr.faces.detect import detect

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from eval_now.geometry.raster import rasterize
 from flame_assets.store import load_head
 from mica_ext.cli import reconstruct
 from mica_ext.commands.output_plan import EXAMPLE
@@ -15,7 +16,6 @@ from mica_ext.models.projection import project
 from mica_ext.models.types import AlignedFace
 from mica_ext.reconstruct import Reconstructor, pick_device
 from mica_ext.render.overlay import HEIGHT_PX, face_opacity
-from mica_ext.render.raster import rasterize
 from mica_ext.render.views import View, screen_points
 from pacofr.faces.detect import detect
 from pacofr.images import load_image

@@ -5,13 +5,13 @@ import pytest
 import torch
 from helpers.mica_toy import toy_head
 
+from eval_now.geometry.raster import rasterize
 from flame_assets.model.head_module import HeadDecoder
 from flame_assets.model.lbs import rotation_matrices
 from flame_assets.store import load_head
 from mica_ext.data.synthetic.expressions import sample_expression
 from mica_ext.data.synthetic.faces import SyntheticFaces
 from mica_ext.models.projection import project
-from mica_ext.render.raster import rasterize
 from mica_ext.render.views import View, screen_points
 
 

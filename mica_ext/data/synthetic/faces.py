@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
+from eval_now.geometry.normals import vertex_normals
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.data.synthetic.accessories import (
@@ -30,7 +31,6 @@ from mica_ext.data.synthetic.painting import (
 from mica_ext.data.synthetic.sampling import sample_camera, sample_head, sample_lighting
 from mica_ext.models.projection import project
 from mica_ext.models.types import FaceParameters
-from mica_ext.render.raster import vertex_normals
 from mica_ext.render.shading import render
 from mica_ext.render.views import View, camera_points, screen_points
 
@@ -91,7 +91,7 @@ class SyntheticFaces:
         if appearance.long_hair:
             picture = fill_polygon(picture, back_hair_outline(generator, points, eyes_px), hair)
         picture = draw_clothes(generator, picture, vertices, view, eyes_px)
-        normals = vertex_normals(vertices, triangles)
+        normals = vertex_normals(vertices, triangles).astype(np.float32)
         with_hair = vertices + normals * appearance.hair_thickness[:, None]
         lighting = sample_lighting(generator)
         rendered = render(

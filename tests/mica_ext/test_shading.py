@@ -1,11 +1,11 @@
-"""Rasteriser and renderer against closed forms: planes, spheres, occlusion, coverage, light."""
+"""Views and shading against closed forms: planes, spheres, silhouettes, light."""
 
 import numpy as np
 import pytest
 import trimesh
 
+from eval_now.geometry.raster import rasterize
 from mica_ext.render.overlay import backdrop, three_views
-from mica_ext.render.raster import compiled, rasterize, vertex_normals
 from mica_ext.render.shading import Lighting, render
 from mica_ext.render.views import View, portrait_view, screen_points
 
@@ -53,14 +53,6 @@ def test_barycentric_weights_rebuild_the_surface_point_under_perspective():
     np.testing.assert_allclose(raster.barycentric[seen].sum(axis=1), 1.0, atol=1e-6)
 
 
-def test_orthographic_depth_is_linear_on_the_screen():
-    screen = np.array([[0.0, 0.0, 1.0], [50.0, 0.0, 2.0], [0.0, 40.0, 5.0]])
-    raster = rasterize(screen, QUAD[:1], 41, 51, perspective=False)
-    rows, columns = np.nonzero(raster.triangles >= 0)
-    expected = 1.0 + columns / 50.0 + 4.0 * rows / 40.0
-    np.testing.assert_allclose(raster.depth[rows, columns], expected, rtol=1e-5)
-
-
 def test_a_sphere_has_its_analytic_depth_and_outline():
     view, radius = pinhole(), 0.05
     vertices, triangles = sphere(radius)
@@ -75,63 +67,6 @@ def test_a_sphere_has_its_analytic_depth_and_outline():
     both = seen & outline & (under > 0.2 * under.max())
     expected = (b - np.sqrt(under[both])) / a[both]
     np.testing.assert_allclose(raster.depth[both], expected, atol=3e-5)
-
-
-def test_the_nearer_of_two_triangles_is_seen_whatever_their_order():
-    screen = np.array([[0, 0], [60, 0], [60, 60], [0, 60]], float)
-    near = np.column_stack([screen, np.full(4, 1.0)])
-    far = np.column_stack([screen, np.full(4, 2.0)])
-    for first, second, nearest in ((near, far, {0, 1}), (far, near, {2, 3})):
-        points = np.concatenate([first, second])
-        triangles = np.concatenate([QUAD, QUAD + 4])
-        raster = rasterize(points, triangles, 61, 61)
-        assert set(np.unique(raster.triangles)) <= nearest
-        np.testing.assert_allclose(raster.depth, 1.0)
-
-
-def test_intersecting_planes_swap_where_they_cross():
-    left_near = np.array([[0, 0, 1], [80, 0, 3], [80, 60, 3], [0, 60, 1]], float)
-    right_near = np.array([[0, 0, 3], [80, 0, 1], [80, 60, 1], [0, 60, 3]], float)
-    points = np.concatenate([left_near, right_near])
-    triangles = np.concatenate([QUAD, QUAD + 4])
-    raster = rasterize(points, triangles, 61, 81, perspective=False)
-    assert (raster.triangles[:, :40] <= 1).all()
-    assert (raster.triangles[:, 41:] >= 2).all()
-
-
-def test_a_tiled_surface_has_no_cracks():
-    generator = np.random.default_rng(0)
-    grid = np.stack(np.meshgrid(np.arange(30), np.arange(30)), axis=2).reshape(-1, 2) * 7.0
-    inner = ((grid > 0) & (grid < 29 * 7.0)).all(axis=1)
-    grid[inner] += generator.uniform(-2.5, 2.5, (inner.sum(), 2))
-    cell = np.arange(29 * 30).reshape(29, 30)[:, :29].ravel()
-    triangles = np.concatenate(
-        [np.stack([cell, cell + 1, cell + 31], 1), np.stack([cell, cell + 31, cell + 30], 1)]
-    ).astype(np.int32)
-    screen = np.column_stack([grid, np.ones(len(grid))])
-    assert (rasterize(screen, triangles, 203, 203).triangles >= 0).all()
-
-
-def test_coverage_equals_the_area_of_the_polygon():
-    corners = np.array([[20.3, 15.1], [170.8, 40.2], [80.5, 190.6]])
-    area = 0.5 * abs(np.linalg.det(corners[1:] - corners[0]))
-    raster = rasterize(np.column_stack([corners, np.ones(3)]), QUAD[:1], 200, 200)
-    assert (raster.triangles >= 0).sum() == pytest.approx(area, rel=0.01)
-
-
-def test_what_lies_behind_the_camera_or_is_not_finite_is_not_drawn():
-    triangle = np.array([[0, 0, 1], [60, 0, 1], [0, 60, -0.5]], float)
-    assert (rasterize(triangle, QUAD[:1], 61, 61).triangles == -1).all()
-    triangle[:, 2] = 1
-    for bad in (np.nan, np.inf, 1e300):
-        triangle[1, 0] = bad
-        assert (rasterize(triangle, QUAD[:1], 61, 61).triangles[30:, 40:] == -1).all()
-
-
-def test_normals_of_a_sphere_point_outwards():
-    vertices, triangles = sphere(1.0, 4)
-    normals = vertex_normals(vertices, triangles)
-    assert np.einsum("vi,vi->v", normals, vertices).min() > 0.9999
 
 
 def test_the_silhouette_is_blended_with_the_background():
@@ -209,18 +144,3 @@ def test_the_portrait_view_keeps_the_whole_head_in_the_picture():
         assert screen[:, 0].max() < 199
         assert screen[:, 1].min() > 0
         assert screen[:, 1].max() < 299
-
-
-def test_without_a_place_for_its_cache_the_rasteriser_still_compiles(monkeypatch):
-    def nowhere(*_):
-        raise RuntimeError("cannot cache function: no locator available")
-
-    monkeypatch.setattr("numba.core.caching.FunctionCache.__init__", nowhere)
-
-    @compiled()
-    def fill(array):  # noqa: ANN001, ANN202
-        array[:] = 3
-
-    array = np.zeros(2)
-    fill(array)
-    assert array.tolist() == [3, 3]

@@ -1,117 +1,133 @@
-"""Training of the 68-landmark network: `train(config)` goes on where an earlier run stopped.
+"""Training of the 68-landmark network on pacofr's engine (folder of a run: `engine.checkpoint`).
 
-    OUT/photos.pt  OUT/mixed.pt     step, weights, running mean of the weights, optimiser, options
-    OUT/metrics.jsonl
-    OUT/model/{config.json, model.safetensors}
-
-Crops follow from (seed, epoch, index) and steps from the step number alone, so a run that was
-killed and resumed gives the same weights as one that was not. With other options it is refused.
+Two stages: annotated photos alone; then photos, partly with local warps, and rendered heads. The
+exponential moving average of the weights is published. Crops are functions of (seed, epoch, index),
+so a run that was killed and resumed gives the weights of one that was not.
 """
 
-import json
-import logging
+import hashlib
 import math
-import os
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
 
 from mica_ext.errors import UserError
 from mica_ext.landmarks.annotated_photos import LabelledPhoto, read_labelled
 from mica_ext.landmarks.config import LandmarkTrainingConfig
-from mica_ext.landmarks.network import (
-    CROP_PER_CELL,
-    LandmarkNetwork,
-    marginals,
-)
-from mica_ext.landmarks.samples import CropSample, sample_crop
+from mica_ext.landmarks.network import CROP_PER_CELL, LandmarkNetwork, marginals
+from mica_ext.landmarks.samples import sample_crop
 from mica_ext.landmarks.weights import save_landmark_network
+from pacofr.engine.checkpoint import Progress, checkpoints
+from pacofr.engine.distributed import World, process_group
+from pacofr.engine.sampling import MixturePlan, MixtureSource, RankBatch
+from pacofr.engine.step_metrics import StepLoss, StepMetrics
+from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, TrainingTask
+from pacofr.engine.trainer import fit
 from pacofr.faces.align import CROP_PX
-from pacofr.faces.landmarks68 import MIRROR, nme
+from pacofr.faces.landmarks68 import MIRROR, OUTER_LIPS, nme
+from pacofr.models.global_batch_norm import use_global_batch_norm
 from pacofr.utils.progress import track
 
-LOGGER = logging.getLogger(__name__)
-MAP_SPREAD = 1.2
-"""Standard deviation of the target heat maps, cells."""
-MAP_WEIGHT = 0.15
+HEATMAP_SIGMA = 1.2
+"""Standard deviation of the target heat maps [cells]."""
+HEATMAP_WEIGHT = 0.15
+"""Weight of the heat maps' cross-entropy beside the points' distance."""
 MOUTH_WEIGHT = 2.0
-"""Of the mouth's points in the mixed steps: they tell the expression, and learn slowest."""
-BENT = 0.6
-"""Share of the mixed steps' photos with parts of the face stretched or squeezed."""
-FREE = ("helen", "out", "threads", "save_every")
-"""Options that a resumed run may change: where things are, and what leaves the steps the same."""
-KEEP = 0.998
-"""Share of the old value in the running mean of the weights, per step."""
+"""Weight of the mouth's points in the mixed stage: they carry expression and converge last."""
+WARP_PROBABILITY = 0.6
+"""Probability of a local warp of a photo in the mixed stage."""
+EMA_DECAY = 0.998
+CLIP_NORM = 5.0
+WEIGHT_DECAY = 0.02
+RESUME_MAY_CHANGE = frozenset({"threads", "save_every"})
+"""Config fields that may differ on resume because they do not affect results."""
+
+
+class LandmarkBatch(NamedTuple):
+    """Views of the network's input size and landmarks in pixels of the face crop."""
+
+    views: UInt8[Tensor, "b 128 128 3"]
+    points: Float[Tensor, "b 68 2"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """Photos that give `per_batch` crops to every step."""
+class CropSource:
+    """Annotated photos of one kind."""
 
     photos: Sequence[LabelledPhoto]
-    per_batch: int
-    salt: int
-    bent: float = 0.0
-    """Share of crops with parts of the face stretched or squeezed."""
+    rng_stream: int
+    """Distinguishes the random draws of different sources under the same seed."""
+    warp_probability: float = 0.0
 
 
-def step_crops(sources: Sequence[Source], step: int, seed: int) -> list[CropSample]:
-    """The crops of one step: a function of the seed and the step alone."""
-    crops = []
-    for source in sources:
-        count = len(source.photos)
-        for position in range(step * source.per_batch, (step + 1) * source.per_batch):
-            epoch, place = divmod(position, count)
-            order = np.random.default_rng((seed, source.salt, epoch)).permutation(count)
-            index = int(order[place])
-            rng = np.random.default_rng((seed, source.salt, epoch, index))
-            crops.append(sample_crop(source.photos, index, rng, warp_probability=source.bent))
-    return crops
+class CropReader:
+    """Samples one augmented crop per (source, epoch, index)."""
+
+    def __init__(self, sources: Sequence[CropSource], seed: int) -> None:
+        self.sources, self.seed = sources, seed
+
+    def __call__(self, batch: RankBatch) -> LandmarkBatch:
+        """The tensors of a step."""
+        crops = []
+        for number, epoch, index in zip(*(column.tolist() for column in batch), strict=True):
+            source = self.sources[number]
+            p = source.warp_probability
+            rng = np.random.default_rng((self.seed, source.rng_stream, epoch, index))
+            crops.append(sample_crop(source.photos, index, rng, warp_probability=p))
+        views = torch.from_numpy(np.stack([crop.view for crop in crops]))
+        return LandmarkBatch(views, torch.from_numpy(np.stack([crop.points for crop in crops])))
 
 
-def as_batch(
-    crops: Sequence[CropSample],
-) -> tuple[Float[Tensor, "B 3 128 128"], Float[Tensor, "B 68 2"]]:
-    """Views in [0,1] and points in crop pixels."""
-    views = torch.from_numpy(np.stack([crop.view for crop in crops]))
-    views = views.permute(0, 3, 1, 2).float() / 255  # channels-last in memory
-    return views, torch.from_numpy(np.stack([crop.points for crop in crops]))
+class ViewNetwork(nn.Module):
+    """The network from its input views to heat maps, as it is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = LandmarkNetwork()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, views: UInt8[Tensor, "B 128 128 3"]) -> Float[Tensor, "B 68 1024"]:
+        """RGB views to heat-map logits."""
+        return self.network.logits(views.permute(0, 3, 1, 2).float() / 255)
 
 
-def loss_of(
+def landmark_loss(
     network: LandmarkNetwork,
-    views: Float[Tensor, "B 3 128 128"],
+    logits: Float[Tensor, "B 68 1024"],
     points: Float[Tensor, "B 68 2"],
-    mouth: float = 1.0,
+    mouth_weight: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Distance of the points [cells] plus cross-entropy of the maps' margins.
+    """Distance of the points [cells] plus cross-entropy of the heat maps' marginals.
 
-    Points of the mouth count `mouth` times as much as others.
+    Args:
+        network: whose heat maps they are.
+        logits: of the heat maps.
+        points: the truth, in pixels of the face crop.
+        mouth_weight: weight of the mouth's points over that of others.
     """
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = network.logits(views)
     columns, rows = marginals(logits)
     off = (network.soft_argmax(columns, rows) - points) / CROP_PER_CELL
     distance = (off.square().sum(-1) + 1e-4).sqrt()
-    places = (network.cell_centres - points[..., None]) / (CROP_PER_CELL * MAP_SPREAD)
-    target = (-0.5 * places.square()).softmax(-1)  # [B,68,2,32]
+    cells = (network.cell_centres - points[..., None]) / (CROP_PER_CELL * HEATMAP_SIGMA)
+    target = (-0.5 * cells.square()).softmax(-1)  # [B, 68, 2, 32]
     entropy = -(target * (torch.stack([columns, rows], 2) + 1e-6).log()).sum((-1, -2))
-    weight = torch.ones(68)
-    weight[48:] = mouth
-    return ((distance + MAP_WEIGHT * entropy) * (weight / weight.mean())).mean()
+    weight = torch.ones(68, device=points.device)
+    weight[OUTER_LIPS.start :] = mouth_weight
+    return ((distance + HEATMAP_WEIGHT * entropy) * (weight / weight.mean())).mean()
 
 
 @torch.no_grad()
 def predict(
     network: LandmarkNetwork, views: Float[Tensor, "B 3 128 128"], flip: bool = False
 ) -> Float[Tensor, "B 68 2"]:
-    """Points in crop pixels; with `flip` the mean of the view's and its mirror image's points."""
+    """Points in crop pixels; with `flip` the mean over the view and its mirror image."""
     points = network.decode(network.logits(views))
     if flip:
         mirrored = network.decode(network.logits(views.flip(-1)))[:, torch.from_numpy(MIRROR)]
@@ -121,155 +137,133 @@ def predict(
     return points
 
 
-def error_on(network: LandmarkNetwork, photos: Sequence[LabelledPhoto]) -> float:
-    """Mean error on centred crops, per cent of the outer eye corners' distance."""
-    network.eval()
+def validation_nme(network: LandmarkNetwork, photos: Sequence[LabelledPhoto]) -> float:
+    """Mean NME on centred crops [% of the outer eye corners' distance]."""
     rng = np.random.default_rng(0)
     crops = [sample_crop(photos, i, rng, augment=False) for i in range(len(photos))]
-    views, points = as_batch(crops)
-    errors = nme(predict(network, views).numpy(), points.numpy())
-    network.train()
-    return float(errors.mean())
+    views = torch.from_numpy(np.stack([crop.view for crop in crops]))
+    points = np.stack([crop.points for crop in crops])
+    predicted = predict(network, views.permute(0, 3, 1, 2).float() / 255)
+    return float(nme(predicted.numpy(), points).mean())
 
 
 def learning_rate(peak: float, step: int, steps: int) -> float:
-    """Warm-up over 100 steps, then a cosine to a hundredth."""
-    warm = min(1.0, (step + 1) / 100)
-    return peak * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+    """Warm-up over 100 steps, then a half cosine to a hundredth of `peak`."""
+    warm_up = min(1.0, (step + 1) / 100)
+    return peak * warm_up * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Phase:
-    """A stretch of training with its own sources and schedule."""
+class LandmarkTraining(TrainingTask[LandmarkBatch]):
+    """The two stages of training the landmark network."""
 
-    name: str
-    sources: Sequence[Source]
-    steps: int
-    peak: float
-    """Highest learning rate."""
-    mouth: float = 1.0
-    """Weight of the mouth's points."""
+    resume_may_change = RESUME_MAY_CHANGE
 
-
-class Trainer:
-    """Network, running mean of its weights and optimiser, with their checkpoint."""
-
-    def __init__(self, phase: Phase, config: LandmarkTrainingConfig) -> None:
-        torch.manual_seed(config.seed)
-        self.phase, self.config = phase, config
-        self.network = LandmarkNetwork()
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.mean = LandmarkNetwork().requires_grad_(False)
-        self.mean.load_state_dict(self.network.state_dict())
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=0.02)
-        self.checkpoint = config.out / f"{phase.name}.pt"
-        self.done = 0
-        if self.checkpoint.exists():
-            state = torch.load(self.checkpoint, weights_only=True)
-            self._refuse_other_options(state.get("options"))
-            self.network.load_state_dict(state["network"])
-            self.mean.load_state_dict(state["mean"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.done = state["step"]
-            LOGGER.info("%s goes on at step %d of %d", phase.name, self.done, phase.steps)
-
-    @property
-    def options(self) -> dict[str, int | float]:
-        """What the weights follow from: the options but for `FREE`, and the count of photos."""
-        chosen = {name: value for name, value in asdict(self.config).items() if name not in FREE}
-        return chosen | {"photos": len(self.phase.sources[0].photos)}
-
-    def _refuse_other_options(self, began: dict[str, int | float] | None) -> None:
-        elsewhere = f"give another --out, or remove {self.checkpoint.parent} to begin anew"
-        if began is None:
-            raise UserError(
-                f"{self.checkpoint}: of an earlier version, without the run's options: {elsewhere}"
-            )
-        for name, value in self.options.items():
-            if began.get(name) == value:
-                continue
-            if name == "photos":
-                raise UserError(
-                    f"{self.checkpoint}: the run began with {began.get(name)} photos to train on, "
-                    f"{self.config.helen} gives {value}: {elsewhere}"
-                )
-            flag = f"--{name.replace('_', '-')}"
-            raise UserError(
-                f"{self.checkpoint}: the run began with {flag} {began.get(name)}, now it is "
-                f"{value}: give {flag} {began.get(name)} to go on; else {elsewhere}"
-            )
-
-    def start_from(self, network: LandmarkNetwork) -> None:
-        """Take over an earlier phase's weights, unless this phase is under way."""
-        if self.done == 0:
-            self.network.load_state_dict(network.state_dict())
-            self.mean.load_state_dict(network.state_dict())
-
-    def step(self) -> float:
-        """One step; returns its loss."""
-        crops = step_crops(self.phase.sources, self.done, self.config.seed)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.phase.peak, self.done, self.phase.steps)
-        loss = loss_of(self.network, *as_batch(crops), mouth=self.phase.mouth)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise RuntimeError(f"{self.phase.name}: loss {value} at step {self.done}")
-        self.optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
-        keep = min(KEEP, (self.done + 1) / (self.done + 10))
-        latest = self.network.state_dict().values()
-        for slow, fast in zip(self.mean.state_dict().values(), latest, strict=True):
-            if slow.is_floating_point():
-                slow.lerp_(fast, 1 - keep)
-            else:
-                slow.copy_(fast)
-        self.done += 1
-        return value
-
-    def save(self) -> None:
-        """Write the checkpoint whole."""
-        partial = self.checkpoint.with_suffix(".partial")
-        state = {
-            "step": self.done,
-            "network": self.network.state_dict(),
-            "mean": self.mean.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "options": self.options,
+    def __init__(
+        self, config: LandmarkTrainingConfig, photos: Sequence[LabelledPhoto], world: World
+    ) -> None:
+        order = np.random.default_rng(config.seed).permutation(len(photos))
+        self.held_out = [photos[i] for i in order[: config.holdout]]
+        self.photos = [photos[i] for i in order[config.holdout :]]
+        self.config = config
+        steps = max(1, config.photo_epochs * len(self.photos) // config.batch)
+        stages = (Stage("photos", steps), Stage("mixed", config.mixed_steps, restart=True))
+        self.stages = tuple(stage for stage in stages if stage.steps)
+        options = asdict(config)
+        del options["helen"], options["out"]
+        self.run_config = {
+            **options,
+            "photos": {"count": len(self.photos), "fingerprint": _fingerprint(self.photos)},
         }
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint)
+        torch.manual_seed(config.seed)
+        self.model = self.view_network = ViewNetwork()
+        if world.size > 1:
+            use_global_batch_norm(self.model)
+        self.score = "not measured"
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """AdamW."""
+        return torch.optim.AdamW(self.model.parameters(), weight_decay=WEIGHT_DECAY)
+
+    def data(self, stage: Stage) -> StageData[LandmarkBatch]:
+        """Photos; in the mixed stage an eighth of the crops is of rendered heads."""
+        config = self.config
+        if stage.name == "photos":
+            sources, counts = [CropSource(photos=self.photos, rng_stream=1)], [config.batch]
+        else:
+            sources = [
+                CropSource(photos=self.photos, rng_stream=2, warp_probability=WARP_PROBABILITY),
+                CropSource(photos=rendered_heads(config.heads, config.seed), rng_stream=3),
+            ]
+            counts = [config.batch - config.batch // 8, config.batch // 8]
+        plan = MixturePlan(
+            tuple(
+                MixtureSource(len(source.photos), count, source.rng_stream)
+                for source, count in zip(sources, counts, strict=True)
+            ),
+            seed=config.seed,
+            first_step=self._first_step(stage),
+        )
+        return StageData(plan, CropReader(sources, config.seed))
+
+    def _first_step(self, stage: Stage) -> int:
+        return sum(other.steps for other in self.stages[: self.stages.index(stage)])
+
+    def learning_rate(self, step: int) -> float:
+        """Each stage has a schedule of its own."""
+        stage = next(s for s in reversed(self.stages) if step >= self._first_step(s))
+        config = self.config
+        peak = config.learning_rate if stage.name == "photos" else config.mixed_learning_rate
+        return learning_rate(peak, step - self._first_step(stage), stage.steps)
+
+    def loss(self, forward: nn.Module, batch: LandmarkBatch, stage: Stage) -> StepLoss:
+        """`landmark_loss`; only the network itself runs in bf16."""
+        logits = forward(batch.views)
+        weight = 1.0 if stage.name == "photos" else MOUTH_WEIGHT
+        with torch.autocast(logits.device.type, enabled=False):
+            loss = landmark_loss(self.view_network.network, logits, batch.points, weight)
+        return StepLoss({"loss": loss})
+
+    def validate(self, model: nn.Module) -> Mapping[str, float]:
+        """NME of the photos held out."""
+        if not self.held_out:
+            return {}
+        assert isinstance(model, ViewNetwork)
+        error = validation_nme(model.network, self.held_out)
+        self.score = f"{error:.2f} % on {len(self.held_out)} photos held out"
+        return {"held_out": round(error, 3)}
+
+    def record(
+        self, stage: Stage, progress: Progress, metrics: StepMetrics
+    ) -> Mapping[str, object]:
+        """The stage, and the seconds spent in training."""
+        return {"phase": stage.name, "seconds": round(progress.seconds)}
+
+    def export(self, folder: Path, model: nn.Module) -> None:
+        """Write float16 weights with the command that makes them."""
+        assert isinstance(model, ViewNetwork)
+        save_landmark_network(
+            model.network,
+            folder,
+            name="landmarks68",
+            command=f"mica-ext train-landmarks{_flags(self.config)}",
+            seed=self.config.seed,
+            score=self.score,
+        )
 
 
-def run_phase(
-    phase: Phase,
-    config: LandmarkTrainingConfig,
-    held_out: Sequence[LabelledPhoto],
-    earlier: LandmarkNetwork | None = None,
-) -> LandmarkNetwork:
-    """Go through the phase, or the rest of it; returns the running mean of the weights."""
-    trainer = Trainer(phase, config)
-    if earlier is not None:
-        trainer.start_from(earlier)
-    began, loss = time.monotonic(), 0.0
-    first = trainer.done
-    for step in track(range(first, phase.steps), phase.name):
-        value = trainer.step()
-        loss = value if step == first else 0.98 * loss + 0.02 * value
-        if trainer.done % config.save_every == 0 or trainer.done == phase.steps:
-            trainer.save()
-            record = {
-                "phase": phase.name,
-                "step": trainer.done,
-                "loss": round(loss, 4),
-                "held_out": round(error_on(trainer.mean, held_out), 3) if held_out else None,
-                "seconds": round(time.monotonic() - began),
-            }
-            LOGGER.info("%s", record)
-            with open(config.out / "metrics.jsonl", "a") as log:
-                log.write(json.dumps(record) + "\n")
-    return trainer.mean.eval()
+def _flags(config: LandmarkTrainingConfig) -> str:
+    """The flags that differ from their defaults, without the machine's paths."""
+    defaults = {field.name: field.default for field in fields(config)}
+    changed = {name: value for name, value in asdict(config).items() if value != defaults[name]}
+    changed |= {"helen": "HELEN/trainset", "out": "RUN"}
+    return "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
+
+
+def _fingerprint(photos: Sequence[LabelledPhoto]) -> str:
+    digest = hashlib.sha256()
+    for photo in photos:
+        digest.update(repr(photo.image.shape).encode() + photo.points.tobytes())
+    return digest.hexdigest()
 
 
 def rendered_heads(count: int, seed: int) -> list[LabelledPhoto]:
@@ -278,58 +272,41 @@ def rendered_heads(count: int, seed: int) -> list[LabelledPhoto]:
     from mica_ext.data.synthetic.faces import SyntheticFaces
 
     faces = SyntheticFaces(load_head("anthro"), seed=seed)
-    drawn = (faces.sample(index) for index in track(range(count), "heads"))
-    return [LabelledPhoto(face.image, face.landmarks_px) for face in drawn]
+    samples = (faces.sample(index) for index in track(range(count), "heads"))
+    return [LabelledPhoto(face.image, face.landmarks_px) for face in samples]
 
 
-def train(config: LandmarkTrainingConfig) -> None:
-    """Run what is not done yet and write the weights."""
+def trainer_config(config: LandmarkTrainingConfig) -> TrainerConfig:
+    """How the engine carries out the training."""
+    return TrainerConfig(
+        precision="bf16",
+        clip_norm=CLIP_NORM,
+        ema_decay=EMA_DECAY,
+        save_steps=config.save_every,
+        validate_steps=config.save_every,
+    )
+
+
+def train(config: LandmarkTrainingConfig) -> int:
+    """Train, or go on with a run; the process's exit code: 0 done, 143 after SIGTERM.
+
+    Raises:
+        UserError: the photos or the run's folder cannot be used; the run began with other options.
+    """
     torch.set_num_threads(config.threads)
     cv2.setNumThreads(config.threads)
+    old = config.out / "photos.pt"
+    if old.exists() and not checkpoints(config.out):
+        raise UserError(
+            f"{old}: expected checkpoints of this version, got one of an earlier version; give"
+            " another --out to train anew"
+        )
     photos = [photo for _, photo in read_labelled(config.helen)]
     if config.holdout >= len(photos):
         raise UserError(
             f"{config.helen}: expected more photos than --holdout {config.holdout}, found "
             f"{len(photos)}: lower --holdout"
         )
-    config.out.mkdir(parents=True, exist_ok=True)
-    order = np.random.default_rng(config.seed).permutation(len(photos))
-    held_out = [photos[i] for i in order[: config.holdout]]
-    labelled = [photos[i] for i in order[config.holdout :]]
-    alone = Phase(
-        name="photos",
-        sources=[Source(photos=labelled, per_batch=config.batch, salt=1)],
-        steps=max(1, config.photo_epochs * len(labelled) // config.batch),
-        peak=config.learning_rate,
-    )
-    network = run_phase(alone, config, held_out)
-    if config.mixed_steps:
-        rendered = config.batch // 8
-        heads = rendered_heads(config.heads, config.seed)
-        mixed = Phase(
-            name="mixed",
-            sources=[
-                Source(photos=labelled, per_batch=config.batch - rendered, salt=2, bent=BENT),
-                Source(photos=heads, per_batch=rendered, salt=3),
-            ],
-            steps=config.mixed_steps,
-            peak=config.mixed_learning_rate,
-            mouth=MOUTH_WEIGHT,
-        )
-        network = run_phase(mixed, config, held_out, network)
-    defaults = {f.name: f.default for f in fields(config)}
-    changed = {name: value for name, value in asdict(config).items() if value != defaults[name]}
-    changed |= {"helen": "HELEN/trainset", "out": "RUN"}
-    flags = "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
-    score = "not measured"
-    if held_out:
-        score = f"{error_on(network, held_out):.2f} % on {len(held_out)} photos held out"
-    save_landmark_network(
-        network,
-        config.out / "model",
-        name="landmarks68",
-        command=f"mica-ext train-landmarks{flags}",
-        seed=config.seed,
-        score=score,
-    )
-    LOGGER.info("wrote %s (%s)", config.out / "model", score)
+    with process_group("cpu") as world:
+        task = LandmarkTraining(config, photos, world)
+        return fit(task, trainer_config(config), RunOptions(out=config.out, device="cpu"), world)

@@ -1,6 +1,5 @@
 """Learning curves of pre-training runs: read from metrics.jsonl, drawn over images seen."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from pacofr.engine.run_log import read_lines
+from pacofr.engine.run_log import read_metrics
 from pacofr.errors import UserError
 
 POINTS = 200
@@ -40,11 +39,11 @@ def read_curves(run: Path) -> Curves | None:
     file = run / "metrics.jsonl"
     if not file.exists():
         return None
+    rows = [fields for _, fields in read_metrics(file)]
     try:
-        rows = [json.loads(line) for line in read_lines(file)]
         needed = {name: np.array([row[name] for row in rows], float) for name in ("images", "mse")}
         table = {name: np.array([r.get(name, np.nan) for r in rows], float) for name in PANELS}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{file}: expected the record of a run, got {error!r}") from error
     if not rows:
         return None

@@ -1,12 +1,11 @@
-"""Judge a frozen encoder by how well a linear map of its tokens finds 68 landmarks.
+"""Linear probe: how well a linear map of a frozen encoder's tokens predicts 68 landmarks.
 
-Each photo is aligned as for pre-training, but displaced at random (shift, turn, scale), so
-that the crop itself tells nothing exact. The tokens of all tapped layers, every position by itself,
-go into one ridge regression, solved in closed form in the space of samples; its strength is chosen
-by cross-validation over training photos. Nothing is trained by gradient and every draw is a
-function of (seed, photo, copy): the same encoder always gets the same score, and encoders are
-compared on the same crops, photo by photo. Errors are NMEs: mean distance over 68 points over the
-distance of the outer eye corners (36, 45).
+Each photo is aligned as for pre-training and then displaced at random (shift, rotation, scale), so
+that the crop itself does not give the landmarks away. The tokens of all tapped layers, each
+position by itself, are the features of one ridge regression, solved in closed form in its dual;
+lambda is chosen by cross-validation over training photos. Nothing is trained by gradient descent
+and every draw is a function of (seed, photo, copy): the same encoder always gets the same score,
+and encoders are compared on the same crops, photo by photo. Errors are NMEs (`landmarks68.nme`).
 """
 
 from collections.abc import Sequence
@@ -20,21 +19,17 @@ from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
 
 from pacofr.analysis.config import ProbeConfig
-from pacofr.engine.distributed import choose_device
-from pacofr.errors import UserError
+from pacofr.engine.device import choose_device
 from pacofr.faces.align import CANVAS_PX, FACE_PX, ffhq_crop, ffhq_matrix, move_points
 from pacofr.faces.landmarks68 import mirrored, nme, read_pts
 from pacofr.images import list_images, load_image
-from pacofr.models.encoders import READERS, TAPS, FaceEncoder, load_encoder
-from pacofr.models.vit import VisionTransformer, scaled_layers
-from pacofr.pretraining.config import PRESETS
-from pacofr.pretraining.masking import uniforms
+from pacofr.models.encoders import FaceEncoder
+from pacofr.utils.counter_rng import Stream, uniforms
 from pacofr.utils.progress import track
 
-STRENGTHS = 10.0 ** np.arange(-5.0, 1.5, 0.5)
-"""Ridge strengths tried, relative to the mean diagonal of the kernel."""
+RIDGE_LAMBDAS = 10.0 ** np.arange(-5.0, 1.5, 0.5)
+"""Regularisations tried, relative to the mean diagonal of the kernel."""
 TEST_SEED = 1_000_003  # the test crops do not depend on the config's seed
-TRAIN_STREAM, TEST_STREAM = 16, 17
 
 
 class Crops(NamedTuple):
@@ -48,7 +43,7 @@ class Crops(NamedTuple):
 
 
 class ProbeResult(NamedTuple):
-    """What an encoder scores on the test photos."""
+    """Scores of an encoder on the test photos."""
 
     nme: float
     """Mean over the test photos, in percent of the inter-ocular distance."""
@@ -57,29 +52,19 @@ class ProbeResult(NamedTuple):
     high: float
     """97.5th percentile."""
     mean_shape_nme: float
-    """What the training crops' mean landmarks score: knowing nothing of the photo."""
+    """Score of the training crops' mean landmarks, which know nothing of the photo."""
     validation_nme: float
-    """Of the chosen strength, over the folds."""
-    strength: float
-    """The chosen ridge strength, relative to the kernel's mean diagonal."""
-    each: list[float]
+    """Of the chosen lambda, over the folds."""
+    ridge_lambda: float
+    """The chosen regularisation, relative to the kernel's mean diagonal."""
+    per_image_nme: list[float]
     """NME of every test photo in percent, in the order of their names."""
 
-
-def encoder_of(spec: str, resolution: int | None = None) -> FaceEncoder:
-    """An encoder from one word: RUN, NAME:FILE (farl, mae, moco-v3, mcf) or scratch:PRESET."""
-    name, _, rest = spec.partition(":")
-    if name == "scratch" and rest:
-        if rest not in PRESETS:
-            raise UserError(f"{spec}: expected scratch:PRESET with one of {', '.join(PRESETS)}")
-        torch.manual_seed(0)
-        vit = VisionTransformer(PRESETS[rest]().model.encoder)
-        return FaceEncoder(vit, scaled_layers(TAPS, vit.config.depth))
-    if name in READERS and rest:
-        return load_encoder(name, rest, resolution)
-    if name == "scratch":
-        return load_encoder(name, None, resolution)
-    return load_encoder("pacofr", spec, resolution)
+    def to_json(self) -> dict[str, object]:
+        """The fields under their names in files."""
+        fields = self._asdict()
+        fields["strength"], fields["each"] = fields.pop("ridge_lambda"), fields.pop("per_image_nme")
+        return fields
 
 
 def probe(encoder: FaceEncoder, config: ProbeConfig) -> ProbeResult:
@@ -94,9 +79,9 @@ def probe(encoder: FaceEncoder, config: ProbeConfig) -> ProbeResult:
     )
     target = train.points.reshape(len(train.points), -1)
     fold = _folds(train.photo, config)
-    strength, validation = _choose_strength(kernel, target, fold, train)
-    found = _ridge(kernel, target, cross, [strength])[0].reshape(-1, 68, 2)
-    each = per_photo(nme(found, test.points), test.photo)
+    ridge_lambda, validation = _choose_lambda(kernel, target, fold, train)
+    predicted = _ridge(kernel, target, cross, [ridge_lambda])[0].reshape(-1, 68, 2)
+    each = mean_per_photo(nme(predicted, test.points), test.photo)
     draws = np.random.default_rng(0).integers(len(each), size=(4000, len(each)))
     low, high = np.percentile(each[draws].mean(axis=1), [2.5, 97.5])
     mean_shape = np.broadcast_to(train.points.mean(axis=0), test.points.shape)
@@ -106,12 +91,12 @@ def probe(encoder: FaceEncoder, config: ProbeConfig) -> ProbeResult:
         high=float(high),
         mean_shape_nme=float(nme(mean_shape, test.points).mean()),
         validation_nme=validation,
-        strength=strength,
-        each=each.tolist(),
+        ridge_lambda=ridge_lambda,
+        per_image_nme=each.tolist(),
     )
 
 
-def per_photo(
+def mean_per_photo(
     errors: Float64[np.ndarray, " N"], photo: Int64[np.ndarray, " N"]
 ) -> Float64[np.ndarray, " P"]:
     """Mean error of each photo's crops."""
@@ -122,13 +107,13 @@ def annotated_crops(folder: Path, side: int, config: ProbeConfig, *, test: bool)
     """Displaced crops of every photo of `folder`, `copies` or `test_copies` of each."""
     photos = list_images(folder)
     copies = config.test_copies if test else config.copies
-    seed, stream = (TEST_SEED, TEST_STREAM) if test else (config.seed, TRAIN_STREAM)
+    seed, stream = (TEST_SEED, Stream.PROBE_TEST) if test else (config.seed, Stream.PROBE_TRAIN)
     images, points, owner = [], [], []
     for number, photo in enumerate(track(photos, f"cropping {folder.name}")):
         image, truth = load_image(photo), read_pts(photo.with_suffix(".pts"))
         for copy in range(copies):
-            chance = uniforms(seed, copy, np.array([number]), stream, 4)[0] * 2 - 1
-            crop, moved = _displaced_crop(image, truth, side, chance, config)
+            draws = uniforms(seed, copy, np.array([number]), stream, 4)[0] * 2 - 1
+            crop, moved = _displaced_crop(image, truth, side, draws, config)
             if copy % 2:
                 crop, moved = crop[:, ::-1], mirrored(moved, side)
             images.append(crop)
@@ -141,14 +126,14 @@ def _displaced_crop(
     image: UInt8[np.ndarray, "H W 3"],
     truth: Float64[np.ndarray, "68 2"],
     side: int,
-    chance: Float64[np.ndarray, " 4"],
+    draws: Float64[np.ndarray, " 4"],
     config: ProbeConfig,
 ) -> tuple[UInt8[np.ndarray, "side side 3"], Float64[np.ndarray, "68 2"]]:
-    """Crop by displaced points; `chance` in [-1, 1] is shift x, shift y, turn and stretch."""
-    angle, scale = np.radians(config.turn_degrees) * chance[2], 1 + config.stretch * chance[3]
+    """Crop by displaced points; `draws` in [-1, 1] are shift x and y, rotation and scale."""
+    angle, scale = np.radians(config.turn_degrees) * draws[2], 1 + config.stretch * draws[3]
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     inverse = np.linalg.inv(ffhq_matrix(truth, FACE_PX, FACE_PX, FACE_PX)[:, :2])
-    shift = inverse @ (config.shift * FACE_PX * chance[:2])
+    shift = inverse @ (config.shift * FACE_PX * draws[:2])
     centre = truth.mean(axis=0)
     guide = (truth - centre) @ turn.T + centre + shift
     canvas = ffhq_crop(image, guide, FACE_PX, CANVAS_PX)
@@ -189,37 +174,39 @@ def _kernels(
 
 def _folds(photo: Int64[np.ndarray, " N"], config: ProbeConfig) -> Int64[np.ndarray, " N"]:
     """Fold of each crop; all copies of a photo lie in one fold."""
-    chance = uniforms(config.seed, 0, np.arange(photo.max() + 1), TRAIN_STREAM + 2, 1)[:, 0]
-    return (np.argsort(np.argsort(chance)) % config.folds)[photo]
+    draws = uniforms(config.seed, 0, np.arange(photo.max() + 1), Stream.PROBE_FOLDS, 1)[:, 0]
+    return (np.argsort(np.argsort(draws)) % config.folds)[photo]
 
 
-def _choose_strength(
+def _choose_lambda(
     kernel: Float64[np.ndarray, "N N"],
     target: Float64[np.ndarray, "N Y"],
     fold: Int64[np.ndarray, " N"],
     train: Crops,
 ) -> tuple[float, float]:
-    """The strength with the least NME over the folds, and that NME."""
-    errors = np.zeros(len(STRENGTHS))
+    """The lambda with the least NME over the folds, and that NME."""
+    errors = np.zeros(len(RIDGE_LAMBDAS))
     numbers = range(int(fold.max()) + 1)
-    for number in track(numbers, "choosing the ridge's strength"):
+    for number in track(numbers, "choosing the regularisation"):
         kept, held = fold != number, fold == number
-        found = _ridge(kernel[kept][:, kept], target[kept], kernel[held][:, kept], STRENGTHS)
-        for row, one in enumerate(found):
-            errors[row] += nme(one.reshape(-1, 68, 2), train.points[held]).sum() / len(fold)
+        predicted = _ridge(
+            kernel[kept][:, kept], target[kept], kernel[held][:, kept], RIDGE_LAMBDAS
+        )
+        for row, points in enumerate(predicted):
+            errors[row] += nme(points.reshape(-1, 68, 2), train.points[held]).sum() / len(fold)
     best = int(errors.argmin())
-    return float(STRENGTHS[best]), float(errors[best])
+    return float(RIDGE_LAMBDAS[best]), float(errors[best])
 
 
 def _ridge(
     kernel: Float64[np.ndarray, "N N"],
     target: Float64[np.ndarray, "N Y"],
     cross: Float64[np.ndarray, "M N"],
-    strengths: Sequence[float] | Float64[np.ndarray, " L"],
+    lambdas: Sequence[float] | Float64[np.ndarray, " L"],
 ) -> list[Float64[np.ndarray, "M Y"]]:
-    """Predictions of kernel ridge regression for each strength, by one eigendecomposition."""
+    """Predictions of kernel ridge regression for each lambda, by one eigendecomposition."""
     mean = target.mean(axis=0)
     values, vectors = np.linalg.eigh(kernel)
     rotated, onto = vectors.T @ (target - mean), cross @ vectors
     unit = np.trace(kernel) / len(kernel)
-    return [onto @ (rotated / (values + s * unit)[:, None]) + mean for s in strengths]
+    return [onto @ (rotated / (values + s * unit)[:, None]) + mean for s in lambdas]

@@ -1,8 +1,8 @@
-"""What the choice of candidates tells the encoder about the patches that it cannot see.
+"""How much the predictor's choices reveal to the encoder about the masked patches.
 
-The predictor looks at the very patch that is masked, so its choice is a message about it. The error
-at masked patches under different choosers weighs that message; the brightness of the patches behind
-each candidate says what it is about.
+The predictor sees the very patch that is masked, so its choice carries information about it. The
+reconstruction error at masked patches under random, predicted and ideal choices measures how much;
+the mean brightness of the patches that choose each candidate shows which.
 """
 
 from typing import NamedTuple
@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from pacofr.pretraining.codebook import normalise, patchify, restructure
+from pacofr.models.normalization import normalise
+from pacofr.pretraining.codebook import patchify, restructure
 from pacofr.pretraining.config import MaskingConfig
 from pacofr.pretraining.losses import belief_labels
-from pacofr.pretraining.masking import draw
+from pacofr.pretraining.masking import sample_masks
 from pacofr.pretraining.model import PaCoFR
 
 
@@ -26,11 +27,11 @@ class ChoiceAudit(NamedTuple):
     """
 
     shares: tuple[float, ...]
-    """Part of the patches that the predictor gives to each candidate."""
+    """Fraction of the patches for which the predictor chooses each candidate."""
     brightness: tuple[float | None, ...]
     """Mean value of those patches; None for a candidate that no patch chose."""
     agreement: float
-    """Part of the patches for which the predictor chooses what eq. 5 would."""
+    """Fraction of the patches for which the predictor chooses what eq. 5 would."""
     error_random: float
     """With candidates drawn uniformly."""
     error_predicted: float
@@ -43,14 +44,18 @@ class ChoiceAudit(NamedTuple):
 def audit_choices(
     model: PaCoFR, images: UInt8[Tensor, "N 3 S S"], seed: int = 0, batch: int = 64
 ) -> ChoiceAudit:
-    """Audit a model with a predictor on some crops, under the masks of `seed`."""
+    """Audit a model with a predictor on some crops, under the masks of `seed`.
+
+    Raises:
+        ValueError: the model has no predictor.
+    """
     if model.predictor is None:
         raise ValueError("a model without a predictor chooses at random: there is nothing to audit")
     candidates = model.config.codebook.candidates
     patches = patchify(normalise(images / 255), model.config.encoder.patch_size)
-    chance = draw(seed, 0, np.arange(len(images)), model.config, MaskingConfig())
-    mask, random = torch.from_numpy(chance.mask), torch.from_numpy(chance.candidate)
-    looked_at = mask & (patches.std(dim=(0, 2)) > 0.1)
+    masks = sample_masks(seed, 0, np.arange(len(images)), model.config, MaskingConfig())
+    mask, random = torch.from_numpy(masks.mask), torch.from_numpy(masks.candidate)
+    considered = mask & (patches.std(dim=(0, 2)) > 0.1)
     predicted = torch.cat([model.predictor(p).argmax(dim=-1) for p in patches.split(batch)])
     label = torch.cat(
         [
@@ -64,14 +69,14 @@ def audit_choices(
             (model.reconstruct(restructure(p, model.codebook(), c, m)) - p).square().mean(dim=-1)
             for p, c, m in zip(*(t.split(batch) for t in (patches, chosen, mask)), strict=True)
         ]
-        return float(torch.cat(errors)[looked_at].mean())
+        return float(torch.cat(errors)[considered].mean())
 
-    behind = [looked_at & (predicted == number) for number in range(candidates)]
-    total = int(looked_at.sum())
+    behind = [considered & (predicted == number) for number in range(candidates)]
+    total = int(considered.sum())
     return ChoiceAudit(
         shares=tuple(int(members.sum()) / total for members in behind),
         brightness=tuple(_brightness(patches, members) for members in behind),
-        agreement=float((predicted == label)[looked_at].float().mean()),
+        agreement=float((predicted == label)[considered].float().mean()),
         error_random=error(random),
         error_predicted=error(predicted),
         error_label=error(label),

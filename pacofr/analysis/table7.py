@@ -6,54 +6,56 @@
     OUT/probes/NAME.json    its probe, photo by photo
     OUT/table.md, table.json, table.png
 
-The same command given again goes on wherever it was stopped. Given to several processes at once, a
-core or a GPU each (CUDA_VISIBLE_DEVICES=N), every one takes the next run that no other is at work
-on.
+The same command given again goes on wherever it was stopped. Several processes started with it at
+once, each with a core or a GPU (CUDA_VISIBLE_DEVICES=N), share the runs among them.
 """
 
 import dataclasses
-import json
 import logging
 import os
 import time
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
 from pacofr.analysis.config import ProbeConfig
-from pacofr.analysis.linear_probe import encoder_of, probe
+from pacofr.analysis.encoder_spec import load_encoder_spec
+from pacofr.analysis.linear_probe import probe
 from pacofr.analysis.predictor_audit import ChoiceAudit, audit_choices
 from pacofr.analysis.table7_config import EvidenceConfig
 from pacofr.analysis.table7_plot import draw_scores
 from pacofr.analysis.table7_report import Probed, RunScore, write_table
 from pacofr.engine.checkpoint import checkpoints, read_progress
-from pacofr.engine.distributed import choose_device
-from pacofr.engine.locks import claim
-from pacofr.engine.precision import resolve_precision
+from pacofr.engine.device import choose_device, resolve_precision
+from pacofr.engine.task import RunOptions
+from pacofr.engine.trainer import NotFiniteError
 from pacofr.errors import UserError
 from pacofr.models.vit import VisionTransformer
-from pacofr.pretraining.config import ABLATIONS, PretrainConfig, preset
+from pacofr.pretraining.config import PretrainConfig
 from pacofr.pretraining.data import ShardCrops
-from pacofr.pretraining.masking import draw
+from pacofr.pretraining.masking import sample_masks
 from pacofr.pretraining.model import PaCoFR, load_pretrained, pretraining_loss
 from pacofr.pretraining.perceptual import PerceptualNet
-from pacofr.pretraining.train import NotFiniteError, Place, pretrain
+from pacofr.pretraining.presets import ABLATIONS, preset
+from pacofr.pretraining.train import pretrain
+from pacofr.utils.config_json import from_json, read_json
 from pacofr.utils.files import write_json, write_png
+from pacofr.utils.locks import file_lock
 
 LOGGER = logging.getLogger(__name__)
 
 METHOD = "3x196-predictor"
 MAIN_ROWS = ("1-token", "3x196-random", METHOD)
 """Rows that get every seed: one mask token, a codebook without and with its predictor."""
-EARLY_SHARE = 1 / 8
-"""Share of a run's steps that warms up and incubates. The paper's is one of 32 epochs, 2,777 steps;
-the 32nd part of a run of some hundred steps would end before the predictor has learnt anything."""
+WARMUP_FRACTION = 1 / 8
+"""Fraction of a run's steps for warm-up and incubation. The paper's is one of 32 epochs, 2,777
+steps; a 32nd of a run of some hundred steps would end before the predictor has learnt anything."""
 
 
 class Plan(NamedTuple):
-    """What the first call fixed, so that every later one compares the same."""
+    """What the first call decided, so that every later one compares the same."""
 
     preset: str
     precision: Literal["bf16", "fp32"]
@@ -81,13 +83,18 @@ class Job(NamedTuple):
 
 
 SCRATCH = Job("scratch", "scratch")
-"""Random weights: what the probe reads off an encoder that has seen no face."""
+"""Random weights: what the probe gives for an encoder that has seen no face."""
 PERCEPTUAL = Job("perceptual", "perceptual net")
-"""The net that judges all others' reconstructions: `1-token` without any such net."""
+"""The perceptual network of all other runs: `1-token` pre-trained without such a network."""
 
 
-def evidence(config: EvidenceConfig) -> int:
-    """Do what is not done yet; the process's exit code."""
+def reproduce_table7(config: EvidenceConfig) -> int:
+    """Pre-train and probe what is not done yet and write the table; the process's exit code.
+
+    Raises:
+        UserError: other flags than the folder's plan; started by torchrun; the perceptual
+            network's own run failed.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
             "expected a process by itself, got one of torchrun's; give the plain command once per"
@@ -100,14 +107,14 @@ def evidence(config: EvidenceConfig) -> int:
             minutes_per_run=config.minutes_per_run / 5,
             seeds=2,
         )
-    claims = config.out / "claims"
+    locks = config.out / "claims"
     _crops(config, preset(config.preset))  # wrong shards leave no folder behind
-    with claim(claims / "plan", wait=True):
+    with file_lock(locks / "plan", wait=True):
         plan = make_plan(config, MAIN_ROWS if config.pilot else tuple(ABLATIONS))
-    with claim(claims / SCRATCH.name, wait=True):
+    with file_lock(locks / SCRATCH.name, wait=True):
         _probe(config, SCRATCH, f"scratch:{plan.preset}")
     LOGGER.info("the perceptual net comes first; where another process is at it, this one waits")
-    with claim(claims / PERCEPTUAL.name, wait=True):
+    with file_lock(locks / PERCEPTUAL.name, wait=True):
         code = _pretrain_and_probe(config, plan, PERCEPTUAL)
     failed = None if code else _score(config, PERCEPTUAL).failed
     if failed:
@@ -115,9 +122,9 @@ def evidence(config: EvidenceConfig) -> int:
     for job in jobs(plan):
         if code:
             return code
-        with claim(claims / job.name) as mine:
+        with file_lock(locks / job.name) as mine:
             code = _pretrain_and_probe(config, plan, job) if mine else 0
-        with claim(claims / "table", wait=True):
+        with file_lock(locks / "table", wait=True):
             scores = _scores(config, plan)
             write_table(config.out, plan._asdict(), scores)
             write_png(config.out / "table.png", draw_scores(scores))
@@ -139,9 +146,8 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Plan:
     crops = _crops(config, preset(config.preset))
     if file.exists():
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            plan = Plan(**{name: _tuple(value) for name, value in content.items()})
-        except (ValueError, TypeError, AttributeError) as error:
+            plan = from_json(Plan, read_json(file, "the plan of an earlier call"), str(file))
+        except UserError as error:
             raise UserError(
                 f"{file} is no plan of this command ({error}); give another --out"
             ) from error
@@ -155,7 +161,7 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Plan:
         return plan
     LOGGER.info("timing the method's steps")
     incubating, after = time_steps(config)
-    mean = EARLY_SHARE * incubating + (1 - EARLY_SHARE) * after
+    mean = WARMUP_FRACTION * incubating + (1 - WARMUP_FRACTION) * after
     epochs = max(1, round(60 * config.minutes_per_run / (len(crops) * mean)))
     plan = Plan(
         preset=config.preset,
@@ -185,17 +191,17 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Plan:
 
 
 def time_steps(config: EvidenceConfig, steps: int = 4) -> tuple[float, float]:
-    """Seconds per image of the method, incubating and after it, with a net of eq. 3 of its size."""
+    """Seconds per image of the method in its two stages, perceptual loss included."""
     run = preset(config.preset, METHOD)
     device = choose_device(config.device)
     model = PaCoFR(run.model).to(device)
     layers = run.loss.perceptual_layers
-    judge = PerceptualNet(VisionTransformer(run.model.encoder), layers).to(device)
+    perceptual = PerceptualNet(VisionTransformer(run.model.encoder), layers).to(device)
     side = run.model.encoder.image_size
     images = torch.rand(run.batch_size, 3, side, side, device=device)
     positions = np.arange(run.batch_size)
-    chance = draw(0, 0, positions, run.model, run.masking)
-    chance = [torch.from_numpy(array).to(device) for array in chance]
+    masks = sample_masks(0, 0, positions, run.model, run.masking)
+    tensors = [torch.from_numpy(array).to(device) for array in masks]
     mixed = resolve_precision(run.precision, device) == "bf16"
     seconds = []
     for incubating in (True, False):
@@ -204,8 +210,8 @@ def time_steps(config: EvidenceConfig, steps: int = 4) -> tuple[float, float]:
             if step == 1:
                 began = time.perf_counter()
             with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-                output = model(images, *chance, incubating=incubating)
-                total = pretraining_loss(output, judge, run.loss).total
+                output = model(images, *tensors, predictor_training=incubating)
+                total = pretraining_loss(output, perceptual, run.loss).total
             total.backward()
             float(total)  # waits for the device
         seconds.append((time.perf_counter() - began) / (steps * run.batch_size))
@@ -218,13 +224,13 @@ def run_config(config: EvidenceConfig, plan: Plan, job: Job) -> PretrainConfig:
         run, net = preset(plan.preset, "1-token"), "none"
     else:
         run, net = preset(plan.preset, job.row), f"self:{config.out / 'runs' / PERCEPTUAL.name}"
-    early = max(1, round(EARLY_SHARE * plan.epochs * (plan.crops // run.batch_size)))
-    predictor = dataclasses.replace(run.model.predictor, incubation_steps=early)
+    warmup = max(1, round(WARMUP_FRACTION * plan.epochs * (plan.crops // run.batch_size)))
+    predictor = dataclasses.replace(run.model.predictor, incubation_steps=warmup)
     return dataclasses.replace(
         run,
         model=dataclasses.replace(run.model, predictor=predictor),
         loss=dataclasses.replace(run.loss, perceptual_net=net),
-        optim=dataclasses.replace(run.optim, warmup_epochs=EARLY_SHARE * plan.epochs),
+        optim=dataclasses.replace(run.optim, warmup_epochs=WARMUP_FRACTION * plan.epochs),
         precision=plan.precision,
         epochs=plan.epochs,
         seed=job.seed,
@@ -240,8 +246,8 @@ def _pretrain_and_probe(config: EvidenceConfig, plan: Plan, job: Job) -> int:
         LOGGER.info("pre-training %s", job.name)
         run = run_config(config, plan, job)
         try:
-            place = Place(out=out, device=config.device, keep=1)
-            code = pretrain(run, _crops(config, run), place)
+            options = RunOptions(out=out, device=config.device, keep=1)
+            code = pretrain(run, _crops(config, run), options)
         except NotFiniteError as error:  # a finding, not a reason to stop
             LOGGER.warning("%s failed: %s", job.name, error)
             _write_probe(config, job, {"failed": str(error)})
@@ -253,17 +259,17 @@ def _pretrain_and_probe(config: EvidenceConfig, plan: Plan, job: Job) -> int:
 
 
 def _probe(config: EvidenceConfig, job: Job, spec: str) -> None:
-    """Probe an encoder and keep what was found, photo by photo."""
+    """Probe an encoder and write its scores, photo by photo."""
     if _probe_file(config, job).exists():
         return
     LOGGER.info("probing %s", job.name)
-    found = probe(encoder_of(spec), ProbeConfig(photos=config.helen, device=config.device))
+    result = probe(load_encoder_spec(spec), ProbeConfig(photos=config.helen, device=config.device))
     choices = _audit(config, job, Path(spec))
-    _write_probe(config, job, {**found._asdict(), "choices": choices})
+    _write_probe(config, job, {**result.to_json(), "choices": choices})
 
 
 def _audit(config: EvidenceConfig, job: Job, run: Path, faces: int = 256) -> dict | None:
-    """What the run's predictor, if it has one, tells its encoder about some of the faces."""
+    """`audit_choices` of the run's predictor, if it has one, on some of the faces."""
     if job.row not in ABLATIONS or ABLATIONS[job.row].selection == "random":
         return None
     crops = _crops(config, preset(config.preset))
@@ -272,21 +278,27 @@ def _audit(config: EvidenceConfig, job: Job, run: Path, faces: int = 256) -> dic
 
 
 def _scores(config: EvidenceConfig, plan: Plan) -> list[RunScore]:
-    """What is known by now, other processes' runs included."""
+    """Scores of all runs that are done by now, those of other processes included."""
     all_jobs = [SCRATCH, PERCEPTUAL, *jobs(plan)]
     return [_score(config, job) for job in all_jobs if _probe_file(config, job).exists()]
 
 
 def _score(config: EvidenceConfig, job: Job) -> RunScore:
-    content = json.loads(_probe_file(config, job).read_text(encoding="utf-8"))
-    minutes = probed = choices = None
-    if "failed" not in content:
-        probed = Probed(**{name: _tuple(content[name]) for name in Probed._fields})
-        trained = checkpoints(config.out / "runs" / job.name)
-        minutes = read_progress(trained[0]).seconds / 60 if trained else 0.0
-        if content["choices"]:
-            choices = ChoiceAudit(**{k: _tuple(value) for k, value in content["choices"].items()})
-    return RunScore(job.name, job.row, job.seed, minutes, probed, content.get("failed"), choices)
+    file = _probe_file(config, job)
+    content = read_json(file, "the scores of a run")
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: expected the scores of a run, got another JSON file")
+    if "failed" in content:
+        failed = from_json(str, content["failed"], f"{file}, failed")
+        return RunScore(job.name, job.row, job.seed, None, None, failed)
+    known = {name: content[name] for name in Probed._fields if name in content}
+    probed = from_json(Probed, known, str(file))
+    choices = None
+    if content.get("choices") is not None:
+        choices = from_json(ChoiceAudit, content["choices"], f"{file}, choices")
+    trained = checkpoints(config.out / "runs" / job.name)
+    minutes = read_progress(trained[0]).seconds / 60 if trained else 0.0
+    return RunScore(job.name, job.row, job.seed, minutes, probed, None, choices)
 
 
 def _probe_file(config: EvidenceConfig, job: Job) -> Path:
@@ -302,7 +314,3 @@ def _write_probe(config: EvidenceConfig, job: Job, content: dict) -> None:
 def _crops(config: EvidenceConfig, run: PretrainConfig) -> ShardCrops:
     side = run.model.encoder.image_size
     return ShardCrops(config.shards, side=side, config=run.data, seed=run.seed)
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

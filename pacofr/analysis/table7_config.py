@@ -2,24 +2,26 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
-from pacofr.pretraining.config import Device
-from pacofr.utils.config_checks import at_least
+import tyro
+
+from pacofr.utils.config_checks import Device, at_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvidenceConfig:
     """Every row of the paper's Table 7, pre-trained alike and judged by a landmark probe.
 
-    Runs for hours (7 rows and the further seeds of three: 13 runs of --minutes-per-run, and one for
-    the perceptual net); stop it at any time and give the same command again.
+    Takes hours (7 rows and the further seeds of three: 13 runs of --minutes-per-run, and one for
+    the perceptual network); stop it at any time and give the same command again.
     """
 
     shards: Path
     """Crops that `pacofr curate` wrote; the testset of --helen must not be among them."""
     helen: Path
     """Folder with trainset/ and testset/ of photos with 68 landmarks (.pts)."""
-    out: Path
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder for runs, probes and the table."""
     preset: str = "micro"
     """Size of the network."""
@@ -28,11 +30,15 @@ class EvidenceConfig:
     seeds: int = 3
     """Seeds of the main rows; the other rows have one."""
     pilot: bool = False
-    """First ask whether the probe's noise is below the gaps: a fifth of the minutes, main rows
+    """Only estimate whether the probe's noise is below the gaps: a fifth of the minutes, main rows
     only, two seeds, in OUT/pilot."""
     device: Device = "auto"
     """Where to train and probe."""
+    threads: int | None = None
+    """CPU threads; default: one per core."""
 
     def __post_init__(self) -> None:
         at_least(0, self, "minutes_per_run")
         at_least(1, self, "seeds")
+        if self.threads is not None:
+            at_least(1, self, "threads")

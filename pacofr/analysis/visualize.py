@@ -21,10 +21,11 @@ from torch import Tensor
 from pacofr.analysis.config import ShowConfig
 from pacofr.analysis.learning_curves import draw_curves, read_curves
 from pacofr.errors import UserError
-from pacofr.pretraining.codebook import denormalise, normalise, patchify, restructure, unpatchify
+from pacofr.models.normalization import denormalise, normalise
+from pacofr.pretraining.codebook import patchify, restructure, unpatchify
 from pacofr.pretraining.config import DataConfig, MaskingConfig
 from pacofr.pretraining.data import ShardCrops
-from pacofr.pretraining.masking import draw
+from pacofr.pretraining.masking import sample_masks
 from pacofr.pretraining.model import PaCoFR, load_pretrained
 from pacofr.utils.files import write_png
 from pacofr.utils.progress import track
@@ -39,7 +40,7 @@ PLACES = {
     "mouth": (0.50, 0.68),
     "left mouth corner": (0.43, 0.67),
 }
-"""Positions looked at, over the unit square of an aligned crop ("left" as in the image)."""
+"""Positions shown, over the unit square of an aligned crop ("left" as in the image)."""
 
 Picture = UInt8[np.ndarray, "H W 3"]
 
@@ -58,7 +59,7 @@ class Row(NamedTuple):
     cells: list[Picture]
 
 
-def show(config: ShowConfig) -> list[Path]:
+def visualize(config: ShowConfig) -> list[Path]:
     """Draw all pictures of some runs; returns the files written."""
     named = _names(config.runs)
     runs = [Run(name, load_pretrained(run)) for name, run in named.items()]
@@ -123,8 +124,8 @@ def reconstruction_rows(
     rows = []
     for run in runs:
         images, settings = crops[run.name], run.model.config
-        chance = draw(seed, 0, np.arange(len(images)), settings, MaskingConfig())
-        mask, candidate, drop = (torch.from_numpy(part) for part in chance)
+        masks = sample_masks(seed, 0, np.arange(len(images)), settings, MaskingConfig())
+        mask, candidate, drop = (torch.from_numpy(part) for part in masks)
         output = run.model(images / 255, mask, candidate, drop)
         seen = restructure(output.target, run.model.codebook(), output.chosen, mask)
         patch = settings.encoder.patch_size

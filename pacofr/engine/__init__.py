@@ -1,1 +1,1 @@
-"""What any long training run needs: processes, checkpoints, optimiser, records."""
+"""What any training needs: processes, sampling, checkpoints, optimiser, records, the loop."""

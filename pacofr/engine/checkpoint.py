@@ -1,35 +1,40 @@
-"""Checkpoints on disk: whole or not there at all, and exact to resume from.
+"""Checkpoints on disk: complete or absent, and exact to resume from.
 
     RUN/
       checkpoints/step_00001200/
         model/config.json            what the network is           } the publishable unit, loaded
-        model/model.safetensors      its weights, clean names      } strictly
+        model/model.safetensors      its weights                   } strictly
         training/state.json          step, images seen, world size, seconds, the run's configuration
         training/optimizer.safetensors   "PARAMETER|exp_avg" ...
         training/rng.safetensors     one row of generator bytes per rank
+        training/weights.safetensors   } of a run that keeps a moving average (EMA) of the weights:
+        training/ema.safetensors       } both; model/ is then exported from the average
       last -> checkpoints/step_00001200    relative, so the folder can be moved
       model/                         the final model/, copied there when training is done
 
 A checkpoint is written into a hidden folder beside its place, flushed to the disk, then renamed:
-any `step_*` folder is complete, whatever killed the run; a deleted one is hidden first.
+any `step_*` folder is complete, whatever killed the run; one to be deleted is hidden first.
 """
 
+import dataclasses
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import UInt8
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pacofr.engine.ema import Ema
+from pacofr.engine.tensor_files import current_name, load_tensors, load_weights, save_tensors
 from pacofr.errors import UserError
+from pacofr.utils.config_json import from_json, read_json
 
 LOGGER = logging.getLogger(__name__)
 
@@ -40,67 +45,89 @@ Json = Mapping[str, object]
 class Progress(NamedTuple):
     """How far a run is."""
 
-    step: int  # optimiser steps done
-    images: int  # images seen, over all ranks
-    seconds: float  # spent in training steps, over all the run's lives
-    world_size: int  # processes that wrote it
+    step: int
+    """Optimiser steps done."""
+    images: int
+    """Images seen, over all ranks."""
+    seconds: float
+    """Spent in training steps, over all processes that took the run on one after the other."""
+    world_size: int
+    """Processes that wrote it."""
 
 
-class Resumed(NamedTuple):
-    """What a checkpoint gave back besides weights and optimiser."""
+@dataclasses.dataclass
+class TrainingState:
+    """What a run carries from step to step."""
 
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: Ema | None
     progress: Progress
-    generators: UInt8[Tensor, "ranks n"]
 
 
 def save_checkpoint(
     run: Path,
+    state: TrainingState,
     *,
-    model: nn.Module,
-    model_config: Json,
+    export: Callable[[Path, nn.Module], None],
     run_config: Json,
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-    generators: UInt8[Tensor, "ranks n"],
+    rng_states: UInt8[Tensor, "ranks n"],
     keep: int,
 ) -> Path:
     """Write `RUN/checkpoints/step_N`, point `last` at it and delete all but the newest `keep`.
 
-    Call on rank 0 only. A disk that is full or may not be written ends in a `UserError` that names
-    the last good checkpoint, which is still there.
+    Call on rank 0 only.
+
+    Args:
+        run: the run's folder.
+        state: what to save.
+        export: writes the publishable unit of a model to a folder. Without an EMA the weights that
+            it writes are those that the run resumes from: it must keep them as they are.
+        run_config: the run's configuration, compared when it is resumed.
+        rng_states: a row of `rng_state` per rank.
+        keep: number of checkpoints to leave.
+
+    Raises:
+        UserError: the disk is full or may not be written; names the last good checkpoint, which is
+            still there.
     """
-    place = run / "checkpoints" / f"step_{progress.step:08d}"
-    writing = place.with_name(f".writing_{place.name}")
+    folder = run / "checkpoints" / f"step_{state.progress.step:08d}"
+    writing = folder.with_name(f".writing_{folder.name}")
     training = writing / "training"
-    state = {"version": VERSION, **progress._asdict(), "config": run_config}
-    with _write_failures_named(run, writing):
-        for left in place.parent.glob(".*_step_*"):  # by a process that was killed
+    model, ema = state.model, state.ema
+    about = {"version": VERSION, **state.progress._asdict(), "config": run_config}
+    with _write_failure_as_user_error(run, writing):
+        for left in folder.parent.glob(".*_step_*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
         training.mkdir(parents=True)
-        write_model(writing / "model", model, model_config)
-        _save_tensors(_optimizer_tensors(model, optimizer), training / "optimizer.safetensors")
-        _save_tensors({"generators": generators}, training / "rng.safetensors")
-        _write_json(training / "state.json", state)
-        if place.exists():
-            _delete(place)
-        os.replace(writing, place)
-    _point(run / "last", place)
+        export(writing / "model", model if ema is None else ema.model)
+        if ema is not None:
+            about["ema_updates"] = ema.updates
+            save_tensors(model.state_dict(), training / "weights.safetensors")
+            save_tensors(ema.model.state_dict(), training / "ema.safetensors")
+        save_tensors(_optimizer_tensors(model, state.optimizer), training / "optimizer.safetensors")
+        save_tensors({"generators": rng_states}, training / "rng.safetensors")
+        _write_json(training / "state.json", about)
+        if folder.exists():
+            _delete(folder)
+        os.replace(writing, folder)
+    _point(run / "last", folder)
     for old in checkpoints(run)[keep:]:
         _delete(old)
-    return place
+    return folder
 
 
 def write_model(folder: Path, model: nn.Module, config: Json) -> None:
     """Write the publishable unit: `config.json` and `model.safetensors`."""
     folder.mkdir(parents=True, exist_ok=True)
-    _save_tensors(model.state_dict(), folder / "model.safetensors")
+    save_tensors(model.state_dict(), folder / "model.safetensors")
     _write_json(folder / "config.json", config)
 
 
-def publish(run: Path, checkpoint: Path) -> Path:
-    """Copy a checkpoint's `model/` to `RUN/model`, whole or not at all."""
+def publish_model(run: Path, checkpoint: Path) -> Path:
+    """Copy a checkpoint's `model/` to `RUN/model`, completely or not at all."""
     target, writing = run / "model", run / ".writing_model"
-    with _write_failures_named(run, writing):
+    with _write_failure_as_user_error(run, writing):
         shutil.rmtree(writing, ignore_errors=True)
         shutil.copytree(checkpoint / "model", writing)
         shutil.rmtree(target, ignore_errors=True)
@@ -115,20 +142,25 @@ def checkpoints(run: Path) -> list[Path]:
 
 def read_progress(checkpoint: Path) -> Progress:
     """How far the run was when it wrote `checkpoint`."""
-    state = _read_state(checkpoint)
-    return Progress(state["step"], state["images"], state["seconds"], state["world_size"])
+    return _read_state(checkpoint).progress
 
 
-def refuse_other_config(checkpoint: Path, run_config: Json, may_differ: frozenset[str]) -> None:
-    """Raise a `UserError` naming the fields in which a checkpoint's configuration is another one.
+def require_same_config(checkpoint: Path, run_config: Json, may_differ: frozenset[str]) -> None:
+    """Refuse to resume from a checkpoint of another configuration.
 
-    `may_differ` are dotted names that do not change what is computed (workers, how often to save).
+    Args:
+        checkpoint: its folder.
+        run_config: the configuration of now.
+        may_differ: dotted names of fields that do not affect results (workers, how often to save).
+
+    Raises:
+        UserError: names the fields that differ, with both values.
     """
-    theirs, ours = _flat(_read_state(checkpoint)["config"]), _flat(_normal(run_config))
+    then, now = _flat(_read_state(checkpoint).config), _flat(json.loads(_to_json(run_config)))
     other = [
-        f"{name}: {theirs.get(name, 'absent')} there, {ours.get(name, 'absent')} here"
-        for name in sorted(theirs.keys() | ours.keys())
-        if theirs.get(name) != ours.get(name) and name not in may_differ
+        f"{name}: {then.get(name, 'absent')} there, {now.get(name, 'absent')} here"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name) and name not in may_differ
     ]
     if other:
         raise UserError(
@@ -137,42 +169,28 @@ def refuse_other_config(checkpoint: Path, run_config: Json, may_differ: frozense
         )
 
 
-def resume(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Resumed:
-    """Load weights and optimiser state of a checkpoint, strictly; call on every rank."""
-    load_weights(model, checkpoint / "model/model.safetensors")
-    _load_optimizer(model, optimizer, checkpoint / "training/optimizer.safetensors")
-    generators = _load_tensors(checkpoint / "training/rng.safetensors")["generators"]
-    return Resumed(read_progress(checkpoint), generators)
+def load_checkpoint(checkpoint: Path, state: TrainingState) -> UInt8[Tensor, "ranks n"]:
+    """Load weights, optimiser, EMA and progress into `state`, strictly; call on every rank.
 
+    Returns:
+        The saved generator states, a row per rank that wrote them.
 
-def load_weights(model: nn.Module, file: Path) -> None:
-    """Load a state file whose names and shapes must be exactly the model's."""
-    tensors = _load_tensors(file)
-    expected = model.state_dict()
-    _refuse_other_names(file, expected.keys(), tensors.keys())
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise UserError(
-                f"{file}: expected {name} of shape {tuple(expected[name].shape)}, got"
-                f" {tuple(tensor.shape)}; it belongs to another model size"
-            )
-    model.load_state_dict(tensors, strict=True)
-
-
-def generator_bytes(device: torch.device) -> UInt8[Tensor, " n"]:
-    """State of this process's random generators, as bytes."""
-    parts = [torch.get_rng_state()]
-    if device.type == "cuda":
-        parts.append(torch.cuda.get_rng_state(device))
-    return torch.cat(parts)
-
-
-def set_generators(row: UInt8[Tensor, " n"], device: torch.device) -> None:
-    """Put `generator_bytes` back (a state of another kind of device is left alone)."""
-    split = torch.get_rng_state().numel()
-    torch.set_rng_state(row[:split])
-    if device.type == "cuda" and row.numel() > split:
-        torch.cuda.set_rng_state(row[split:], device)
+    Raises:
+        UserError: a file is damaged or of another model.
+    """
+    saved, training = _read_state(checkpoint), checkpoint / "training"
+    if state.ema is None:
+        load_weights(state.model, checkpoint / "model/model.safetensors")
+    else:
+        load_weights(state.model, training / "weights.safetensors")
+        load_weights(state.ema.model, training / "ema.safetensors")
+        state.ema.updates = saved.ema_updates
+    _load_optimizer(state.model, state.optimizer, training / "optimizer.safetensors")
+    state.progress = saved.progress
+    rows = load_tensors(training / "rng.safetensors").get("generators")
+    if rows is None or rows.dtype != torch.uint8 or rows.ndim != 2:
+        raise UserError(f"{training / 'rng.safetensors'}: expected rows of generator bytes")
+    return rows
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -184,69 +202,53 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
 
 
 def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, file: Path) -> None:
+    parameters = dict(model.named_parameters())
     by_name: dict[str, dict[str, Tensor]] = {}
-    for full_name, tensor in _load_tensors(file).items():
-        name, _, key = full_name.rpartition("|")
+    for full_name, tensor in load_tensors(file).items():
+        name, _, key = current_name(model, full_name).rpartition("|")
         by_name.setdefault(name, {})[key] = tensor
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    unknown = by_name.keys() - set(names.values())
-    if unknown:
-        raise UserError(
-            f"{file}: optimiser state of parameters this model lacks: {sorted(unknown)[:3]}"
-        )
+        if name not in parameters:
+            raise UserError(f"{file}: optimiser state of a parameter this model lacks: {name}")
+        if tensor.shape not in (torch.Size(), parameters[name].shape):
+            raise UserError(f"{file}: optimiser state of {name} is of another shape")
+    names = {parameter: name for name, parameter in parameters.items()}
     order = [names[p] for group in optimizer.param_groups for p in group["params"]]
     state = {index: by_name[name] for index, name in enumerate(order) if name in by_name}
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _refuse_other_names(file: Path, expected: Iterable[str], found: Iterable[str]) -> None:
-    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    if missing or extra:
-        raise UserError(
-            f"{file}: expected exactly the model's tensors; missing {len(missing)} {missing[:3]},"
-            f" unknown {len(extra)} {extra[:3]}"
-        )
-
-
-def _save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, file)
-    with open(file, "rb") as written:
-        os.fsync(written.fileno())
-
-
-def _load_tensors(file: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{file}: cannot be read ({error}); delete that checkpoint to go on from the one before"
-        ) from error
+def _to_json(content: Json) -> str:
+    return json.dumps(content, indent=1, default=str) + "\n"
 
 
 def _write_json(file: Path, content: Json) -> None:
     with open(file, "w", encoding="utf-8") as out:
-        json.dump(content, out, indent=1, default=str)
-        out.write("\n")
+        out.write(_to_json(content))
         out.flush()
         os.fsync(out.fileno())
 
 
-def _read_state(checkpoint: Path) -> dict:
+class _SavedState(NamedTuple):
+    progress: Progress
+    config: dict[str, Any]
+    ema_updates: int
+
+
+def _read_state(checkpoint: Path) -> _SavedState:
     file = checkpoint / "training/state.json"
-    try:
-        state = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: expected a checkpoint's state, got: {error}") from error
+    state = read_json(file, "a checkpoint's state")
     if not isinstance(state, dict) or not {*Progress._fields, "config"} <= state.keys():
         raise UserError(f"{file}: expected a checkpoint's state, got another JSON file")
     if state.get("version") != VERSION:
-        raise UserError(f"{file}: expected version {VERSION}, got {state.get('version')}")
-    return state
-
-
-def _normal(config: Json) -> dict:
-    return json.loads(json.dumps(config, default=str))
+        raise UserError(f"{file}: expected version {VERSION}, got {state.get('version')!r}")
+    progress = from_json(Progress, {name: state[name] for name in Progress._fields}, str(file))
+    config, updates = state["config"], state.get("ema_updates", 0)
+    if not isinstance(config, dict) or type(updates) is not int:
+        raise UserError(f"{file}: expected a checkpoint's state, got another JSON file")
+    if progress.step < 0 or progress.images < 0 or updates < 0:
+        raise UserError(f"{file}: expected counts of steps and images, got negative ones")
+    return _SavedState(progress, config, updates)
 
 
 def _flat(config: Mapping, prefix: str = "") -> dict[str, object]:
@@ -277,7 +279,7 @@ def _delete(checkpoint: Path) -> None:
 
 
 @contextmanager
-def _write_failures_named(run: Path, half_written: Path) -> Iterator[None]:
+def _write_failure_as_user_error(run: Path, half_written: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:

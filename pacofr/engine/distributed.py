@@ -1,9 +1,9 @@
-"""One process or many: the same run, the same numbers.
+"""Data-parallel training over one or many processes, with the same numbers for any count.
 
-Started by `torchrun` the processes join one group; started plainly there is a world of one and
-every function here is a no-op. Rank discipline: collectives run on ALL ranks, files are written by
-rank 0 only. A rank works on a contiguous share of each *global* batch and weights its loss by the
-share's size, so that DDP's mean over ranks is the mean over the global batch, uneven or not.
+Processes started by `torchrun` join one group; a process started plainly is a world of one, for
+which every function here does nothing. Collectives run on all ranks, files are written by rank 0
+only. A rank works on a contiguous slice of each *global* batch and weights its loss by the slice's
+size, so that DDP's mean over ranks is the mean over the global batch, uneven slices included.
 """
 
 import logging
@@ -13,22 +13,20 @@ import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, NoReturn
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from jaxtyping import Float64, UInt8
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pacofr.engine.device import choose_device
 from pacofr.errors import UserError, run_command
-
-Sliceable = TypeVar("Sliceable", list, np.ndarray)
 
 
 class World(NamedTuple):
-    """Who this process is among how many, and the device it computes on."""
+    """This process's rank, the number of processes, and the device it computes on."""
 
     rank: int
     size: int
@@ -40,30 +38,13 @@ class World(NamedTuple):
         return self.rank == 0
 
 
-def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """Turn "auto", "cpu", "cuda" or "mps" into this process's device."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        present = torch.cuda.device_count()
-        if not present:
-            raise UserError("expected a CUDA device, found none; run with --device cpu")
-        if local_rank >= present:
-            raise UserError(
-                f"expected one process per GPU, got process {local_rank + 1} on a node of {present}"
-                f" GPUs; start with torchrun --nproc-per-node {present}"
-            )
-        torch.cuda.set_device(local_rank)
-        return torch.device("cuda", local_rank)
-    return torch.device(name)
-
-
 @contextmanager
-def membership(device: str = "auto") -> Iterator[World]:
-    """Be one of the processes that torchrun's environment describes, or the only one.
+def process_group(device: str = "auto") -> Iterator[World]:
+    """Join the process group that torchrun's environment describes, if any, and leave it at exit.
 
-    With NCCL an error ends the process here, once it is told: leaving the group in order would wait
-    for the others, they wait for this one in a collective, and torchrun would see nobody die.
+    With NCCL an error ends the process right after it is reported: leaving the group in order would
+    wait for the other ranks, which wait for this one in a collective, and torchrun would see no
+    process die.
     """
     world = join(device)
     try:
@@ -77,22 +58,22 @@ def membership(device: str = "auto") -> Iterator[World]:
 
 
 def join(device: str = "auto", timeout_minutes: float = 10.0) -> World:
-    """Join the group; a process that is not there, or not heard of, in time is a lost one."""
+    """Join the group; a process silent for longer than the timeout counts as lost."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return World(0, 1, choose_device(device))
     rank, local_rank = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
-    place = choose_device(device, local_rank)
-    backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
-    with lost_worker_named("while the processes were meeting"):
+    chosen = choose_device(device, local_rank)
+    backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+    with lost_peer_as_user_error("while the processes were meeting"):
         dist.init_process_group(
             backend, rank=rank, world_size=size, timeout=timedelta(minutes=timeout_minutes)
         )
-    return World(rank, size, place)
+    return World(rank, size, chosen)
 
 
 def leave(world: World) -> None:
-    """Leave the group (no-op alone)."""
+    """Leave the group (nothing to do for a world of one)."""
     if world.size > 1 and dist.is_initialized():
         dist.destroy_process_group()
 
@@ -112,28 +93,26 @@ def _end_process(error: BaseException) -> NoReturn:
     os._exit(code)
 
 
-def share(batch: Sliceable, world: World) -> Sliceable:
-    """Contiguous part of a global batch that this rank works on; sizes differ by one at most."""
-    begin = world.rank * len(batch) // world.size
-    end = (world.rank + 1) * len(batch) // world.size
-    return batch[begin:end]
+def rank_slice(count: int, world: World) -> slice:
+    """The contiguous slice of `count` items for this rank; sizes differ by one at most."""
+    return slice(world.rank * count // world.size, (world.rank + 1) * count // world.size)
 
 
-def split(count: int, parts: int) -> list[slice]:
+def even_slices(count: int, parts: int) -> list[slice]:
     """Cut `count` items into at most `parts` contiguous slices, none of them empty."""
     parts = max(1, min(parts, count))
     return [slice(i * count // parts, (i + 1) * count // parts) for i in range(parts)]
 
 
-def sum_over_ranks(values: Float64[Tensor, " n"], world: World) -> Float64[Tensor, " n"]:
-    """Sum a CPU vector over all ranks."""
+def all_reduce_sum(values: Float64[Tensor, " n"], world: World) -> Float64[Tensor, " n"]:
+    """Sum a CPU vector over all ranks, in place."""
     if world.size > 1:
         dist.all_reduce(values)
     return values
 
 
-def gather_bytes(row: UInt8[Tensor, " n"], world: World) -> UInt8[Tensor, "ranks n"]:
-    """Stack every rank's CPU bytes (equally long) in rank order, on all ranks."""
+def all_gather_bytes(row: UInt8[Tensor, " n"], world: World) -> UInt8[Tensor, "ranks n"]:
+    """Every rank's CPU bytes (equally many) in rank order, on all ranks."""
     if world.size == 1:
         return row[None]
     rows = [torch.empty_like(row) for _ in range(world.size)]
@@ -141,14 +120,18 @@ def gather_bytes(row: UInt8[Tensor, " n"], world: World) -> UInt8[Tensor, "ranks
     return torch.stack(rows)
 
 
-def wait_for_all(world: World) -> None:
-    """Go on when every rank has come here; one that died before makes a broken collective."""
-    sum_over_ranks(torch.zeros(1, dtype=torch.float64), world)
+def barrier(world: World) -> None:
+    """Wait until every rank has come here; a rank that died before is a broken collective."""
+    all_reduce_sum(torch.zeros(1, dtype=torch.float64), world)
 
 
-def refuse_disagreement(value: int, world: World, what: str) -> None:
-    """Stop all ranks if they do not have the same value (a folder that only some nodes see)."""
-    values = sum_over_ranks(torch.tensor([value, value**2], dtype=torch.float64), world)
+def require_same_on_all_ranks(value: int, world: World, what: str) -> None:
+    """Stop all ranks unless they have the same value (e.g. of a folder that only some nodes see).
+
+    Raises:
+        UserError: on every rank.
+    """
+    values = all_reduce_sum(torch.tensor([value, value**2], dtype=torch.float64), world)
     if values[1] * world.size != values[0] ** 2:
         raise UserError(
             f"expected all processes to agree on {what}, process {world.rank} has {value}; give an"
@@ -156,37 +139,37 @@ def refuse_disagreement(value: int, world: World, what: str) -> None:
         )
 
 
-def wrap(module: nn.Module, world: World) -> nn.Module:
-    """Average gradients over ranks.
+def data_parallel(module: nn.Module, world: World) -> nn.Module:
+    """Wrap a module so that gradients are averaged over ranks (a world of one: the module itself).
 
     Wrap again whenever `requires_grad` of a parameter changes: DDP waits for the gradients of
-    exactly those parameters that wanted one when it was made, which is why a frozen part needs no
-    `find_unused_parameters`.
+    exactly those parameters that required one when it was made, which is why a frozen part needs no
+    `find_unused_parameters`. Buffers are not synchronised: they must be constants, or equal on all
+    ranks by construction (`models.global_batch_norm`).
     """
     if world.size == 1:
         return module
     ids = [world.device.index] if world.device.type == "cuda" else None
     return DistributedDataParallel(
-        module,
-        device_ids=ids,
-        gradient_as_bucket_view=True,
-        forward_sync_buffers=False,  # they are constants
+        module, device_ids=ids, gradient_as_bucket_view=True, forward_sync_buffers=False
     )
 
 
-def without_sync(module: nn.Module, hold: bool) -> AbstractContextManager[None]:
-    """Leave gradients local while `hold` (all but the last slice of an accumulated batch)."""
+def no_sync(module: nn.Module, hold: bool) -> AbstractContextManager[None]:
+    """Keep gradients local while `hold` (all but the last micro-batch of an accumulated batch)."""
     if hold and isinstance(module, DistributedDataParallel):
         return module.no_sync()
     return nullcontext()
 
 
 @contextmanager
-def lost_worker_named(where: str, remedy: str = "start all processes again") -> Iterator[None]:
-    """Turn a broken collective into one clear line; any other error passes unchanged.
+def lost_peer_as_user_error(
+    where: str, remedy: str = "start all processes again"
+) -> Iterator[None]:
+    """Turn a broken collective into a `UserError`; any other error passes unchanged.
 
-    That is what gloo and the meeting of the processes raise. NCCL kills a process whose peer was
-    lost during a step; torchrun then names the one that went first.
+    This covers what gloo and the rendezvous raise. NCCL kills a process whose peer was lost during
+    a step; torchrun then names the one that went first.
     """
     try:
         yield

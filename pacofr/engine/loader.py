@@ -1,90 +1,20 @@
-"""Which samples make which step: a pure function of (seed, epoch) for any number of processes.
+"""Reading the batches of a run ahead of its steps, in worker processes."""
 
-The *global* batch of step s holds positions s*B to (s+1)*B of the epoch's shuffled order; what is
-left at an epoch's end is dropped, as the paper's 2,777 steps of 720 from 2 million images imply.
-A rank loads its contiguous share. Nothing has state, so resuming is starting at another step.
-"""
-
+import atexit
+import contextlib
+import ctypes
+import signal
+import sys
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-import numpy as np
-from jaxtyping import Int64
-from torch.utils.data import DataLoader, Dataset, Sampler
+import torch
+from torch.utils.data import DataLoader, Dataset
 
-from pacofr.engine.distributed import World, share
-from pacofr.engine.signals import ignore_stop_signals
+from pacofr.engine.sampling import RankBatch, RankSampler
 from pacofr.errors import UserError
 
 Batch = TypeVar("Batch")
-
-
-class Share(NamedTuple):
-    """This rank's part of one global batch."""
-
-    epoch: int
-    positions: Int64[np.ndarray, " b"]  # positions in the dataset
-
-
-class Schedule(NamedTuple):
-    """Steps of a run over `samples` samples in global batches of `batch`."""
-
-    samples: int
-    batch: int
-    epochs: int
-    seed: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch."""
-        return self.samples // self.batch
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole run."""
-        return self.steps_per_epoch * self.epochs
-
-    def check(self, world: World) -> None:
-        """Refuse what cannot make a single step."""
-        if self.samples < self.batch:
-            raise UserError(
-                f"expected at least one batch of {self.batch} images, got {self.samples} images;"
-                f" give more data or --batch-size {max(1, self.samples)}"
-            )
-        if self.batch < world.size:
-            raise UserError(
-                f"expected at least one image for each of {world.size} processes, got a batch of"
-                f" {self.batch}; start fewer processes or raise --batch-size"
-            )
-
-    def epoch_of(self, step: int) -> int:
-        """Epoch that step `step` (from 0) belongs to."""
-        return step // self.steps_per_epoch
-
-    def order(self, epoch: int) -> Int64[np.ndarray, " n"]:
-        """All dataset positions in the order of this epoch."""
-        return np.random.default_rng([self.seed, epoch]).permutation(self.samples)
-
-
-class ShareSampler(Sampler[Share]):
-    """The shares of one rank from `first_step` to the end."""
-
-    def __init__(self, schedule: Schedule, world: World, first_step: int) -> None:
-        self.schedule, self.world, self.first_step = schedule, world, first_step
-
-    def __len__(self) -> int:
-        """Steps still to be done."""
-        return max(0, self.schedule.total_steps - self.first_step)
-
-    def __iter__(self) -> Iterator[Share]:
-        """Yield a share per step."""
-        schedule, epoch, order = self.schedule, -1, np.empty(0, np.int64)
-        for step in range(self.first_step, schedule.total_steps):
-            if schedule.epoch_of(step) != epoch:
-                epoch = schedule.epoch_of(step)
-                order = schedule.order(epoch)
-            begin = step % schedule.steps_per_epoch * schedule.batch
-            yield Share(epoch, share(order[begin : begin + schedule.batch], self.world))
 
 
 class _Failure(NamedTuple):
@@ -92,45 +22,102 @@ class _Failure(NamedTuple):
 
 
 class _Reader(Dataset):
-    """Hands a user's error back as a value, for a worker would bury it under a traceback."""
+    """Returns a user's error as a value, for a worker would bury it under a traceback."""
 
     def __init__(self, read: Callable) -> None:
         self.read = read
 
-    def __getitem__(self, share: Share) -> object:
+    def __getitem__(self, batch: RankBatch) -> object:
         try:
-            return self.read(share)
-        except UserError as error:
+            return self.read(batch)
+        except Exception as error:
+            if not hasattr(error, "exit_code"):
+                raise
             return _Failure(str(error))
 
 
-def iterate(
-    read: Callable[[Share], Batch], sampler: ShareSampler, *, workers: int, pin: bool
-) -> Iterator[Batch]:
-    """Batches of the remaining steps, read ahead by `workers` processes (0: in this one)."""
-    loader = DataLoader(
-        _Reader(read),
-        sampler=sampler,
-        batch_size=None,
-        num_workers=workers,
-        pin_memory=pin,
-        worker_init_fn=ignore_stop_signals if workers else None,
-        prefetch_factor=4 if workers else None,
-    )
-    batches = iter(loader)
-    while True:
-        try:
-            batch = next(batches, None)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise UserError(
-                f"a process that reads crops was lost ({str(error).splitlines()[0]}); is memory"
-                " short, or shared memory (in a container: --shm-size)? Give the same command again"
-                " to go on, with --data.workers 0 to read without such processes"
-            ) from error
-        if batch is None:
-            return
+class BatchLoader(Generic[Batch]):
+    """Iterator over the batches of the remaining steps; close it, whatever happens.
+
+    Args:
+        read: makes a batch of the samples asked for; runs in the workers, so it must be picklable
+            where processes are spawned.
+        workers: reading processes; 0 reads in this process.
+        pin: whether to copy batches to page-locked memory (for CUDA).
+    """
+
+    def __init__(
+        self, read: Callable[[RankBatch], Batch], sampler: RankSampler, *, workers: int, pin: bool
+    ) -> None:
+        loader = DataLoader(
+            _Reader(read),
+            sampler=sampler,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=pin,
+            worker_init_fn=_prepare_worker if workers else None,
+            prefetch_factor=4 if workers else None,
+            generator=torch.Generator(),  # else every iterator draws from the global generator
+        )
+        self._batches: Any = iter(loader)
+        # multiprocessing joins its children at exit, for ever if one of them does not end
+        atexit.register(self.close)
+
+    def __iter__(self) -> "BatchLoader[Batch]":
+        return self
+
+    def __next__(self) -> Batch:
+        with lost_reader_as_user_error():
+            batch = next(self._batches)
         if isinstance(batch, _Failure):
             raise UserError(batch.message)
-        yield batch
+        return cast(Batch, batch)
+
+    def close(self) -> None:
+        """End the reading processes."""
+        atexit.unregister(self.close)
+        workers = getattr(self._batches, "_workers", ())
+        try:
+            with contextlib.suppress(RuntimeError):  # a reader that was lost already
+                getattr(self._batches, "_shutdown_workers", _nothing)()
+        finally:
+            for worker in workers:
+                worker.kill()  # one in the middle of a batch: readers ignore SIGTERM
+                worker.join(5.0)
+
+
+def _nothing() -> None:
+    pass
+
+
+LOST_READER = (
+    "is memory short, or shared memory (in a container: --shm-size)? Give the same command again to"
+    " go on, with --data.workers 0 to read without such processes"
+)
+
+
+@contextlib.contextmanager
+def lost_reader_as_user_error() -> Iterator[None]:
+    """Turn torch's report of a dead reading process into a `UserError`.
+
+    torch raises it from its handler of SIGCHLD, wherever the main thread happens to be.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        first = str(error).splitlines()[0]
+        raise UserError(f"a process that reads crops was lost ({first}); {LOST_READER}") from error
+
+
+def _prepare_worker(_number: int) -> None:
+    """In a reading process: the main process alone decides when to stop, and takes it along.
+
+    SIGTERM and Ctrl-C reach a whole group of processes; the run is to finish its step and save.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, int(signal.SIGKILL))

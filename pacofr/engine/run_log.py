@@ -1,19 +1,21 @@
-"""What a run leaves behind while it goes: metrics.jsonl, pictures, TensorBoard, a progress line.
+"""The records of a run: metrics.jsonl, pictures, TensorBoard, a progress line.
 
     RUN/metrics.jsonl       one line of JSON per optimiser step, always
     RUN/pictures/*.png      what the model makes of a few images
     RUN/tensorboard/        where TensorBoard is installed and asked for
 
-Resuming cuts metrics.jsonl back to the checkpoint's step, so that a killed run's file ends up as
-the uninterrupted run's.
+Resuming cuts metrics.jsonl back to the checkpoint's step, so that the file of a killed run ends up
+as that of an uninterrupted one.
 """
 
 import json
 import logging
 import math
+import reprlib
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Protocol, runtime_checkable
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,32 +27,14 @@ from pacofr.utils.files import write_atomic, write_png
 
 LOGGER = logging.getLogger(__name__)
 LOG_SECONDS = 60.0
+"""Time between two lines of progress where standard error is no terminal."""
+
+MAX_LINE = 1 << 20
+"""Longest line of a metrics file that is read, in characters."""
 
 
-@runtime_checkable
-class Row(Protocol):
-    """A named tuple with what one step has to tell; every field goes into metrics.jsonl."""
-
-    @property
-    def step(self) -> int:
-        """Optimiser steps done."""
-        ...
-
-    @property
-    def images(self) -> int:
-        """Images seen."""
-        ...
-
-    @property
-    def loss(self) -> float:
-        """What was minimised."""
-        ...
-
-    def _asdict(self) -> dict: ...
-
-
-class Records:
-    """Writes what rank 0 is told; on other ranks (`writes` false) every call does nothing."""
+class RunLog:
+    """Writes the records of a run on rank 0; on other ranks (`writes` false) it does nothing."""
 
     def __init__(
         self, run: Path, *, writes: bool, first_step: int, total_steps: int, tensorboard: bool
@@ -76,27 +60,34 @@ class Records:
         self._progress.start()
         self._logged = time.monotonic()
 
-    def step(self, row: Row) -> None:
-        """Record a step: `row`'s fields as JSON, plus the images per second of late."""
+    def step(self, fields: Mapping[str, Any]) -> None:
+        """Write a step's line to metrics.jsonl, with the images per second of late.
+
+        Args:
+            fields: JSON values by name; "step" and "images" (seen so far) are needed. Fields that
+                are None are left out.
+        """
         if not self.writes:
             return
-        self._throughput.add(row.step, row.images)
+        step = fields["step"]
+        self._throughput.add(step, fields["images"])
         rate = self._throughput.rate
-        fields = {**_plain(row._asdict()), "images_per_second": round(rate, 2)}
+        known = {name: value for name, value in fields.items() if value is not None}
+        known["images_per_second"] = round(rate, 2)
         try:
-            self._file.write(json.dumps(fields) + "\n")
+            self._file.write(json.dumps(known) + "\n")
         except OSError as error:
             raise self._unwritable(self.run / "metrics.jsonl", error) from error
         if self._board is not None:
-            for name, value in fields.items():
+            for name, value in known.items():
                 if isinstance(value, (int, float)):
-                    self._board.add_scalar(name, value, row.step)
-        line = f"loss {row.loss:.4f}  {rate:.3g} images/s"
-        self._progress.update(self._task, completed=row.step, line=line)
+                    self._board.add_scalar(name, value, step)
+        line = f"loss {fields.get('loss', math.nan):.4f}  {rate:.3g} images/s"
+        self._progress.update(self._task, completed=step, line=line)
         if self._progress.disable and time.monotonic() - self._logged > LOG_SECONDS:
             self._logged = time.monotonic()
-            left = self._throughput.seconds_for(self._total - row.step)
-            LOGGER.info("step %d of %d  %s  %s left", row.step, self._total, line, clock(left))
+            left = self._throughput.seconds_for(self._total - step)
+            LOGGER.info("step %d of %d  %s  %s left", step, self._total, line, format_time(left))
 
     def picture(self, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
         """Save an RGB picture under `pictures/`."""
@@ -165,22 +156,43 @@ class Throughput:
         return (last[column] - first[column]) / (last[0] - first[0])
 
 
+def read_metrics(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The complete lines of a metrics file: text with its newline, and fields.
+
+    Raises:
+        UserError: a line is not one of a run's records.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: expected the record of a run, found no such file")
+    with file.open(encoding="utf-8") as lines:
+        while line := lines.readline(MAX_LINE):
+            if not line.endswith("}\n") and len(line) < MAX_LINE:
+                continue  # half written by a process that was killed
+            try:
+                fields = json.loads(line)
+            except (ValueError, RecursionError):
+                fields = None
+            if not isinstance(fields, dict):
+                raise UserError(f"{file}: expected the record of a run, got {reprlib.repr(line)}")
+            yield line, fields
+
+
 def cut_metrics(file: Path, last_step: int) -> None:
     """Drop the lines after `last_step` (and a half-written last one)."""
     if not file.exists():
         return
-    kept = [line for line in read_lines(file) if json.loads(line)["step"] <= last_step]
+    kept = []
+    for line, fields in read_metrics(file):
+        step = fields.get("step")
+        if type(step) is not int:
+            raise UserError(f"{file}: expected the record of a run, got a line without its step")
+        if step <= last_step:
+            kept.append(line)
     write_atomic(file, "".join(kept).encode())
 
 
-def read_lines(file: Path) -> list[str]:
-    """Complete lines of a metrics file, each with its newline."""
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [line for line in lines if line.endswith("}\n")]
-
-
-def clock(seconds: float) -> str:
-    """Hours and minutes for people."""
+def format_time(seconds: float) -> str:
+    """A duration as hours and minutes."""
     if not math.isfinite(seconds):
         return "unknown"
     minutes = round(seconds / 60)
@@ -188,22 +200,17 @@ def clock(seconds: float) -> str:
 
 
 def _open_metrics(run: Path, first_step: int) -> IO[str]:
+    file = run / "metrics.jsonl"
     try:
         run.mkdir(parents=True, exist_ok=True)
-        cut_metrics(run / "metrics.jsonl", first_step)
-        return (run / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
-    except OSError as error:
+        cut_metrics(file, first_step)
+        return file.open("a", encoding="utf-8", buffering=1)
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"expected a folder to write the run to, got {run} ({error}); give another --out"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{run / 'metrics.jsonl'} is no record of a run ({error!r}); give another --out"
-        ) from error
-
-
-def _plain(fields: dict) -> dict:
-    return {name: value for name, value in fields.items() if value is not None}
+    except UserError as error:
+        raise UserError(f"{file} is no record of a run ({error}); give another --out") from error
 
 
 def _open_board(folder: Path, first_step: int) -> Any:

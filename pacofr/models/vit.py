@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pacofr.pretraining.config import VitConfig
+from pacofr.models.config import VitConfig
 
 
 def sincos_positions(width: int, grid: int) -> Float[Tensor, "1 tokens width"]:

@@ -1,4 +1,4 @@
-"""The belief predictor (Sec. 3.3): from a patch and its position to a belief about n candidates."""
+"""The belief predictor (Sec. 3.3): probabilities of the n candidate tokens for every patch."""
 
 import torch
 import torch.nn.functional as F
@@ -10,18 +10,18 @@ from pacofr.pretraining.config import PaCoFRConfig
 
 
 class BeliefPredictor(nn.Module):
-    """A shared MLP over patches, conditioned on the position.
+    """An MLP shared by all patches, conditioned on the position.
 
-    The paper says "lightweight" and no more. Candidate j means something else at each position,
-    so a patch alone cannot tell it: a learned embedding of the position joins the hidden layer.
+    The paper calls it "lightweight" and gives no architecture. Candidate j differs from position to
+    position, so a learned embedding of the position is added to the first hidden layer.
     """
 
     def __init__(self, config: PaCoFRConfig) -> None:
         super().__init__()
         hidden, candidates = config.predictor.hidden, config.codebook.candidates
-        self.enter = nn.Linear(config.encoder.patch_values, hidden)
-        self.mix = nn.Linear(hidden, hidden)
-        self.leave = nn.Linear(hidden, candidates)
+        self.fc1 = nn.Linear(config.encoder.patch_values, hidden)
+        self.fc2 = nn.Linear(hidden, hidden)
+        self.fc3 = nn.Linear(hidden, candidates)
         self.apply(init_linear)
         conditioned = config.predictor.position_condition
         self.position = (
@@ -32,7 +32,7 @@ class BeliefPredictor(nn.Module):
 
     def forward(self, patches: Float[Tensor, "B K P"]) -> Float[Tensor, "B K n"]:
         """Logits of p(t_i^j | I_i); a softmax over the last axis makes them probabilities."""
-        hidden = self.enter(patches)
+        hidden = self.fc1(patches)
         if self.position is not None:
             hidden = hidden + self.position
-        return self.leave(F.gelu(self.mix(F.gelu(hidden))))
+        return self.fc3(F.gelu(self.fc2(F.gelu(hidden))))

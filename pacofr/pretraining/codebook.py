@@ -1,17 +1,15 @@
 """Patches, the pixel-space codebook, and the restructured image (eq. 1).
 
-Patches lie row by row; the values of a patch are pixel-major with the channel last (MAE's order):
-value (y * p + x) * 3 + c. Everything here is in ImageNet-normalised units.
+Patches are in row-major order; the values of a patch are pixel-major with the channel last (as in
+MAE): value (y * p + x) * 3 + c. All pixels are ImageNet-normalised.
 """
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from pacofr.pretraining.config import CodebookConfig, VitConfig
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from pacofr.models.config import VitConfig
+from pacofr.pretraining.config import CodebookConfig
 
 
 def patchify(images: Float[Tensor, "B 3 H W"], patch: int) -> Float[Tensor, "B K P"]:
@@ -23,33 +21,18 @@ def patchify(images: Float[Tensor, "B 3 H W"], patch: int) -> Float[Tensor, "B K
 
 
 def unpatchify(patches: Float[Tensor, "B K P"], patch: int) -> Float[Tensor, "B 3 H W"]:
-    """Put patches back together into a square image."""
+    """Inverse of `patchify`: square images."""
     batch, count, _ = patches.shape
     grid = round(count**0.5)
     cut = patches.reshape(batch, grid, grid, patch, patch, 3)
     return cut.permute(0, 5, 1, 3, 2, 4).reshape(batch, 3, grid * patch, grid * patch)
 
 
-def normalise(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-    """[0, 1] to ImageNet-normalised."""
-    return (images - _channels(images, IMAGENET_MEAN)) / _channels(images, IMAGENET_STD)
-
-
-def denormalise(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-    """ImageNet-normalised to [0, 1], not clamped."""
-    return images * _channels(images, IMAGENET_STD) + _channels(images, IMAGENET_MEAN)
-
-
-def _channels(like: Tensor, values: tuple[float, ...]) -> Float[Tensor, "3 1 1"]:
-    """Constants on the device of `like`; filled in there, for a copy would wait for a GPU."""
-    return torch.cat([like.new_full((1, 1, 1), value) for value in values])
-
-
 class Codebook(nn.Module):
     """n learnable tokens per position, each a patch of pixels: [K, n, 3 p^2], or [1, n, 3 p^2].
 
-    Training starts from noise around zero, that is the grey of ImageNet's mean; `start_from`
-    moves it to the mean patch or to patches of the training faces.
+    The tokens are created as noise around zero (ImageNet's mean colour); `initialize_from` sets
+    them to the mean patch or to patches of training images.
     """
 
     def __init__(self, config: CodebookConfig, encoder: VitConfig) -> None:
@@ -65,10 +48,16 @@ class Codebook(nn.Module):
         return self.tokens.expand(self.patches, -1, -1)
 
     @torch.no_grad()
-    def start_from(
+    def initialize_from(
         self, images: Float[Tensor, "B 3 H W"], patch: int, generator: torch.Generator
     ) -> None:
-        """Initialise from some normalised training images, B >= n, as `config.init` says."""
+        """Set the tokens from normalised training images, B >= n, as `config.init` says.
+
+        Args:
+            images: ImageNet-normalised.
+            patch: side of a patch [px].
+            generator: of the noise that tells candidates apart, and of the images chosen.
+        """
         patches = patchify(images, patch)
         positions, candidates, values = self.tokens.shape
         noise = torch.empty(self.tokens.shape).normal_(

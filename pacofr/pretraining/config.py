@@ -1,69 +1,18 @@
-"""Every setting of the model and of its pre-training: plain frozen data, no torch.
+"""Settings of the PaCo-FR model and of its pre-training: plain frozen data, no torch.
 
-The same object is the command line's flags, its help and the JSON beside the weights. Presets
-(`PRESETS`) are complete configs; the rows of the paper's Table 7 (`ABLATIONS`) are modifiers that
-turn any preset into that row. What the paper leaves open is a field here, its reading in the text.
+The same object is the command line's flags, its help and the JSON beside the weights. What the
+paper leaves open is a field here; its docstring says how it is read.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from pacofr.errors import UserError
-from pacofr.utils.config_checks import at_least, splits
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
-"""Where to compute; auto is CUDA where there is one."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class VitConfig:
-    """A vision transformer, sized and flavoured."""
-
-    image_size: int = 224
-    """Side of the square input [px]."""
-    patch_size: int = 16
-    """Side of a patch [px]."""
-    width: int = 768
-    """Features per token."""
-    depth: int = 12
-    """Number of blocks."""
-    heads: int = 12
-    """Attention heads per block."""
-    mlp_ratio: float = 4.0
-    """Hidden width of a block's MLP over the token width."""
-    layer_norm_eps: float = 1e-6
-    """Epsilon of every layer norm (CLIP and FaRL: 1e-5)."""
-    activation: Literal["gelu", "quick_gelu"] = "gelu"
-    """Exact GELU, or x * sigmoid(1.702 x) as CLIP and FaRL have it."""
-    positions: Literal["sincos", "learned"] = "sincos"
-    """Fixed sine-cosine position table (MAE) or a learned one."""
-    clip_layout: bool = False
-    """CLIP's stem: no bias in the patch projection and a layer norm before the first block."""
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "image_size", "patch_size", "width", "depth", "heads")
-        if self.image_size % self.patch_size:
-            raise UserError(
-                f"image size {self.image_size} is no multiple of the patch size {self.patch_size}"
-            )
-        splits(self.width, self.heads)
-
-    @property
-    def grid(self) -> int:
-        """Patches along one side."""
-        return self.image_size // self.patch_size
-
-    @property
-    def patches(self) -> int:
-        """Patches of an image, K."""
-        return self.grid**2
-
-    @property
-    def patch_values(self) -> int:
-        """Numbers in a patch, 3 p^2."""
-        return 3 * self.patch_size**2
+from pacofr.models.config import VitConfig
+from pacofr.models.published_model import MODEL_FORMAT, MODEL_VERSION, read_model_config
+from pacofr.utils.config_checks import at_least, at_most, divisible_by_heads
+from pacofr.utils.config_json import from_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +27,11 @@ class CodebookConfig:
     """Start from the mean patch plus noise, or from patches of training images."""
     init_std: float = 0.02
     """Standard deviation of that noise, in ImageNet-normalised units; it tells candidates apart."""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "candidates")
+        at_most(4096, self, "candidates")
+        at_least(0, self, "init_std")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,6 +54,7 @@ class PredictorConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "hidden")
+        at_most(65536, self, "hidden")
         if self.incubation_steps is not None:
             at_least(0, self, "incubation_steps")
         if not 0.0 <= self.drop <= 1.0:
@@ -119,7 +74,9 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "depth", "width", "heads")
-        splits(self.width, self.heads)
+        at_most(256, self, "depth")
+        at_most(16384, self, "width")
+        divisible_by_heads(self.width, self.heads)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,8 +89,6 @@ class PaCoFRConfig:
     decoder: DecoderConfig = DecoderConfig()
 
     def __post_init__(self) -> None:
-        if self.codebook.candidates < 1:
-            raise UserError("the codebook needs at least one candidate per position")
         if self.predictor.selection == "predictor" and self.codebook.candidates < 2:
             raise UserError(
                 "a predictor needs at least two candidates; with one, use selection random"
@@ -248,139 +203,30 @@ class PretrainConfig:
         if self.masking.kind == "regions" and self.data.resize == "random_crop":
             raise UserError("regions lie fixed in a whole crop: use resize with masking by regions")
 
-    def predictor_trains(self, step: int, steps_per_epoch: int) -> bool:
-        """Does step `step` (from 0) train the belief predictor? (`incubating` of forward.)"""
+    def incubation_steps(self, steps: int, steps_per_epoch: int) -> int:
+        """Number of first steps, of `steps` in all, that train the belief predictor."""
         predictor = self.model.predictor
         if predictor.selection == "random":
-            return False
+            return 0
         if predictor.training == "always":
-            return True
+            return steps
         length = predictor.incubation_steps
-        return step < (steps_per_epoch if length is None else length)
-
-
-def paper() -> PretrainConfig:
-    """ViT-B/16, batch 720, 32 epochs of 2 M faces: 17 h on 8 V100 in the paper (LaPa F1 92.52).
-
-    torchrun --nproc-per-node 8 -m pacofr pretrain paper --shards SHARDS --out RUN
-    --loss.perceptual-weights vit-b-300ep.pth.tar
-    """
-    return PretrainConfig()
-
-
-def paper_20m() -> PretrainConfig:
-    """`paper` on 20 M faces; the paper gives no number of epochs for it, so the same 32."""
-    return PretrainConfig()
-
-
-def small() -> PretrainConfig:
-    """ViT-S/16 at 224 px, for one GPU; not timed yet.
-
-    pacofr pretrain small --shards SHARDS --out RUN
-    """
-    return _sized(width=384, heads=6, decoder_width=384, decoder_heads=12)
-
-
-def tiny() -> PretrainConfig:
-    """ViT-Ti/16 at 224 px, for one GPU; not timed yet.
-
-    pacofr pretrain tiny --shards SHARDS --out RUN
-    """
-    return _sized(width=192, heads=3, decoder_width=192, decoder_heads=6)
-
-
-def micro() -> PretrainConfig:
-    """112 px in 8 px patches (still 196 positions), width 128, 6 blocks: trains on a laptop.
-
-    pacofr pretrain micro --shards SHARDS --out RUN: about 30 images a second on one core of a
-    server CPU with AMX, half of that with a perceptual net.
-    """
-    model = PaCoFRConfig(
-        encoder=VitConfig(image_size=112, patch_size=8, width=128, depth=6, heads=2),
-        decoder=DecoderConfig(width=128, heads=2),
-        predictor=PredictorConfig(hidden=128),
-    )
-    return PretrainConfig(
-        model=model,
-        loss=LossConfig(perceptual_net="none"),
-        optim=OptimConfig(base_lr=0.02),  # 6.25e-4 at this batch size
-        data=DataConfig(workers=1),
-        epochs=10,
-        batch_size=8,
-    )
-
-
-def _sized(*, width: int, heads: int, decoder_width: int, decoder_heads: int) -> PretrainConfig:
-    model = PaCoFRConfig(
-        encoder=VitConfig(width=width, heads=heads),
-        decoder=DecoderConfig(width=decoder_width, heads=decoder_heads),
-    )
-    return PretrainConfig(model=model, loss=LossConfig(perceptual_net="none"), batch_size=512)
-
-
-PRESETS: Mapping[str, Callable[[], PretrainConfig]] = {
-    "paper": paper,
-    "paper-20m": paper_20m,
-    "small": small,
-    "tiny": tiny,
-    "micro": micro,
-}
-"""Complete runs by name."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ablation:
-    """One row of Table 7 as a change to the codebook and the predictor."""
-
-    candidates: int
-    selection: Literal["predictor", "random"]
-    shared: bool = False
-    incubation: bool = True
-
-    def apply(self, config: PretrainConfig) -> PretrainConfig:
-        """The same run under this row's method; everything else stays."""
-        codebook = dataclasses.replace(
-            config.model.codebook, candidates=self.candidates, shared=self.shared
-        )
-        predictor = dataclasses.replace(config.model.predictor, selection=self.selection)
-        if not self.incubation:
-            predictor = dataclasses.replace(predictor, training="always", drop=0.0)
-        model = dataclasses.replace(config.model, codebook=codebook, predictor=predictor)
-        return dataclasses.replace(config, model=model)
-
-
-ABLATIONS: Mapping[str, Ablation] = {
-    "1-token": Ablation(candidates=1, selection="random", shared=True),
-    "1x196": Ablation(candidates=1, selection="random"),
-    "3x196-random": Ablation(candidates=3, selection="random"),
-    "5x196-random": Ablation(candidates=5, selection="random"),
-    "3x196-predictor": Ablation(candidates=3, selection="predictor"),
-    "5x196-predictor": Ablation(candidates=5, selection="predictor"),
-    "3x196-no-incubation": Ablation(candidates=3, selection="predictor", incubation=False),
-}
-"""Table 7's rows by name; "3x196-predictor" is the method itself."""
-
-
-def preset(name: str, ablation: str | None = None) -> PretrainConfig:
-    """The preset `name`, turned into a row of Table 7 where one is asked for."""
-    if name not in PRESETS:
-        raise UserError(f"unknown preset {name!r}: use one of {', '.join(PRESETS)}")
-    config = PRESETS[name]()
-    if ablation is None:
-        return config
-    if ablation not in ABLATIONS:
-        raise UserError(f"unknown row of Table 7 {ablation!r}: use one of {', '.join(ABLATIONS)}")
-    return ABLATIONS[ablation].apply(config)
-
-
-MODEL_FORMAT = "pacofr-pretrained"
-MODEL_VERSION = 1
+        return min(steps, steps_per_epoch if length is None else length)
 
 
 def model_to_json(config: PaCoFRConfig) -> dict[str, object]:
-    """What stands in `model/config.json` beside the weights (read back by `config_json`)."""
+    """The content of `model/config.json` beside the weights."""
     return {
         "format": MODEL_FORMAT,
         "version": MODEL_VERSION,
         "model": dataclasses.asdict(config),
     }
+
+
+def model_from_json(folder: Path) -> PaCoFRConfig:
+    """Read `folder/config.json`, strictly.
+
+    Raises:
+        UserError: another file, version or field; a value of another type or out of range.
+    """
+    return from_json(PaCoFRConfig, read_model_config(folder), f"{folder / 'config.json'}, model")

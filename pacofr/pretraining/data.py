@@ -1,4 +1,4 @@
-"""Crops as pre-training takes them: resized, mirrored, by (epoch, position), in any process."""
+"""Training images of pre-training: crops of a folder of shards, resized and mirrored."""
 
 from pathlib import Path
 
@@ -9,17 +9,23 @@ from jaxtyping import Int64, UInt8
 from pacofr.data.shards import ShardDataset
 from pacofr.faces.align import CANVAS_PX, CROP_PX
 from pacofr.pretraining.config import DataConfig
-from pacofr.pretraining.masking import CROP_STREAM, FLIP_STREAM, uniforms
+from pacofr.utils.counter_rng import Stream, uniforms
 
 WINDOW = CROP_PX / CANVAS_PX
 """Side of the random window over the canvas: 224 of 256."""
 
 
 class ShardCrops:
-    """The `Crops` of `pretrain`: a folder of shards with the loader's draws.
+    """The crops of a folder of shards, augmented as `config` says.
 
     The flip and the window of a crop are functions of (seed, epoch, position), so that every
-    process, worker and resumed run sees the same picture.
+    process, worker and resumed run gets the same image.
+
+    Args:
+        folder: written by `pacofr curate`.
+        side: side of the images returned [px].
+        config: resizing and mirroring.
+        seed: of the random draws.
     """
 
     def __init__(self, folder: Path | str, *, side: int, config: DataConfig, seed: int) -> None:
@@ -31,13 +37,13 @@ class ShardCrops:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the crops or their order."""
+        """A hash that changes with the crops or their order."""
         return self.dataset.index.fingerprint
 
     def read(self, epoch: int, positions: Int64[np.ndarray, " b"]) -> UInt8[np.ndarray, "b 3 H W"]:
-        """RGB crops at the model's input size."""
-        mirrored = uniforms(self.seed, epoch, positions, FLIP_STREAM, 1)[:, 0] < 0.5
-        window = uniforms(self.seed, epoch, positions, CROP_STREAM, 2)
+        """RGB crops at `positions` of the data set, [b, 3, side, side]."""
+        mirrored = uniforms(self.seed, epoch, positions, Stream.FLIP, 1)[:, 0] < 0.5
+        window = uniforms(self.seed, epoch, positions, Stream.CROP, 2)
         out = np.empty((len(positions), 3, self.side, self.side), np.uint8)
         for row, position in enumerate(positions):
             image = self._sized(int(position), window[row])

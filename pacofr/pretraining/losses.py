@@ -1,5 +1,5 @@
-"""The loss terms, one function per equation of the paper (1 is `codebook.restructure`, 4 is
-`PaCoFR.candidate_pixels`). Images and patches are ImageNet-normalised, losses are in float32.
+"""The loss terms, one function per equation of the paper; eq. 1 is `codebook.restructure`, eq. 4
+`PaCoFR.candidate_pixels`. Images and patches are ImageNet-normalised, losses are in float32.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ def perceptual_loss(
 ) -> Float[Tensor, " B"]:
     """Eq. 3: minus the cosine between the two images' features, per token, summed over layers.
 
-    The mean over an image's tokens (class token included) stands for the image; -m is perfect.
+    Averaged over an image's tokens, class token included; the minimum is minus the layers' number.
     """
     similarity = [
         F.cosine_similarity(a.float(), b.float(), dim=-1).mean(dim=1)
@@ -38,7 +38,7 @@ def mcf_perceptual_loss(
 ) -> Float[Tensor, " B"]:
     """MCF's form: each channel normalised over the tokens, then the mean squared difference.
 
-    A different axis from eq. 3's, and about 197 times smaller; MCF multiplies it by 1000.
+    It normalises along another axis than eq. 3 and is about 197 times smaller; MCF weights it 1000.
     """
     difference = [
         (F.normalize(a.float(), dim=1) - F.normalize(b.float(), dim=1)).square().mean(dim=(1, 2))
@@ -50,9 +50,9 @@ def mcf_perceptual_loss(
 def belief_labels(
     candidates: Float[Tensor, "n B K P"], patches: Float[Tensor, "B K P"]
 ) -> Int64[Tensor, "B K"]:
-    """Eq. 5: the candidate whose decoded pixels resemble the patch most.
+    """Eq. 5: the candidate whose decoded pixels are most similar to the patch.
 
-    The paper prints argmin of the cosine and says "the most similar": the largest cosine it is.
+    The paper prints the argmin of the cosine and says "the most similar"; this is the argmax.
     """
     return F.cosine_similarity(candidates.float(), patches.float(), dim=-1).argmax(dim=0)
 
@@ -67,7 +67,7 @@ def belief_cross_entropy(
 
 
 class LossTerms(NamedTuple):
-    """Means over the batch; `total` is the weighted sum that is minimised."""
+    """Means over the batch; `total` is the weighted sum, which is minimised."""
 
     total: Float[Tensor, ""]
     mse: Float[Tensor, ""]
@@ -81,7 +81,7 @@ def combine(
     cross_entropy: Float[Tensor, " B"] | None,
     weights: LossConfig,
 ) -> LossTerms:
-    """Weighted sum of the batch means; a term that is off is None and counts as 0."""
+    """Weighted sum of the batch means; a term that is switched off is None and counts as 0."""
     zero = mse.new_zeros(())
     terms = (mse.mean(), *(zero if t is None else t.mean() for t in (perceptual, cross_entropy)))
     total = (

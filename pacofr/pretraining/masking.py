@@ -1,7 +1,4 @@
-"""Every random draw of a training step, as a function of (seed, epoch, sample index) alone.
-
-The numbers come from a counter-based hash (SplitMix64's finaliser over integer counters), so a
-sample gets the same mask whichever process, worker, batch or resumed run meets it. NumPy only.
+"""Masks and random candidates of a batch, functions of (seed, epoch, sample index) alone; no torch.
 
 The paper masks uniformly (Sec. 4.1). Its abstract also speaks of "structured masking" and "spatial
 consistency constraints" but defines neither; `regions` is our structured sampler, not the paper's.
@@ -13,72 +10,47 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from pacofr.pretraining.config import MaskingConfig, PaCoFRConfig
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX2 = np.uint64(0x94D049BB133111EB)
-
-MASK_STREAM, CANDIDATE_STREAM, DROP_STREAM, REGION_STREAM, FLIP_STREAM, CROP_STREAM = range(6)
-"""Names of the independent streams of one sample; the loader draws from the last two."""
+from pacofr.utils.counter_rng import Stream, uniforms
 
 
-class Draws(NamedTuple):
-    """What chance decides about a batch of B images of K patches."""
+class Masks(NamedTuple):
+    """Random choices for a batch of B images of K patches."""
 
     mask: Bool[np.ndarray, "B K"]
-    """True: the patch belongs to M and is replaced by a token."""
+    """True: the patch is masked (belongs to M) and replaced by a token."""
     candidate: Int64[np.ndarray, "B K"]
-    """A uniformly drawn candidate in [0, n) for every position."""
+    """A uniformly drawn candidate token in [0, n) for every position."""
     drop: Bool[np.ndarray, "B K"]
-    """True: during incubation, this masked position takes `candidate` instead of the prediction."""
+    """True: in the incubation stage this masked position takes `candidate`, not the prediction."""
 
 
-def _mix(z: np.ndarray) -> np.ndarray:
-    z = (z ^ (z >> np.uint64(30))) * _MIX1
-    z = (z ^ (z >> np.uint64(27))) * _MIX2
-    return z ^ (z >> np.uint64(31))
-
-
-def uniforms(
-    seed: int, epoch: int, indices: Int64[np.ndarray, " B"], stream: int, count: int
-) -> Float64[np.ndarray, "B count"]:
-    """`count` numbers in [0, 1) for each sample of dataset position `indices`, in this epoch."""
-    key = np.zeros(1, np.uint64)
-    with np.errstate(over="ignore"):
-        for part in (seed, epoch, stream):
-            key = _mix((key + np.uint64(part + 1)) * _GOLDEN)
-        rows = _mix(key + (indices.astype(np.uint64)[:, None] + np.uint64(1)) * _GOLDEN)
-        words = _mix(rows + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
-    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def draw(
+def sample_masks(
     seed: int,
     epoch: int,
     indices: Int64[np.ndarray, " B"],
     model: PaCoFRConfig,
     masking: MaskingConfig,
-) -> Draws:
-    """Mask, candidates and drops of the samples at dataset positions `indices`.
+) -> Masks:
+    """Mask, candidates and drops of the samples at positions `indices` of the data set.
 
     Counts are exact: int(K * ratio) masked positions (147 of 196) and int(masked * drop) of them
     dropped (110 of 147), so every image weighs the same in every mean.
     """
     positions = model.encoder.patches
     masked = int(positions * masking.ratio)
-    noise = uniforms(seed, epoch, indices, MASK_STREAM, positions)
+    noise = uniforms(seed, epoch, indices, Stream.MASK, positions)
     if masking.kind == "regions":
         regions = face_regions(model.encoder.grid)
-        order = uniforms(seed, epoch, indices, REGION_STREAM, int(regions.max()) + 1)
+        order = uniforms(seed, epoch, indices, Stream.REGION, int(regions.max()) + 1)
         noise = order[:, regions] + 1e-6 * noise  # whole regions, the last one in part
     mask = _smallest(noise, masked)
     dropped = int(masked * model.predictor.drop)
     drop = _smallest(
-        uniforms(seed, epoch, indices, DROP_STREAM, positions) + np.where(mask, 0.0, 2.0), dropped
+        uniforms(seed, epoch, indices, Stream.DROP, positions) + np.where(mask, 0.0, 2.0), dropped
     )
-    pick = uniforms(seed, epoch, indices, CANDIDATE_STREAM, positions)
+    pick = uniforms(seed, epoch, indices, Stream.CANDIDATE, positions)
     candidate = (pick * model.codebook.candidates).astype(np.int64)
-    return Draws(mask, candidate, drop)
+    return Masks(mask, candidate, drop)
 
 
 def _smallest(values: Float64[np.ndarray, "B K"], count: int) -> Bool[np.ndarray, "B K"]:

@@ -5,24 +5,26 @@
         patches, mask, codebook [K, n, 3 p^2], chosen -> restructured image (eq. 1)
             -> encoder: class token and all K patches -> decoder -> prediction [B, K, 3 p^2]
 
-Gradients: the image losses reach encoder, decoder and the tokens that were chosen; the predictor is
-reached by the cross-entropy alone, and only while `incubating` is true.
+Gradients: the image losses reach encoder, decoder and the chosen tokens; the predictor is trained
+by the cross-entropy alone, and only while `predictor_training` is true.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from pacofr.engine.checkpoint import load_weights
-from pacofr.models.encoders import model_folder
+from pacofr.engine.tensor_files import load_weights, require_matching_file
+from pacofr.models.config import VitConfig
+from pacofr.models.normalization import normalise
+from pacofr.models.published_model import model_folder
 from pacofr.models.vit import Block, VisionTransformer, init_linear, sincos_positions
 from pacofr.pretraining.belief_predictor import BeliefPredictor
-from pacofr.pretraining.codebook import Codebook, normalise, patchify, restructure, unpatchify
-from pacofr.pretraining.config import DecoderConfig, LossConfig, PaCoFRConfig, VitConfig
-from pacofr.pretraining.config_json import model_from_json
+from pacofr.pretraining.codebook import Codebook, patchify, restructure, unpatchify
+from pacofr.pretraining.config import DecoderConfig, LossConfig, PaCoFRConfig, model_from_json
 from pacofr.pretraining.losses import (
     LossTerms,
     belief_cross_entropy,
@@ -36,7 +38,7 @@ from pacofr.pretraining.perceptual import PerceptualNet
 
 
 class Decoder(nn.Module):
-    """Encoder tokens to patches of pixels: fixed positions, some blocks, one linear layer."""
+    """Encoder tokens to patches of pixels: fixed positions, blocks, one linear layer."""
 
     def __init__(self, config: DecoderConfig, encoder: VitConfig) -> None:
         super().__init__()
@@ -53,7 +55,7 @@ class Decoder(nn.Module):
         self.apply(init_linear)
 
     def forward(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B K P"]:
-        """Patches, the class token dropped."""
+        """ImageNet-normalised patches; the class token is dropped."""
         hidden = self.embed(tokens) + self.positions
         for block in self.blocks:
             hidden = block(hidden)
@@ -61,24 +63,31 @@ class Decoder(nn.Module):
 
 
 class PaCoFROutput(NamedTuple):
-    """One pass over a batch; patches are ImageNet-normalised, see `codebook.unpatchify`."""
+    """A forward pass over a batch; patches are ImageNet-normalised (`codebook.unpatchify`)."""
 
     prediction: Float[Tensor, "B K P"]
     """The reconstruction of the whole image, as patches."""
     target: Float[Tensor, "B K P"]
     """The image itself, as patches."""
     chosen: Int64[Tensor, "B K"]
-    """The candidate in use at every position (it matters where masked)."""
+    """The candidate chosen at every position; used at the masked ones."""
     mse: Float[Tensor, " B"]
     """Eq. 2 per image."""
     logits: Float[Tensor, "B K n"] | None
-    """The predictor's output while it learns, else None."""
+    """The predictor's output while it is trained, else None."""
     cross_entropy: Float[Tensor, " B"] | None
-    """Eq. 6 per image while the predictor learns, else None."""
+    """Eq. 6 per image while the predictor is trained, else None."""
 
 
 class PaCoFR(nn.Module):
-    """The network that pre-training trains; `encoder` is what downstream tasks keep."""
+    """The network that pre-training trains; downstream tasks keep its `encoder`."""
+
+    renamed_tensors: ClassVar[Mapping[str, str]] = {
+        "predictor.enter.": "predictor.fc1.",
+        "predictor.mix.": "predictor.fc2.",
+        "predictor.leave.": "predictor.fc3.",
+    }
+    """Names in files of earlier versions."""
 
     def __init__(self, config: PaCoFRConfig) -> None:
         super().__init__()
@@ -86,8 +95,8 @@ class PaCoFR(nn.Module):
         self.encoder = VisionTransformer(config.encoder)
         self.codebook = Codebook(config.codebook, config.encoder)
         self.decoder = Decoder(config.decoder, config.encoder)
-        chooses = config.predictor.selection == "predictor"
-        self.predictor = BeliefPredictor(config) if chooses else None
+        selects = config.predictor.selection == "predictor"
+        self.predictor = BeliefPredictor(config) if selects else None
 
     def forward(
         self,
@@ -95,17 +104,22 @@ class PaCoFR(nn.Module):
         mask: Bool[Tensor, "B K"],
         candidate: Int64[Tensor, "B K"],
         drop: Bool[Tensor, "B K"],
-        incubating: bool = False,
+        predictor_training: bool = False,
     ) -> PaCoFROutput:
-        """Reconstruct images in [0, 1]; `mask`, `candidate` and `drop` are `masking.draw`'s.
+        """Reconstruct images.
 
-        `incubating` (config.predictor_trains) adds the n passes of eq. 4 and the cross-entropy.
+        Args:
+            images: RGB in [0, 1].
+            mask: `masking.Masks.mask`.
+            candidate: `masking.Masks.candidate`.
+            drop: `masking.Masks.drop`.
+            predictor_training: also compute the n passes of eq. 4 and the cross-entropy.
         """
         patches = patchify(normalise(images), self.config.encoder.patch_size)
         logits = cross_entropy = None
         if self.predictor is None:
             chosen = candidate
-        elif incubating:
+        elif predictor_training:
             logits = self.predictor(patches)
             labels = belief_labels(self.candidate_pixels(patches, mask), patches)
             cross_entropy = belief_cross_entropy(logits, labels, mask)
@@ -127,14 +141,14 @@ class PaCoFR(nn.Module):
     ) -> Float[Tensor, "n B K P"]:
         """Eq. 4: e_i^j = F(t_i^j), decoded from image j: token j at all masked positions."""
         tokens = self.codebook()
-        found = []
+        decoded = []
         for number in range(tokens.shape[1]):
             chosen = torch.full(mask.shape, number, dtype=torch.int64, device=mask.device)
-            found.append(self.reconstruct(restructure(patches, tokens, chosen, mask)))
-        return torch.stack(found)
+            decoded.append(self.reconstruct(restructure(patches, tokens, chosen, mask)))
+        return torch.stack(decoded)
 
     def freeze_predictor(self) -> None:
-        """End of the incubation stage: the predictor takes no gradient any more."""
+        """End the incubation stage: the predictor gets no gradient any more."""
         if self.predictor is not None:
             self.predictor.requires_grad_(False)
             for parameter in self.predictor.parameters():
@@ -144,7 +158,7 @@ class PaCoFR(nn.Module):
 def pretraining_loss(
     output: PaCoFROutput, perceptual: PerceptualNet | None, weights: LossConfig
 ) -> LossTerms:
-    """All loss terms of a pass; `perceptual` is None where the perceptual net is none."""
+    """All loss terms of a forward pass; without a perceptual network that term is 0."""
     term = None
     if perceptual is not None:
         patch = round((output.target.shape[-1] / 3) ** 0.5)
@@ -157,8 +171,15 @@ def pretraining_loss(
 
 
 def load_pretrained(run: Path) -> PaCoFR:
-    """The whole network of a run, for pictures; `run` is the run's folder or its `model/`."""
+    """The whole network of a run, frozen; `run` is the run's folder or its `model/`.
+
+    Raises:
+        UserError: a file is missing, damaged or does not fit the other.
+    """
     folder = model_folder(run)
-    model = PaCoFR(model_from_json(folder))
-    load_weights(model, folder / "model.safetensors")
+    config, file = model_from_json(folder), folder / "model.safetensors"
+    with torch.device("meta"):  # the file decides what is allocated, not the sizes in the config
+        require_matching_file(PaCoFR(config), file)
+    model = PaCoFR(config)
+    load_weights(model, file)
     return model.requires_grad_(False).eval()

@@ -1,4 +1,4 @@
-"""Frozen nets whose features judge a reconstruction (eq. 3)."""
+"""The frozen network whose features the perceptual loss compares (eq. 3)."""
 
 import hashlib
 
@@ -7,13 +7,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pacofr.errors import UserError
-from pacofr.models.encoders import read_moco, read_published_encoder
+from pacofr.models.pretrained_files import read_moco, read_published_encoder
 from pacofr.models.vit import VisionTransformer, scaled_layers
 from pacofr.pretraining.config import LossConfig
 
 
 class PerceptualNet(nn.Module):
-    """A frozen encoder; call it with ImageNet-normalised images for the features of some layers."""
+    """A frozen encoder that returns the features of some layers.
+
+    Args:
+        encoder: any vision transformer.
+        layers: blocks to compare, counted from 1 for 12 blocks and scaled for shallower encoders.
+    """
 
     def __init__(self, encoder: VisionTransformer, layers: tuple[int, ...]) -> None:
         super().__init__()
@@ -22,7 +27,7 @@ class PerceptualNet(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the weights, wherever their file lies."""
+        """SHA-256 over names and values of the weights, wherever their file is."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.encoder.state_dict().items()):
             digest.update(name.encode())
@@ -30,7 +35,10 @@ class PerceptualNet(nn.Module):
         return digest.hexdigest()
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B T D"]]:
-        """Raw block outputs, class token included; other sizes are scaled to the net's own."""
+        """ImageNet-normalised images to raw block outputs, class token included.
+
+        Images of another size are scaled to the encoder's own.
+        """
         size = self.encoder.config.image_size
         if images.shape[-1] != size:
             images = F.interpolate(
@@ -40,7 +48,11 @@ class PerceptualNet(nn.Module):
 
 
 def load_perceptual(config: LossConfig) -> PerceptualNet | None:
-    """The perceptual net that the config asks for; None where it asks for none."""
+    """The perceptual network that the config asks for, or None.
+
+    Raises:
+        UserError: an unknown name, or weights that are missing or of another model.
+    """
     name = config.perceptual_net
     if name == "none":
         return None

@@ -17,13 +17,15 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from pacofr.engine.precision import resolve_precision
+from pacofr.engine.device import resolve_precision
+from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer
-from pacofr.pretraining import config as configs
 from pacofr.pretraining.codebook import unpatchify
-from pacofr.pretraining.masking import draw
+from pacofr.pretraining.config import DecoderConfig
+from pacofr.pretraining.masking import sample_masks
 from pacofr.pretraining.model import PaCoFR, pretraining_loss
 from pacofr.pretraining.perceptual import PerceptualNet
+from pacofr.pretraining.presets import PRESETS, preset
 
 
 def seconds(
@@ -67,7 +69,7 @@ def peak_bytes(step: Callable[[], None], device: torch.device) -> float:
     return sum(kept.values())
 
 
-def gmac(vit: configs.VitConfig, decoder: configs.DecoderConfig) -> tuple[float, float]:
+def gmac(vit: VitConfig, decoder: DecoderConfig) -> tuple[float, float]:
     """Multiply-adds of a forward pass of the encoder and of the decoder, in 1e9 per image."""
     tokens = vit.patches + 1
 
@@ -89,7 +91,7 @@ def matmul_rate(device: torch.device, size: int = 8192) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("preset", nargs="?", default="micro", choices=list(configs.PRESETS))
+    parser.add_argument("preset", nargs="?", default="micro", choices=list(PRESETS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=40)
@@ -97,7 +99,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     device, batch = torch.device(arguments.device), arguments.batch
-    run = dataclasses.replace(configs.preset(arguments.preset), batch_size=batch)
+    run = dataclasses.replace(preset(arguments.preset), batch_size=batch)
     torch.manual_seed(0)
     model = PaCoFR(run.model).to(device)
     perceptual = PerceptualNet(VisionTransformer(run.model.encoder), (3, 6, 9, 12)).to(device)
@@ -106,15 +108,15 @@ def main() -> None:
         for net in (model, perceptual, encoder, decoder):
             net.compile()
     images = torch.rand(batch, 3, *2 * (run.model.encoder.image_size,), device=device)
-    chance = draw(0, 0, np.arange(batch), run.model, run.masking)
-    chance = [torch.from_numpy(part).to(device) for part in chance]
+    masks = sample_masks(0, 0, np.arange(batch), run.model, run.masking)
+    masks = [torch.from_numpy(part).to(device) for part in masks]
     precision = resolve_precision(run.precision, device)
     mixed = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
     patch = run.model.encoder.patch_size
 
     def whole(*, incubating: bool) -> None:
         with mixed:
-            output = model(images, *chance, incubating=incubating)
+            output = model(images, *masks, predictor_training=incubating)
             terms = pretraining_loss(output, perceptual, run.loss)
         model.zero_grad(set_to_none=True)
         terms.total.backward()

@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 
 from pacofr.data.shards import TarWriter, write_index
-from pacofr.engine.loader import Share
-from pacofr.pretraining.config import DataConfig, preset
+from pacofr.engine.sampling import RankBatch
+from pacofr.pretraining.config import DataConfig
 from pacofr.pretraining.data import ShardCrops
-from pacofr.pretraining.train import ReadBatch
+from pacofr.pretraining.presets import preset
+from pacofr.pretraining.train import CropReader
 
 COUNT = 512
 
@@ -69,11 +70,12 @@ def measure(folder: Path) -> None:
         config = preset(name)
         side = config.model.encoder.image_size
         crops = ShardCrops(folder, side=side, config=config.data, seed=0)
-        read = ReadBatch(crops, config)
+        read = CropReader(crops, config)
 
-        def batches(read: ReadBatch = read) -> None:
+        def batches(read: CropReader = read) -> None:
             for start in range(0, len(positions), 64):
-                read(Share(0, positions[start : start + 64]))
+                index = positions[start : start + 64]
+                read(RankBatch(0 * index, 0 * index, index))
 
         rate = per_second(batches, len(positions))
         print(f"{name}: crops of {side} px and their masks: {rate:.0f} ({rate / bare:.2f} of bare)")

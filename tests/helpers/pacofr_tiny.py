@@ -1,6 +1,6 @@
 """A pre-training small enough for tests, in memory; also run as a script by tests that kill it.
 
-python tests/pacofr_tiny.py OUT [--epochs N] [--batch N] [--slow SECONDS] [--accumulate N] ...
+python tests/helpers/pacofr_tiny.py OUT [--epochs N] [--batch N] [--slow SECONDS] ...
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pacofr.models.config import VitConfig
 from pacofr.pretraining.config import (
     CodebookConfig,
     DataConfig,
@@ -20,7 +21,6 @@ from pacofr.pretraining.config import (
     PaCoFRConfig,
     PredictorConfig,
     PretrainConfig,
-    VitConfig,
 )
 
 IMAGES = 50
@@ -82,8 +82,9 @@ def main() -> int:
 
     import torch
 
+    from pacofr.engine.task import RunOptions
     from pacofr.errors import run_command
-    from pacofr.pretraining.train import Place, pretrain
+    from pacofr.pretraining.train import pretrain
 
     torch.set_num_threads(1)
     config = tiny_config(
@@ -94,7 +95,7 @@ def main() -> int:
         data=DataConfig(workers=given.workers),
     )
     crops = TinyCrops(slow=given.slow)
-    return run_command(lambda: pretrain(config, crops, Place(out=given.out, device="cpu")))
+    return run_command(lambda: pretrain(config, crops, RunOptions(out=given.out, device="cpu")))
 
 
 if __name__ == "__main__":

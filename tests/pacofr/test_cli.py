@@ -5,9 +5,11 @@ import sys
 import typing
 
 import pytest
+import tyro
 
-from pacofr.cli import COMMANDS, RowName, main, parse_pretrain
-from pacofr.pretraining.config import ABLATIONS, PRESETS, preset
+from pacofr.cli import COMMANDS, main
+from pacofr.pretraining.command import AnyPreset, RowName
+from pacofr.pretraining.presets import ABLATIONS, PRESETS, preset
 
 FAST = """
 import sys, time
@@ -51,9 +53,9 @@ def test_rows_are_those_of_table_7():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_what_the_flags_start_from(name):
-    given = parse_pretrain([name, "--shards", "a", "--out", "b"])
+    given = tyro.cli(AnyPreset, args=[name, "--shards", "a", "--out", "b"])
     assert given.config == preset(name)
-    changed = parse_pretrain([name, "--shards", "a", "--out", "b", "--optim.base-lr", "0.5"])
+    changed = tyro.cli(AnyPreset, args=[name, "--shards", "a", "-o", "b", "--optim.base-lr", "0.5"])
     assert changed.config.optim.base_lr == 0.5
     assert changed.config.model == given.config.model
 
@@ -106,7 +108,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(flags, line, capsys, tmp_path, 
         ("show run --shards a --out b --faces 0", "faces must be at least 1"),
         ("probe --photos a", "expected at least one encoder"),
         ("probe run --photos a --folds 1", "folds must be at least 2"),
-        ("probe run --photos a --out nowhere/b.json", "in a folder that is there"),
+        ("probe run --photos a --out .", "a JSON file to write, got the folder"),
         ("evidence --shards a --helen b --out c --seeds 0", "seeds must be at least 1"),
     ],
 )

@@ -2,42 +2,22 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.pacofr_tiny import TinyCrops, tiny_config
+from helpers.processes import start_two, wait_until
 from safetensors.torch import load_file
 
 from pacofr.engine.checkpoint import checkpoints
-from pacofr.pretraining.train import Place, pretrain
+from pacofr.engine.task import RunOptions
+from pacofr.pretraining.train import pretrain
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "pacofr_tiny.py"
 UNEVEN = 9  # images in a global batch: one rank has 4, the other 5
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start_two(out, *flags):
-    port = str(free_port())
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return [
-        subprocess.Popen(
-            [sys.executable, SCRIPT, out, *flags],
-            env={**os.environ, "OMP_NUM_THREADS": "1", **shared, "RANK": r, "LOCAL_RANK": r},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for r in ("0", "1")
-    ]
 
 
 def metrics(out):
@@ -49,7 +29,7 @@ def alone(tmp_path_factory):
     out = tmp_path_factory.mktemp("alone") / "run"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    pretrain(tiny_config(batch_size=UNEVEN), TinyCrops(), Place(out=out, device="cpu"))
+    pretrain(tiny_config(batch_size=UNEVEN), TinyCrops(), RunOptions(out=out, device="cpu"))
     torch.set_num_threads(threads)
     return out
 
@@ -72,8 +52,8 @@ def assert_same_numbers(out, alone):
 def test_two_processes_give_the_losses_of_one(tmp_path, alone):
     """With uneven shares, through the end of incubation (the predictor freezes under DDP)."""
     out = tmp_path / "run"
-    processes = start_two(out, "--batch", str(UNEVEN), "--accumulate", "3")
-    said = [process.communicate(timeout=120)[1] for process in processes]
+    processes = start_two(SCRIPT, out, "--batch", str(UNEVEN), "--accumulate", "3")
+    said = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert_same_numbers(out, alone)
 
@@ -82,12 +62,10 @@ def test_two_processes_give_the_losses_of_one(tmp_path, alone):
 def test_a_lost_worker_is_named_and_the_run_goes_on(tmp_path, alone):
     out = tmp_path / "run"
     flags = ("--batch", str(UNEVEN), "--slow", "0.15", "--checkpoint-seconds", "0.5")
-    survivor, victim = start_two(out, *flags)
-    deadline = time.monotonic() + 60
-    while not checkpoints(out) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    survivor, victim = start_two(SCRIPT, out, *flags)
+    wait_until(lambda: bool(checkpoints(out)), survivor)
     victim.kill()
-    _, said = survivor.communicate(timeout=60)
+    _, said = survivor.communicate()
     assert survivor.returncode == 2
     assert said.count("\n") == 1
     assert "a worker was lost" in said
@@ -97,7 +75,7 @@ def test_a_lost_worker_is_named_and_the_run_goes_on(tmp_path, alone):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     config = tiny_config(batch_size=UNEVEN)  # goes on alone: the world size may change
-    assert pretrain(config, TinyCrops(), Place(out=out, device="cpu")) == 0
+    assert pretrain(config, TinyCrops(), RunOptions(out=out, device="cpu")) == 0
     torch.set_num_threads(threads)
     assert_same_numbers(out, alone)
 
@@ -118,7 +96,6 @@ def test_torchrun_starts_it(tmp_path, alone):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -135,7 +112,7 @@ distributed.leave = lambda world: print("left in order", flush=True)
 atexit.register(print, "torn down")
 
 def command():
-    with distributed.membership():
+    with distributed.process_group():
         if sys.argv[1] == "none":
             return 143
         raise {"user": UserError("shard 7 is cut"), "bug": KeyError("x")}[sys.argv[1]]
@@ -158,7 +135,6 @@ def test_an_error_under_nccl_is_told_and_ends_the_process_at_once(error, code, s
         [sys.executable, "-c", ON_A_GPU, error],
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     assert (done.returncode, done.stdout) == (code, printed)

@@ -9,10 +9,11 @@ import torch
 
 from pacofr.errors import UserError
 from pacofr.models import encoders
+from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer
 from pacofr.pretraining import config, perceptual
 
-TINY = config.VitConfig(image_size=32, patch_size=8, width=32, depth=3, heads=2)
+TINY = VitConfig(image_size=32, patch_size=8, width=32, depth=3, heads=2)
 
 
 def cheap(specs):
@@ -152,4 +153,4 @@ def test_perceptual_nets_by_name(tmp_path):
 
 def test_scratch_is_a_vit_base():
     encoder = encoders.load_encoder("scratch")
-    assert encoder.config == dataclasses.replace(config.VitConfig())
+    assert encoder.config == dataclasses.replace(VitConfig())

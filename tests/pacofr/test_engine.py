@@ -1,25 +1,22 @@
-"""The engine's parts: schedule, batches, checkpoints, records, signals."""
+"""The engine's parts: optimiser, sampling, records, devices; and stop signals."""
 
 import json
 import os
-import shutil
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from pacofr.engine import checkpoint, optim
-from pacofr.engine.checkpoint import Progress
-from pacofr.engine.distributed import World, choose_device, refuse_disagreement, share, split
-from pacofr.engine.loader import Schedule, ShareSampler
-from pacofr.engine.precision import resolve_precision
-from pacofr.engine.run_log import Records, Throughput, clock, cut_metrics
-from pacofr.engine.signals import StopRequest
+from pacofr.engine import optim
+from pacofr.engine.device import choose_device, resolve_precision
+from pacofr.engine.distributed import World, even_slices, rank_slice, require_same_on_all_ranks
+from pacofr.engine.run_log import RunLog, Throughput, cut_metrics, format_time
+from pacofr.engine.sampling import EpochPlan, MixturePlan, MixtureSource, RankSampler
 from pacofr.errors import UserError
-from pacofr.pretraining.step_metrics import usage_entropy
+from pacofr.pretraining.candidate_usage import usage_entropy
+from pacofr.utils.signals import StopRequest
 
 CPU = torch.device("cpu")
 ALONE = World(0, 1, CPU)
@@ -87,192 +84,85 @@ def test_gradient_norms_are_torchs_and_split_by_part():
     assert {name for name, _ in norms.parts} == {"body", "norm", "codebook", "cls_token"}
 
 
-# ---- batches -----------------------------------------------------------------------------------
+# ---- sampling ----------------------------------------------------------------------------------
+
+
+def global_batches(plan, steps):
+    return list(RankSampler(plan, ALONE, 0, steps))
 
 
 def test_order_is_a_pure_function_of_seed_and_epoch():
-    schedule = Schedule(100, 10, 3, seed=4)
-    np.testing.assert_array_equal(schedule.order(1), Schedule(100, 7, 9, seed=4).order(1))
-    assert sorted(schedule.order(1)) == list(range(100))
-    assert (schedule.order(1) != schedule.order(2)).any()
-    assert (schedule.order(1) != Schedule(100, 10, 3, seed=5).order(1)).any()
+    plan = EpochPlan(100, 10, 3, seed=4)
+    np.testing.assert_array_equal(plan.order(1), EpochPlan(100, 7, 9, seed=4).order(1))
+    assert sorted(plan.order(1)) == list(range(100))
+    assert (plan.order(1) != plan.order(2)).any()
+    assert (plan.order(1) != EpochPlan(100, 10, 3, seed=5).order(1)).any()
+
+
+MIXTURE = MixturePlan((MixtureSource(7, 3, stream=1), MixtureSource(5, 2, stream=2)), seed=3)
+
+
+def test_whole_epochs_drop_the_remainder():
+    plan = EpochPlan(53, 10, 2, seed=0)
+    assert plan.steps == 10
+    batches = global_batches(plan, plan.steps)
+    for epoch in (0, 1):
+        seen = np.concatenate([batch.index for batch in batches[5 * epoch : 5 * epoch + 5]])
+        np.testing.assert_array_equal(seen, plan.order(epoch)[:50])
+    assert [batch.epoch.tolist() for batch in batches] == [[0] * 10] * 5 + [[1] * 10] * 5
+
+
+def test_a_mixture_passes_over_each_source_again_and_again():
+    batches = global_batches(MIXTURE, 14)
+    for source, per_batch, samples in ((0, 3, 7), (1, 2, 5)):
+        rows = [batch for batch in batches if (batch.source == source).sum() == per_batch]
+        assert len(rows) == 14
+        index = np.concatenate([batch.index[batch.source == source] for batch in batches])
+        epoch = np.concatenate([batch.epoch[batch.source == source] for batch in batches])
+        for number in range(len(index) // samples):
+            assert sorted(index[epoch == number]) == list(range(samples))
+    later = MixturePlan(MIXTURE.sources, seed=3, first_step=100)
+    for ours, theirs in zip(RankSampler(later, ALONE, 102, 105), batches[2:5], strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_ranks_together_see_the_global_batches(size):
-    schedule = Schedule(53, 10, 2, seed=0)
-    alone = list(ShareSampler(schedule, ALONE, 0))
-    assert len(alone) == 10  # what is left of an epoch is dropped
-    ranks = [list(ShareSampler(schedule, World(r, size, CPU), 0)) for r in range(size)]
+@pytest.mark.parametrize("plan", [EpochPlan(53, 10, 2, seed=0), MIXTURE])
+def test_ranks_together_see_the_global_batches(size, plan):
+    alone = list(RankSampler(plan, ALONE, 0, 10))
+    ranks = [list(RankSampler(plan, World(r, size, CPU), 0, 10)) for r in range(size)]
     for step, whole in enumerate(alone):
-        joined = np.concatenate([rank[step].positions for rank in ranks])
-        np.testing.assert_array_equal(joined, whole.positions)
-        assert {rank[step].epoch for rank in ranks} == {whole.epoch}
+        for column, expected in enumerate(whole):
+            joined = np.concatenate([rank[step][column] for rank in ranks])
+            np.testing.assert_array_equal(joined, expected)
 
 
-def test_resuming_is_starting_at_a_later_step():
-    schedule = Schedule(53, 10, 3, seed=0)
-    whole, tail = list(ShareSampler(schedule, ALONE, 0)), list(ShareSampler(schedule, ALONE, 7))
-    assert len(tail) == len(whole) - 7 == len(ShareSampler(schedule, ALONE, 7))
+@pytest.mark.parametrize("plan", [EpochPlan(53, 10, 3, seed=0), MIXTURE])
+def test_resuming_is_starting_at_a_later_step(plan):
+    whole, tail = list(RankSampler(plan, ALONE, 0, 15)), list(RankSampler(plan, ALONE, 7, 15))
+    assert len(tail) == len(whole) - 7 == len(RankSampler(plan, ALONE, 7, 15))
     for ours, theirs in zip(tail, whole[7:], strict=True):
-        np.testing.assert_array_equal(ours.positions, theirs.positions)
-        assert ours.epoch == theirs.epoch
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("count", [1, 5, 8, 9])
 @pytest.mark.parametrize("parts", [1, 3, 8])
-def test_slices_and_shares_cover_everything_once(count, parts):
+def test_slices_cover_everything_once(count, parts):
     items = list(range(count))
-    assert [i for piece in split(count, parts) for i in items[piece]] == items
-    assert all(items[piece] for piece in split(count, parts))
-    shares = [share(items, World(r, parts, CPU)) for r in range(parts)]
-    assert sum(shares, []) == items
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert [i for piece in even_slices(count, parts) for i in items[piece]] == items
+    assert all(items[piece] for piece in even_slices(count, parts))
+    slices = [items[rank_slice(count, World(r, parts, CPU))] for r in range(parts)]
+    assert sum(slices, []) == items
+    assert max(map(len, slices)) - min(map(len, slices)) <= 1
 
 
 def test_too_little_data_and_too_many_processes_are_refused():
     with pytest.raises(UserError, match="batch of 64 images, got 10 images"):
-        Schedule(10, 64, 1, 0).check(ALONE)
+        EpochPlan(10, 64, 1, 0).check(ALONE)
     with pytest.raises(UserError, match="each of 8 processes"):
-        Schedule(10, 4, 1, 0).check(World(0, 8, CPU))
-
-
-# ---- checkpoints -------------------------------------------------------------------------------
-
-
-def save(run, net, optimizer, step, *, keep=2, config=None):
-    return checkpoint.save_checkpoint(
-        run,
-        model=net,
-        model_config={"width": 4},
-        run_config=config or {"lr": 0.1, "model": {"width": 4}, "workers": 2},
-        optimizer=optimizer,
-        progress=Progress(step, step * 10, 1.5, 1),
-        generators=checkpoint.generator_bytes(CPU)[None],
-        keep=keep,
-    )
-
-
-@pytest.fixture
-def trained():
-    net = Net()
-    optimizer = optim.make_adamw(net, weight_decay=0.1)
-    optim.set_learning_rate(optimizer, 0.01)
-    for number in range(3):
-        optimizer.zero_grad()
-        net(torch.full((2, 3), float(number))).square().backward()
-        optimizer.step()
-    return net, optimizer
-
-
-def test_a_checkpoint_gives_everything_back(tmp_path, trained):
-    net, optimizer = trained
-    torch.manual_seed(5)
-    folder = save(tmp_path, net, optimizer, 3)
-    expected_draw = torch.rand(3)
-
-    other = Net()
-    again = optim.make_adamw(other, weight_decay=0.1)
-    progress, generators = checkpoint.resume(folder, other, again)
-    checkpoint.set_generators(generators[0], CPU)
-    assert progress == Progress(3, 30, 1.5, 1)
-    assert torch.equal(torch.rand(3), expected_draw)
-    for model, opt in ((net, optimizer), (other, again)):  # one more step: equal to the last bit
-        optim.set_learning_rate(opt, 0.01)
-        opt.zero_grad()
-        model(torch.full((2, 3), 0.3)).square().backward()
-        opt.step()
-    for (name, a), (_, b) in zip(net.named_parameters(), other.named_parameters(), strict=True):
-        assert torch.equal(a, b), name
-
-
-def test_last_is_a_relative_link_and_old_ones_go(tmp_path, trained):
-    run = tmp_path / "run"
-    for step in (1, 2, 3):
-        save(run, *trained, step, keep=2)
-    assert [c.name for c in checkpoints_of(run)] == ["step_00000003", "step_00000002"]
-    assert not os.path.isabs(os.readlink(run / "last"))
-    moved = tmp_path / "moved"
-    shutil.move(run, moved)
-    assert json.loads((moved / "last/training/state.json").read_text())["step"] == 3
-    assert not [p for p in moved.rglob(".writing*")]
-
-
-def checkpoints_of(run):
-    return checkpoint.checkpoints(run)
-
-
-def test_what_a_killed_save_left_behind_goes_with_the_next(tmp_path, trained):
-    for left in (".writing_step_00000003", ".deleted_step_00000001"):
-        (tmp_path / "checkpoints" / left / "model").mkdir(parents=True)
-    save(tmp_path, *trained, 5)
-    assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == ["step_00000005"]
-
-
-def test_a_disk_without_links_costs_the_link_only(tmp_path, trained, monkeypatch, caplog):
-    def no_links(*_):
-        raise OSError(1, "Operation not permitted")
-
-    monkeypatch.setattr(Path, "symlink_to", no_links)
-    place = save(tmp_path, *trained, 5)
-    assert checkpoint.checkpoints(tmp_path) == [place]
-    assert "does not point to the newest checkpoint" in caplog.text
-
-
-def test_another_configuration_is_refused_by_the_names_of_its_fields(tmp_path, trained):
-    folder = save(tmp_path, *trained, 1)
-    theirs = {"lr": 0.2, "model": {"width": 8}, "workers": 9}
-    with pytest.raises(UserError) as caught:
-        checkpoint.refuse_other_config(folder, theirs, frozenset({"workers"}))
-    text = str(caught.value)
-    assert "lr: 0.1 there, 0.2 here" in text
-    assert "model.width: 4 there, 8 here" in text
-    assert "workers" not in text
-    same = {"lr": 0.1, "model": {"width": 4}, "workers": 9}
-    checkpoint.refuse_other_config(folder, same, frozenset({"workers"}))
-
-
-def test_weights_load_strictly(tmp_path, trained):
-    file = save(tmp_path, *trained, 1) / "model/model.safetensors"
-    bigger = Net()
-    bigger.extra = nn.Parameter(torch.ones(2))
-    with pytest.raises(UserError, match=r"missing 1 \['extra'\]"):
-        checkpoint.load_weights(bigger, file)
-    wider = Net()
-    wider.cls_token = nn.Parameter(torch.ones(1, 1, 9))
-    with pytest.raises(UserError, match="expected cls_token of shape"):
-        checkpoint.load_weights(wider, file)
-
-
-@pytest.mark.parametrize("name", ["model/model.safetensors", "training/optimizer.safetensors"])
-def test_a_cut_checkpoint_is_named(tmp_path, trained, name):
-    net, optimizer = trained
-    folder = save(tmp_path, net, optimizer, 1)
-    whole = (folder / name).read_bytes()
-    (folder / name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="cannot be read"):
-        checkpoint.resume(folder, net, optimizer)
-
-
-def test_an_unwritable_place_keeps_the_last_good_one(tmp_path, trained, monkeypatch):
-    save(tmp_path, *trained, 1)
-
-    def full(*_args, **_kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(UserError, match=r"No space left.*last good checkpoint is .*step_00000001"):
-        save(tmp_path, *trained, 2)
-    assert [c.name for c in checkpoint.checkpoints(tmp_path)] == ["step_00000001"]
-    assert not list((tmp_path / "checkpoints").glob(".writing*"))
-
-
-def test_publishing_replaces_the_model_whole(tmp_path, trained):
-    (tmp_path / "model").mkdir(parents=True)
-    (tmp_path / "model/stale").touch()
-    folder = save(tmp_path, *trained, 1)
-    target = checkpoint.publish(tmp_path, folder)
-    assert sorted(p.name for p in target.iterdir()) == ["config.json", "model.safetensors"]
+        EpochPlan(10, 4, 1, 0).check(World(0, 8, CPU))
 
 
 # ---- records and signals -----------------------------------------------------------------------
@@ -286,7 +176,7 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
 
 
 def test_other_ranks_write_nothing(tmp_path):
-    records = Records(tmp_path, writes=False, first_step=0, total_steps=3, tensorboard=True)
+    records = RunLog(tmp_path, writes=False, first_step=0, total_steps=3, tensorboard=True)
     records.picture("a", np.zeros((2, 2, 3), np.uint8))
     records.close()
     assert not list(tmp_path.iterdir())
@@ -308,9 +198,9 @@ def test_throughput_counts_images_between_marks(monkeypatch):
 
 
 def test_times_for_people():
-    assert clock(90.0) == "2 min"
-    assert clock(3 * 3600 + 125.0) == "3 h 02 min"
-    assert clock(float("inf")) == "unknown"
+    assert format_time(90.0) == "2 min"
+    assert format_time(3 * 3600 + 125.0) == "3 h 02 min"
+    assert format_time(float("inf")) == "unknown"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -358,4 +248,4 @@ def test_automatic_precision_is_what_the_device_multiplies_natively(native, expe
 
 
 def test_one_process_agrees_with_itself():
-    refuse_disagreement(12345678, ALONE, "the step")
+    require_same_on_all_ranks(12345678, ALONE, "the step")

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer
 from pacofr.pretraining import codebook, losses
 from pacofr.pretraining.config import (
@@ -13,7 +14,6 @@ from pacofr.pretraining.config import (
     LossConfig,
     PaCoFRConfig,
     PredictorConfig,
-    VitConfig,
 )
 from pacofr.pretraining.model import PaCoFR, pretraining_loss
 from pacofr.pretraining.perceptual import PerceptualNet
@@ -142,7 +142,7 @@ def test_the_total_weighs_the_terms_and_the_perceptual_one_reaches_the_decoder(f
     mask = torch.rand(IMAGES, POSITIONS) < 0.75
     candidate = torch.randint(CANDIDATES, (IMAGES, POSITIONS))
     images = torch.rand(IMAGES, 3, 16, 16)
-    output = model(images, mask, candidate, mask, incubating=True)
+    output = model(images, mask, candidate, mask, predictor_training=True)
     terms = pretraining_loss(output, net, weights)
     expected = 2 * terms.mse + 3 * terms.perceptual + 5 * terms.cross_entropy
     assert torch.allclose(terms.total, expected)

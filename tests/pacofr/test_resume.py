@@ -4,18 +4,17 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.pacofr_tiny import TinyCrops, tiny_config
+from helpers.processes import start, wait_until
 
 from pacofr.engine.checkpoint import checkpoints, read_progress
+from pacofr.engine.task import RunOptions
 from pacofr.errors import UserError
-from pacofr.pretraining.train import Place, pretrain
+from pacofr.pretraining.train import pretrain
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "pacofr_tiny.py"
 EPOCHS, STEPS = 4, 20
@@ -26,7 +25,7 @@ def run(out, crops=None, **changes):
     torch.set_num_threads(1)
     try:
         config = tiny_config(epochs=EPOCHS, **changes)
-        return pretrain(config, crops or TinyCrops(), Place(out=out, device="cpu"))
+        return pretrain(config, crops or TinyCrops(), RunOptions(out=out, device="cpu"))
     finally:
         torch.set_num_threads(threads)
 
@@ -55,17 +54,9 @@ def assert_same_end(out, uninterrupted):
 def test_kill_9_in_mid_epoch(tmp_path, uninterrupted):
     out = tmp_path / "run"
     flags = ["--epochs", str(EPOCHS), "--slow", "0.1", "--checkpoint-seconds", "0.35"]
-    process = subprocess.Popen(
-        [sys.executable, SCRIPT, out, *flags, "--workers", "1"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    file, deadline = out / "metrics.jsonl", time.monotonic() + 60
-    while not (file.exists() and file.read_text().count("\n") >= 12):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    process = start(SCRIPT, out, *flags, "--workers", "1")
+    file = out / "metrics.jsonl"
+    wait_until(lambda: file.exists() and file.read_text().count("\n") >= 12, process)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     reached = file.read_text().count("\n")

@@ -22,16 +22,10 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """Shell convention: 128 + the signal's number, 0 if none came."""
+        """The shell's convention: 128 + the signal's number, 0 if none came."""
         return 128 + self.signal if self.signal else 0
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
-
-
-def ignore_stop_signals(_worker: int = 0) -> None:
-    """For loader workers: the main process alone decides when to stop."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,16 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
-from pacofr.analysis import visualize as show
+from pacofr.analysis import visualize
 from pacofr.analysis.config import ShowConfig
 from pacofr.data.shards import TarWriter, write_index
 from pacofr.engine.checkpoint import write_model
 from pacofr.errors import UserError
-from pacofr.pretraining import codebook, config
+from pacofr.models.config import VitConfig
+from pacofr.models.normalization import denormalise
+from pacofr.pretraining import codebook, config, presets
 from pacofr.pretraining.model import PaCoFR
 
 MODEL = config.PaCoFRConfig(
-    encoder=config.VitConfig(image_size=112, patch_size=8, width=16, depth=1, heads=1),
+    encoder=VitConfig(image_size=112, patch_size=8, width=16, depth=1, heads=1),
     decoder=config.DecoderConfig(width=16, heads=1),
     predictor=config.PredictorConfig(hidden=8),
 )
@@ -43,11 +45,9 @@ def publish(folder, settings, seed):
 def test_codebook_rows_are_tokens_in_their_places():
     torch.manual_seed(0)
     model = PaCoFR(MODEL)
-    tokens, decoded = show.codebook_rows(show.Run("run", model), seed=0, mixes=2)
+    tokens, decoded = visualize.codebook_rows(visualize.Run("run", model), seed=0, mixes=2)
     assert len(tokens.cells) == len(decoded.cells) == 3 + 2
-    pixels = codebook.denormalise(
-        codebook.unpatchify(model.codebook()[:, 1][None].detach(), 8)
-    ).clamp(0, 1)
+    pixels = denormalise(codebook.unpatchify(model.codebook()[:, 1][None].detach(), 8)).clamp(0, 1)
     expected = (pixels[0] * 255).round().byte().permute(1, 2, 0).numpy()
     assert np.array_equal(tokens.cells[1], expected)
 
@@ -56,7 +56,9 @@ def test_reconstruction_rows_keep_visible_patches_and_replace_the_masked_ones():
     torch.manual_seed(0)
     model = PaCoFR(MODEL)
     images = torch.randint(256, (2, 3, 112, 112), dtype=torch.uint8)
-    face, seen, _ = show.reconstruction_rows([show.Run("run", model)], {"run": images}, seed=0)
+    face, seen, _ = visualize.reconstruction_rows(
+        [visualize.Run("run", model)], {"run": images}, seed=0
+    )
     assert np.array_equal(face.cells[1], images[1].permute(1, 2, 0).numpy())
     same = (face.cells[1] == seen.cells[1]).reshape(14, 8, 14, 8, 3).all(axis=(1, 3, 4))
     assert same.sum() == 49
@@ -69,8 +71,8 @@ def test_groups_hold_those_who_chose_the_candidate():
     images[4:] = 200
     chosen = torch.zeros(6, 196, dtype=torch.int64)
     chosen[4:] = 2
-    rows = show.group_rows(model, images, chosen, examples=3)
-    assert len(rows) == 3 * len(show.PLACES)
+    rows = visualize.group_rows(model, images, chosen, examples=3)
+    assert len(rows) == 3 * len(visualize.PLACES)
     assert [row.label for row in rows[:3]] == [
         "left eye\n1: 67%",
         "left eye\n2: 0%",
@@ -87,7 +89,7 @@ def test_all_pictures_of_two_runs(tmp_path):
     (tmp_path / "shards").mkdir()
     folder = write_shards(tmp_path / "shards")
     publish(tmp_path / "a", MODEL, 0)
-    publish(tmp_path / "b", config.ABLATIONS["1-token"].apply(config.micro()).model, 1)
+    publish(tmp_path / "b", presets.ABLATIONS["1-token"].apply(presets.micro()).model, 1)
     (tmp_path / "b/metrics.jsonl").write_text('{"images": 8, "mse": 1.0}\n')
     settings = ShowConfig(
         runs=(tmp_path / "a", tmp_path / "b"),
@@ -96,16 +98,18 @@ def test_all_pictures_of_two_runs(tmp_path):
         faces=3,
         grouped=8,
     )
-    written = show.show(settings)
+    written = visualize.visualize(settings)
     names = ["reconstructions.png", "codebook.png", "aligned.png", "groups_a.png", "curves.png"]
     assert [path.name for path in written] == names
     assert sorted(path.name for path in settings.out.iterdir()) == sorted(names)
     with Image.open(settings.out / "reconstructions.png") as picture:
-        step = show.CELL_PX + show.GAP_PX
-        assert picture.size == (show.LABEL_PX + 3 * step, 5 * step)
+        step = visualize.CELL_PX + visualize.GAP_PX
+        assert picture.size == (visualize.LABEL_PX + 3 * step, 5 * step)
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file/below"):
         with pytest.raises(UserError, match="cannot write .*; give another --out"):
-            show.show(dataclasses.replace(settings, out=out))
+            visualize.visualize(dataclasses.replace(settings, out=out))
     with pytest.raises(UserError, match="twice"):
-        show.show(ShowConfig(runs=(tmp_path / "a",) * 2, shards=folder, out=tmp_path / "out"))
+        visualize.visualize(
+            ShowConfig(runs=(tmp_path / "a",) * 2, shards=folder, out=tmp_path / "out")
+        )

@@ -9,14 +9,15 @@ from helpers.pacofr_tiny import TinyCrops, tiny_config
 from PIL import Image
 
 import pacofr.analysis.table7
-import pacofr.pretraining.train
 from pacofr.analysis.linear_probe import ProbeResult
-from pacofr.analysis.table7 import MAIN_ROWS, METHOD, evidence, jobs, make_plan
+from pacofr.analysis.table7 import MAIN_ROWS, METHOD, jobs, make_plan, reproduce_table7
 from pacofr.analysis.table7_config import EvidenceConfig
 from pacofr.analysis.table7_plot import draw_scores
 from pacofr.analysis.table7_report import PAPER_AFLW, Probed, RunScore, comparisons, seed_noise
+from pacofr.engine.trainer import NotFiniteError
 from pacofr.errors import UserError
-from pacofr.pretraining.config import ABLATIONS, PRESETS
+from pacofr.pretraining.presets import ABLATIONS, PRESETS
+from pacofr.pretraining.train import pretrain
 
 # ---- the table ---------------------------------------------------------------------------------
 
@@ -99,7 +100,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setitem(PRESETS, "micro", lambda: tiny)
     monkeypatch.setattr(pacofr.analysis.table7, "_crops", lambda _config, _run: TinyCrops())
     monkeypatch.setattr(pacofr.analysis.table7, "time_steps", lambda _config: (0.04, 0.02))
-    monkeypatch.setattr(pacofr.analysis.table7, "encoder_of", lambda spec: spec)
+    monkeypatch.setattr(pacofr.analysis.table7, "load_encoder_spec", lambda spec: spec)
     probed = []
 
     def probe(spec, _config):
@@ -135,16 +136,16 @@ def test_every_row_warms_up_and_incubates_for_an_eighth(small):
 
 def test_a_stopped_comparison_goes_on_and_repeats_nothing(small, monkeypatch):
     config, probed = small
-    true_pretrain, runs = pacofr.pretraining.train.pretrain, []
+    runs = []
 
-    def stopping(run, crops, place):
-        runs.append((place.out.name, run.epochs * len(crops)))
-        return 143 if len(runs) == 3 else true_pretrain(run, crops, place)
+    def stopping(run, crops, options):
+        runs.append((options.out.name, run.epochs * len(crops)))
+        return 143 if len(runs) == 3 else pretrain(run, crops, options)
 
     monkeypatch.setattr(pacofr.analysis.table7, "pretrain", stopping)
     pilot = dataclasses.replace(config, pilot=True, minutes_per_run=0.2)
-    assert evidence(pilot) == 143  # as pretrain leaves it after SIGTERM
-    assert evidence(pilot) == 0
+    assert reproduce_table7(pilot) == 143  # as pretrain leaves it after SIGTERM
+    assert reproduce_table7(pilot) == 0
     names = [name for name, _ in runs]
     again = names.pop(2)
     assert names == ["perceptual", *(f"{row}-s{seed}" for seed in (0, 1) for row in MAIN_ROWS)]
@@ -160,12 +161,12 @@ def test_a_stopped_comparison_goes_on_and_repeats_nothing(small, monkeypatch):
     with Image.open(config.out / "pilot/table.png") as chart:
         assert chart.mode == "RGB"
     count = len(runs)
-    assert evidence(pilot) == 0
+    assert reproduce_table7(pilot) == 0
     assert len(runs) == count
     saved = json.loads(
         (config.out / f"pilot/runs/{METHOD}-s0/last/training/state.json").read_text()
     )
-    assert saved["config"]["loss"]["perceptual_net"].endswith("pilot/runs/perceptual")
+    assert saved["config"]["loss"]["perceptual_net"] == "self:perceptual"
 
 
 def test_other_flags_are_refused(small):
@@ -181,16 +182,15 @@ def test_other_flags_are_refused(small):
 
 def test_a_run_that_diverges_is_a_finding(small, monkeypatch):
     config, probed = small
-    true_pretrain = pacofr.pretraining.train.pretrain
 
-    def diverging(run, crops, place):
-        if place.out.name == "3x196-random-s0":
-            raise pacofr.pretraining.train.NotFiniteError("step 3 is not finite")
-        return true_pretrain(run, crops, place)
+    def diverging(run, crops, options):
+        if options.out.name == "3x196-random-s0":
+            raise NotFiniteError("step 3 is not finite")
+        return pretrain(run, crops, options)
 
     monkeypatch.setattr(pacofr.analysis.table7, "pretrain", diverging)
     pilot = dataclasses.replace(config, pilot=True, minutes_per_run=0.2)
-    assert evidence(pilot) == 0
+    assert reproduce_table7(pilot) == 0
     assert (
         "3x196-random-s0 failed: step 3 is not finite"
         in (config.out / "pilot/table.md").read_text()
@@ -200,14 +200,14 @@ def test_a_run_that_diverges_is_a_finding(small, monkeypatch):
 
 def test_without_a_perceptual_net_there_is_no_comparison(small, monkeypatch):
     def diverging(_run, _crops, _place):
-        raise pacofr.pretraining.train.NotFiniteError("step 3 is not finite")
+        raise NotFiniteError("step 3 is not finite")
 
     monkeypatch.setattr(pacofr.analysis.table7, "pretrain", diverging)
     with pytest.raises(UserError, match="its own failed: step 3 is not finite"):
-        evidence(small[0])
+        reproduce_table7(small[0])
 
 
 def test_torchrun_is_refused(small, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="one of torchrun's"):
-        evidence(small[0])
+        reproduce_table7(small[0])

@@ -17,16 +17,16 @@ def bright_or_dark():
     model = PaCoFR(tiny_config().model)
     predictor = model.predictor
     assert predictor is not None
-    for layer in (predictor.enter, predictor.mix, predictor.leave):
+    for layer in (predictor.fc1, predictor.fc2, predictor.fc3):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
     if predictor.position is not None:
         torch.nn.init.zeros_(predictor.position)
     with torch.no_grad():
-        predictor.enter.weight[0], predictor.enter.weight[1] = 1.0, -1.0
-        predictor.mix.weight[0, 0] = predictor.mix.weight[1, 1] = 1.0
-        predictor.leave.weight[1, 0] = predictor.leave.weight[0, 1] = 1.0
-        predictor.leave.bias[2] = -10.0
+        predictor.fc1.weight[0], predictor.fc1.weight[1] = 1.0, -1.0
+        predictor.fc2.weight[0, 0] = predictor.fc2.weight[1, 1] = 1.0
+        predictor.fc3.weight[1, 0] = predictor.fc3.weight[0, 1] = 1.0
+        predictor.fc3.bias[2] = -10.0
     return model.eval().requires_grad_(False)
 
 

@@ -7,12 +7,13 @@ from PIL import Image
 
 from pacofr.analysis import linear_probe as probe
 from pacofr.analysis.config import ProbeConfig
+from pacofr.analysis.encoder_spec import load_encoder_spec
 from pacofr.errors import UserError
 from pacofr.faces.align import ffhq_matrix
 from pacofr.faces.landmarks68 import read_pts, write_pts
+from pacofr.models.config import VitConfig
 from pacofr.models.encoders import FaceEncoder
 from pacofr.models.vit import VisionTransformer
-from pacofr.pretraining.config import VitConfig
 
 TINY = VitConfig(image_size=64, patch_size=8, width=32, depth=2, heads=2)
 
@@ -75,7 +76,7 @@ def test_crops_are_displaced_but_always_the_same(config):
 
 
 def test_a_photos_error_is_the_mean_of_its_crops():
-    errors = probe.per_photo(np.array([1.0, 3.0, 5.0, 9.0]), np.array([0, 0, 1, 1]))
+    errors = probe.mean_per_photo(np.array([1.0, 3.0, 5.0, 9.0]), np.array([0, 0, 1, 1]))
     assert errors == pytest.approx([2.0, 7.0])
 
 
@@ -83,9 +84,9 @@ def test_kernel_ridge_equals_the_normal_equations():
     random = np.random.default_rng(0)
     features, other = random.normal(size=(30, 8)), random.normal(size=(5, 8))
     target = random.normal(size=(30, 3))
-    kernel, strength = features @ features.T, 0.1
-    ours = probe._ridge(kernel, target, other @ features.T, [strength])[0]
-    penalty = strength * np.trace(kernel) / 30 * np.eye(8)
+    kernel, ridge_lambda = features @ features.T, 0.1
+    ours = probe._ridge(kernel, target, other @ features.T, [ridge_lambda])[0]
+    penalty = ridge_lambda * np.trace(kernel) / 30 * np.eye(8)
     mean = target.mean(axis=0)
     weights = np.linalg.solve(features.T @ features + penalty, features.T @ (target - mean))
     assert np.allclose(ours, other @ weights + mean)
@@ -97,7 +98,7 @@ def test_a_seeing_encoder_beats_the_mean_shape_and_a_blind_one_does_not(config):
     result = probe.probe(sees, config)
     assert result.low < result.nme < result.high
     assert result.nme < 0.75 * result.mean_shape_nme
-    assert len(result.each) == 20
+    assert len(result.per_image_nme) == 20
     blind = FaceEncoder(VisionTransformer(TINY), (1, 2))
     torch.nn.init.zeros_(blind.vit.patch_embed.proj.weight)
     unseen = probe.probe(blind, config)
@@ -105,10 +106,10 @@ def test_a_seeing_encoder_beats_the_mean_shape_and_a_blind_one_does_not(config):
 
 
 def test_encoders_by_one_word(tmp_path):
-    assert probe.encoder_of("scratch:micro").config.image_size == 112
+    assert load_encoder_spec("scratch:micro").config.image_size == 112
     with pytest.raises(UserError, match="PRESET"):
-        probe.encoder_of("scratch:huge")
+        load_encoder_spec("scratch:huge")
     with pytest.raises(UserError, match="no such file"):
-        probe.encoder_of(f"mae:{tmp_path / 'none'}")
+        load_encoder_spec(f"mae:{tmp_path / 'none'}")
     with pytest.raises(UserError, match=r"config\.json"):
-        probe.encoder_of(str(tmp_path))
+        load_encoder_spec(str(tmp_path))

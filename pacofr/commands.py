@@ -1,0 +1,83 @@
+"""The commands of `pacofr`: each takes its parsed configuration and returns an exit code."""
+
+import dataclasses
+
+from pacofr.analysis.config import ProbeCommand, ShowConfig
+from pacofr.analysis.table7_config import EvidenceConfig
+from pacofr.data.curation.config import CurateConfig
+from pacofr.errors import UserError
+from pacofr.pretraining.command import PretrainCommand
+from pacofr.utils.threads import set_threads
+
+
+def pretrain(command: PretrainCommand) -> int:
+    """Pre-train an encoder; 0 when it is done, 143 or 130 when it was stopped."""
+    from pacofr.engine.task import RunOptions
+    from pacofr.pretraining.data import ShardCrops
+    from pacofr.pretraining.presets import ABLATIONS
+    from pacofr.pretraining.train import pretrain
+
+    set_threads(command.threads)
+    row, config = command.row, command.config
+    config = config if row is None else ABLATIONS[row].apply(config)
+    side = config.model.encoder.image_size
+    crops = ShardCrops(command.shards, side=side, config=config.data, seed=config.seed)
+    options = RunOptions(
+        out=command.out, device=command.device, keep=command.keep, tensorboard=command.tensorboard
+    )
+    return pretrain(config, crops, options)
+
+
+def curate(config: CurateConfig) -> None:
+    """Cut face crops; prints what was kept and what was not."""
+    from pacofr.data.curation.curate import curate
+
+    stats = curate(config)
+    rejected = ", ".join(f"{count.photos} {count.reason}" for count in stats.rejected)
+    print(f"{stats.kept} of {stats.photos} photos kept: {config.out}")
+    print(f"rejected: {rejected or 'none'}")
+    if not stats.complete:
+        print("other parts are still to be done; the index follows the last of them")
+
+
+def show(config: ShowConfig) -> None:
+    """Draw what some runs have learnt; prints the files written."""
+    from pacofr.analysis.visualize import visualize
+
+    set_threads(config.threads)
+    for path in visualize(config):
+        print(path)
+
+
+def probe(command: ProbeCommand) -> None:
+    """Score frozen encoders one after the other; prints a line for each."""
+    from pacofr.analysis.encoder_spec import load_encoder_spec
+    from pacofr.analysis.linear_probe import probe
+    from pacofr.utils.files import write_json
+
+    if not command.encoders:
+        raise UserError("expected at least one encoder: RUN, NAME:FILE or scratch:PRESET")
+    if command.out is not None and command.out.is_dir():
+        raise UserError(f"expected a JSON file to write, got the folder {command.out}")
+    set_threads(command.threads)
+    scores = {}
+    for spec in command.encoders:
+        result = probe(load_encoder_spec(spec), command.config)
+        scores[spec] = result.to_json()
+        print(
+            f"{spec}: NME {result.nme:.3f} % [{result.low:.3f}, {result.high:.3f}],"
+            f" mean shape {result.mean_shape_nme:.3f} %",
+            flush=True,
+        )
+    if command.out is not None:
+        content = {"version": 1, "config": dataclasses.asdict(command.config), "scores": scores}
+        command.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(command.out, content)
+
+
+def evidence(config: EvidenceConfig) -> int:
+    """Pre-train and probe every row of Table 7, as far as that is not done yet."""
+    from pacofr.analysis.table7 import reproduce_table7
+
+    set_threads(config.threads)
+    return reproduce_table7(config)

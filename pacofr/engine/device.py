@@ -1,0 +1,62 @@
+"""The device a process computes on, its number format, and its random generators."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from pacofr.errors import UserError
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """Resolve "auto", "cpu", "cuda" or "mps" to this process's device.
+
+    Raises:
+        UserError: no CUDA device, or fewer than processes on this node.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        present = torch.cuda.device_count()
+        if not present:
+            raise UserError("expected a CUDA device, found none; run with --device cpu")
+        if local_rank >= present:
+            raise UserError(
+                f"expected one process per GPU, got process {local_rank + 1} on a node of {present}"
+                f" GPUs; start with torchrun --nproc-per-node {present}"
+            )
+        torch.cuda.set_device(local_rank)
+        return torch.device("cuda", local_rank)
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> Literal["bf16", "fp32"]:
+    """Resolve "auto" to bf16 where `device` multiplies it natively, else to fp32.
+
+    Native: CUDA from Ampere on (a V100 only emulates it) and x86 processors with AMX. Elsewhere
+    bf16 is emulated and several times slower than fp32.
+    """
+    if name != "auto":
+        return "bf16" if name == "bf16" else "fp32"
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
+    return "bf16" if native else "fp32"
+
+
+def rng_state(device: torch.device) -> UInt8[Tensor, " n"]:
+    """State of this process's random generators (CPU, and CUDA if it computes there), as bytes."""
+    parts = [torch.get_rng_state()]
+    if device.type == "cuda":
+        parts.append(torch.cuda.get_rng_state(device))
+    return torch.cat(parts)
+
+
+def set_rng_state(row: UInt8[Tensor, " n"], device: torch.device) -> None:
+    """Restore `rng_state`'s bytes (a state of another kind of device is left alone)."""
+    split = torch.get_rng_state().numel()
+    torch.set_rng_state(row[:split])
+    if device.type == "cuda" and row.numel() > split:
+        torch.cuda.set_rng_state(row[split:], device)

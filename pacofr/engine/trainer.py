@@ -1,0 +1,270 @@
+"""The training loop: a `TrainingTask` in, checkpoints and a published model out.
+
+It brings data-parallel processes, mixed precision, gradient accumulation and clipping, a moving
+average of the weights, validation on a schedule, metrics, checkpoints, and exact resume: the same
+call given again goes on from the last checkpoint with the numbers of an uninterrupted run.
+"""
+
+import contextlib
+import gc
+import logging
+import time
+from typing import Generic, cast
+
+import torch
+from torch import nn
+
+from pacofr.engine import checkpoint, distributed, optim
+from pacofr.engine.checkpoint import Progress, TrainingState
+from pacofr.engine.device import rng_state, set_rng_state
+from pacofr.engine.distributed import World
+from pacofr.engine.ema import Ema
+from pacofr.engine.loader import BatchLoader, lost_reader_as_user_error
+from pacofr.engine.run_log import RunLog
+from pacofr.engine.sampling import RankSampler, SamplingPlan
+from pacofr.engine.step_metrics import StepAccumulator, StepMetrics
+from pacofr.engine.task import Batch, RunOptions, Stage, TrainerConfig, TrainingTask
+from pacofr.errors import UserError
+from pacofr.utils.locks import exclusive_run
+from pacofr.utils.signals import StopRequest
+
+LOGGER = logging.getLogger(__name__)
+
+
+class NotFiniteError(UserError):
+    """A loss or a gradient is not finite; the step was not applied."""
+
+
+def fit(task: TrainingTask[Batch], config: TrainerConfig, options: RunOptions, world: World) -> int:
+    """Carry out a training, or go on with it; call on every rank, within `process_group`.
+
+    Returns:
+        The process's exit code: 0 when the training is done, 143 or 130 when SIGTERM or Ctrl-C
+        stopped it after a step (it has saved then).
+
+    Raises:
+        UserError: among others `NotFiniteError`, a folder of another run, a lost process.
+    """
+    with (
+        distributed.lost_peer_as_user_error("in training", "give the same command again to go on"),
+        lost_reader_as_user_error(),
+    ):
+        return _Trainer(task, config, options, world).run()
+
+
+class _Trainer(Generic[Batch]):
+    def __init__(
+        self, task: TrainingTask[Batch], config: TrainerConfig, options: RunOptions, world: World
+    ) -> None:
+        self.task, self.config, self.options, self.world = task, config, options, world
+        self.folder = options.out
+        self.total_steps = sum(stage.steps for stage in task.stages)
+        self.state: TrainingState
+        self.log: RunLog
+        self.stop = StopRequest()
+        self.saved_step = -1
+        self.saved_at = self.timed_from = time.monotonic()
+
+    def run(self) -> int:
+        before = checkpoint.checkpoints(self.folder)
+        if not before and (self.folder / "model").exists():
+            raise UserError(
+                f"{self.folder} holds a model/ that a new run would replace, and no checkpoint to"
+                " go on from; give another --out"
+            )
+        self._prepare_state(resumed=bool(before))
+        if before:
+            task = self.task
+            checkpoint.require_same_config(before[0], task.run_config, task.resume_may_change)
+            rows = checkpoint.load_checkpoint(before[0], self.state)
+            set_rng_state(rows[self.world.rank % len(rows)], self.world.device)
+            self.saved_step = self.state.progress.step
+            LOGGER.info("going on from %s", before[0])
+        step = self.state.progress.step
+        agreed = f"the step to go on from in {self.folder}"
+        distributed.require_same_on_all_ranks(step, self.world, agreed)
+        with contextlib.ExitStack() as held:
+            if self.world.is_main:
+                held.enter_context(exclusive_run(self.folder))
+                if checkpoint.checkpoints(self.folder) != before:
+                    raise UserError(
+                        f"another process has just written to {self.folder}; give the same command"
+                        " again to go on from there"
+                    )
+            self.log = RunLog(
+                self.folder,
+                writes=self.world.is_main,
+                first_step=step,
+                total_steps=self.total_steps,
+                tensorboard=self.options.tensorboard,
+            )
+            held.enter_context(contextlib.closing(self.log))
+            held.enter_context(self.stop)
+            begin = 0
+            for stage in self.task.stages:
+                end = begin + stage.steps
+                if self.state.progress.step < end and not self._run_stage(stage, begin, end):
+                    done = self.state.progress.step
+                    LOGGER.info("stopped after step %d; the same command goes on", done)
+                    return self.stop.exit_code or 143
+                begin = end
+            if self.saved_step != self.state.progress.step:
+                self._save()
+            if self.world.is_main:
+                newest = checkpoint.checkpoints(self.folder)[0]
+                checkpoint.publish_model(self.folder, newest)
+        return 0
+
+    def _prepare_state(self, *, resumed: bool) -> None:
+        task = self.task
+        if not resumed:
+            task.initialize()
+        task.model.to(self.world.device)
+        self.state = TrainingState(
+            model=task.model,
+            optimizer=task.make_optimizer(),
+            ema=self._new_ema(),
+            progress=Progress(step=0, images=0, seconds=0.0, world_size=self.world.size),
+        )
+        if self.config.compile:
+            task.model.compile()
+
+    def _new_ema(self) -> Ema | None:
+        decay = self.config.ema_decay
+        return None if decay is None else Ema(self.task.model, decay)
+
+    def _run_stage(self, stage: Stage, begin: int, end: int) -> bool:
+        """Carry out a stage or what is left of it; whether it was not asked to stop."""
+        state, task = self.state, self.task
+        if stage.restart and state.progress.step == begin:
+            if state.ema is not None:
+                state.model.load_state_dict(state.ema.model.state_dict())
+                state.ema = self._new_ema()
+            state.optimizer = task.make_optimizer()
+        task.begin_stage(stage)
+        gc.collect()  # the gradient hooks of the last stage's wrapper go with it
+        forward = distributed.data_parallel(state.model, self.world)
+        data = task.data(stage)
+        batches: BatchLoader[Batch] = BatchLoader(
+            data.read,
+            RankSampler(data.plan, self.world, state.progress.step, end),
+            workers=self.config.workers,
+            pin=self.world.device.type == "cuda",
+        )
+        with contextlib.closing(batches):
+            self.timed_from = time.monotonic()
+            for batch in batches:
+                metrics = self._step(forward, batch, stage, data.plan)
+                if metrics.save or metrics.stop:
+                    self._save()
+                if metrics.stop:
+                    return False
+                self.timed_from = time.monotonic()
+        return True
+
+    def _step(
+        self, forward: nn.Module, batch: Batch, stage: Stage, plan: SamplingPlan
+    ) -> StepMetrics:
+        config, world, state = self.config, self.world, self.state
+        step = state.progress.step
+        rate = self.task.learning_rate(step)
+        optim.set_learning_rate(state.optimizer, rate)
+        state.optimizer.zero_grad(set_to_none=True)
+
+        # Each micro-batch weighs by its samples, DDP averages over ranks: a mean over all samples.
+        accumulator = StepAccumulator(world)
+        slices = distributed.even_slices(len(batch[0]), config.accumulate)
+        for part in slices:
+            micro_batch = _to_device(batch, part, world.device)
+            weight = len(micro_batch[0]) / plan.batch_size
+            with distributed.no_sync(forward, hold=part is not slices[-1]):
+                mixed = config.precision == "bf16"
+                with torch.autocast(world.device.type, torch.bfloat16, enabled=mixed):
+                    loss = self.task.loss(forward, micro_batch, stage)
+                minimised = next(iter(loss.means.values()))
+                (minimised * (weight * world.size)).backward()
+            accumulator.add(loss, weight)
+
+        # Nothing is applied before it is known, on all ranks alike, to be finite.
+        norms = optim.gradient_norms(state.model)
+        due = world.is_main and self._save_is_due(step + 1)
+        metrics = accumulator.all_reduce(norms, save=due, stop=self.stop.signal is not None)
+        if not metrics.finite:
+            raise NotFiniteError(self._not_finite(step + 1, metrics))
+        if config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
+        state.optimizer.step()
+        if state.ema is not None:
+            state.ema.update(state.model)
+
+        seconds = state.progress.seconds + time.monotonic() - self.timed_from
+        images = state.progress.images + plan.batch_size
+        state.progress = Progress(step + 1, images, seconds, world.size)
+        self._record(stage, plan.epoch(step), rate, metrics)
+        return metrics
+
+    def _record(self, stage: Stage, epoch: int, rate: float, metrics: StepMetrics) -> None:
+        """Write the step's line, after validating if that is due, and the picture."""
+        progress, config = self.state.progress, self.config
+        measured = {}
+        last = progress.step == self.total_steps
+        if self.world.is_main and _due(config.validate_steps, progress.step, last):
+            ema = self.state.ema
+            measured = self.task.validate(self.state.model if ema is None else ema.model)
+        self.log.step(
+            {
+                "step": progress.step,
+                "epoch": epoch,
+                "images": progress.images,
+                "lr": rate,
+                **metrics.losses,
+                "grad_norm": metrics.grad_norm,
+                "grad_norms": metrics.grad_norms,
+                **self.task.record(stage, progress, metrics),
+                **measured,
+            }
+        )
+        if self.world.is_main and _due(config.picture_steps, progress.step, last=False):
+            picture = self.task.picture()
+            if picture is not None:
+                self.log.picture(f"step_{progress.step:08d}", picture)
+            self.log.pause()
+
+    def _save_is_due(self, step: int) -> bool:
+        config = self.config
+        late = time.monotonic() - self.saved_at >= 60 * config.save_minutes
+        return late or _due(config.save_steps, step, last=False)
+
+    def _save(self) -> None:
+        self.log.pause()
+        rows = distributed.all_gather_bytes(rng_state(self.world.device), self.world)
+        if self.world.is_main:
+            checkpoint.save_checkpoint(
+                self.folder,
+                self.state,
+                export=self.task.export,
+                run_config=self.task.run_config,
+                rng_states=rows,
+                keep=self.options.keep,
+            )
+        distributed.barrier(self.world)  # torchrun ends all once one has left
+        self.saved_step, self.saved_at = self.state.progress.step, time.monotonic()
+
+    def _not_finite(self, step: int, metrics: StepMetrics) -> str:
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in metrics.losses.items())
+        good = checkpoint.checkpoints(self.folder)
+        kept = f"the last good checkpoint is {good[0]}" if good else "no checkpoint was written yet"
+        return (
+            f"step {step} is not finite ({terms}, gradient norm {metrics.grad_norm:.4g}) and was"
+            f" not applied; {kept}; lower {self.task.learning_rate_flag} and start with another"
+            " --out"
+        )
+
+
+def _to_device(batch: Batch, part: slice, device: torch.device) -> Batch:
+    tensors = (tensor[part].to(device, non_blocking=True) for tensor in batch)
+    return cast(Batch, type(batch)(*tensors))
+
+
+def _due(every: int, step: int, last: bool) -> bool:
+    return every > 0 and (last or step % every == 0)

@@ -1,0 +1,169 @@
+"""Checkpoints: complete or absent, strict, exact, and readable by everybody."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pacofr.engine import checkpoint, optim
+from pacofr.engine.checkpoint import Progress, TrainingState, write_model
+from pacofr.engine.device import rng_state, set_rng_state
+from pacofr.engine.tensor_files import load_weights
+from pacofr.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(3, 4)
+        self.norm = nn.LayerNorm(4)
+        self.codebook = nn.Module()
+        self.codebook.tokens = nn.Parameter(torch.ones(5, 2, 3))
+        self.cls_token = nn.Parameter(torch.ones(1, 1, 4))
+
+    def forward(self, x):
+        return self.norm(self.body(x)).sum() + self.codebook.tokens.sum() + self.cls_token.sum()
+
+
+def save(run, net, optimizer, step, *, keep=2, ema=None):
+    return checkpoint.save_checkpoint(
+        run,
+        TrainingState(net, optimizer, ema, Progress(step, step * 10, 1.5, 1)),
+        export=lambda folder, model: write_model(folder, model, {"width": 4}),
+        run_config={"lr": 0.1, "model": {"width": 4}, "workers": 2},
+        rng_states=rng_state(CPU)[None],
+        keep=keep,
+    )
+
+
+def load(folder, net, optimizer, ema=None):
+    state = TrainingState(net, optimizer, ema, Progress(0, 0, 0.0, 1))
+    return state, checkpoint.load_checkpoint(folder, state)
+
+
+@pytest.fixture
+def trained():
+    net = Net()
+    optimizer = optim.make_adamw(net, weight_decay=0.1)
+    optim.set_learning_rate(optimizer, 0.01)
+    for number in range(3):
+        optimizer.zero_grad()
+        net(torch.full((2, 3), float(number))).square().backward()
+        optimizer.step()
+    return net, optimizer
+
+
+def test_a_checkpoint_gives_everything_back(tmp_path, trained):
+    net, optimizer = trained
+    torch.manual_seed(5)
+    folder = save(tmp_path, net, optimizer, 3)
+    expected_draw = torch.rand(3)
+
+    other = Net()
+    again = optim.make_adamw(other, weight_decay=0.1)
+    state, rng_states = load(folder, other, again)
+    set_rng_state(rng_states[0], CPU)
+    assert state.progress == Progress(3, 30, 1.5, 1)
+    assert torch.equal(torch.rand(3), expected_draw)
+    for model, opt in ((net, optimizer), (other, again)):  # one more step: equal to the last bit
+        optim.set_learning_rate(opt, 0.01)
+        opt.zero_grad()
+        model(torch.full((2, 3), 0.3)).square().backward()
+        opt.step()
+    for (name, a), (_, b) in zip(net.named_parameters(), other.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_last_is_a_relative_link_and_old_ones_go(tmp_path, trained):
+    run = tmp_path / "run"
+    for step in (1, 2, 3):
+        save(run, *trained, step, keep=2)
+    assert [c.name for c in checkpoints_of(run)] == ["step_00000003", "step_00000002"]
+    assert not os.path.isabs(os.readlink(run / "last"))
+    moved = tmp_path / "moved"
+    shutil.move(run, moved)
+    assert json.loads((moved / "last/training/state.json").read_text())["step"] == 3
+    assert not [p for p in moved.rglob(".writing*")]
+
+
+def checkpoints_of(run):
+    return checkpoint.checkpoints(run)
+
+
+def test_what_a_killed_save_left_behind_goes_with_the_next(tmp_path, trained):
+    for left in (".writing_step_00000003", ".deleted_step_00000001"):
+        (tmp_path / "checkpoints" / left / "model").mkdir(parents=True)
+    save(tmp_path, *trained, 5)
+    assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == ["step_00000005"]
+
+
+def test_a_disk_without_links_costs_the_link_only(tmp_path, trained, monkeypatch, caplog):
+    def no_links(*_):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", no_links)
+    place = save(tmp_path, *trained, 5)
+    assert checkpoint.checkpoints(tmp_path) == [place]
+    assert "does not point to the newest checkpoint" in caplog.text
+
+
+def test_another_configuration_is_refused_by_the_names_of_its_fields(tmp_path, trained):
+    folder = save(tmp_path, *trained, 1)
+    theirs = {"lr": 0.2, "model": {"width": 8}, "workers": 9}
+    with pytest.raises(UserError) as caught:
+        checkpoint.require_same_config(folder, theirs, frozenset({"workers"}))
+    text = str(caught.value)
+    assert "lr: 0.1 there, 0.2 here" in text
+    assert "model.width: 4 there, 8 here" in text
+    assert "workers" not in text
+    same = {"lr": 0.1, "model": {"width": 4}, "workers": 9}
+    checkpoint.require_same_config(folder, same, frozenset({"workers"}))
+
+
+def test_weights_load_strictly(tmp_path, trained):
+    file = save(tmp_path, *trained, 1) / "model/model.safetensors"
+    bigger = Net()
+    bigger.extra = nn.Parameter(torch.ones(2))
+    with pytest.raises(UserError, match=r"missing 1 \['extra'\]"):
+        load_weights(bigger, file)
+    wider = Net()
+    wider.cls_token = nn.Parameter(torch.ones(1, 1, 9))
+    with pytest.raises(UserError, match="expected cls_token of shape"):
+        load_weights(wider, file)
+
+
+@pytest.mark.parametrize("name", ["model/model.safetensors", "training/optimizer.safetensors"])
+def test_a_cut_checkpoint_is_named(tmp_path, trained, name):
+    net, optimizer = trained
+    folder = save(tmp_path, net, optimizer, 1)
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="cannot be read"):
+        load(folder, net, optimizer)
+
+
+def test_an_unwritable_place_keeps_the_last_good_one(tmp_path, trained, monkeypatch):
+    save(tmp_path, *trained, 1)
+
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pacofr.engine.tensor_files.save_file", full)
+    with pytest.raises(UserError, match=r"No space left.*last good checkpoint is .*step_00000001"):
+        save(tmp_path, *trained, 2)
+    assert [c.name for c in checkpoint.checkpoints(tmp_path)] == ["step_00000001"]
+    assert not list((tmp_path / "checkpoints").glob(".writing*"))
+
+
+def test_publishing_replaces_the_model_whole(tmp_path, trained):
+    (tmp_path / "model").mkdir(parents=True)
+    (tmp_path / "model/stale").touch()
+    folder = save(tmp_path, *trained, 1)
+    target = checkpoint.publish_model(tmp_path, folder)
+    assert sorted(p.name for p in target.iterdir()) == ["config.json", "model.safetensors"]

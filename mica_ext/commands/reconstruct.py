@@ -1,7 +1,6 @@
 """`reconstruct`: photos in, the files of the plan out."""
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -28,9 +27,6 @@ def reconstruct(config: ReconstructConfig) -> int:
     Raises:
         UserError: before anything is written, or for the one photo of a run over one.
     """
-    # The fit solves many small systems: OpenBLAS threads gain nothing there, and on a busy machine
-    # or under a CPU quota they wait for each other a hundred times longer than they work.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before anything imports NumPy
     plan = make_plan(config)
     if not plan.many and not plan.jobs[0].photo.exists():
         photo = plan.jobs[0].photo

@@ -1,15 +1,23 @@
-"""Readers of the encoder files that their authors publish, by name (see `encoders`)."""
+"""Readers of the encoder files that their authors publish, by name (see `encoders`).
 
-import argparse
+Checkpoints of other people are read by `flame_assets.inert`, which executes nothing and bounds what
+it reads; only the tensors of the encoder are read at all.
+"""
+
+import contextlib
 import dataclasses
-import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from flame_assets.inert.checkpoints import TorchFile
+from flame_assets.inert.files import ReadError
+from flame_assets.inert.tensors import TensorRef
 from pacofr.errors import UserError
 from pacofr.models.config import VitConfig
 from pacofr.models.published_model import model_folder, read_encoder_config
@@ -17,59 +25,6 @@ from pacofr.models.vit import VisionTransformer
 
 _BASE = VitConfig(positions="learned")  # ViT-B/16; the table in the file is the one that counts
 _CLIP = dataclasses.replace(_BASE, layer_norm_eps=1e-5, activation="quick_gelu", clip_layout=True)
-
-
-def read_farl(file: Path) -> VisionTransformer:
-    """FaRL (CLIP's names under visual.)."""
-    tensors = _under(_read_torch(file, "state_dict", "farl"), "visual.")
-    renamed = {_from_clip(key): value for key, value in tensors.items()}
-    for key, shape in (("cls_token", (1, 1, -1)), ("pos_embed", (1, 197, -1))):
-        if key in renamed:
-            renamed[key] = renamed[key].reshape(shape)
-    return _filled(_CLIP, renamed, file, "farl")
-
-
-def read_mae(file: Path) -> VisionTransformer:
-    """MAE: timm's names."""
-    return _filled(_BASE, _read_torch(file, "model", "mae"), file, "mae")
-
-
-def read_moco(file: Path) -> VisionTransformer:
-    """MoCo-v3: the base encoder without its projection head."""
-    tensors = _read_torch(file, "state_dict", "moco-v3")
-    return _filled(_BASE, _under(tensors, "base_encoder."), file, "moco-v3")
-
-
-def read_mcf(file: Path) -> VisionTransformer:
-    """MCF: the online encoder without its projector (layout inferred from its training code)."""
-    tensors = _under(_read_torch(file, "model", "mcf"), "online_encoder.")
-    return _filled(_BASE, tensors, file, "mcf")
-
-
-def read_published_encoder(run: Path | str) -> VisionTransformer:
-    """The encoder of a model folder that `pacofr pretrain` wrote."""
-    folder = model_folder(Path(run))
-    config = read_encoder_config(folder)
-    file = folder / "model.safetensors"
-    try:
-        with safe_open(file, framework="pt") as opened:
-            names = [name for name in opened.keys() if name.startswith("encoder.")]  # noqa: SIM118
-            tensors = {name.removeprefix("encoder."): opened.get_tensor(name) for name in names}
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{file}: expected the weights of a pre-trained model, got: {error}"
-        ) from error
-    return _filled(config, tensors, file, "pacofr")
-
-
-READERS: Mapping[str, Callable[[Path], VisionTransformer]] = {
-    "pacofr": read_published_encoder,
-    "farl": read_farl,
-    "mae": read_mae,
-    "moco-v3": read_moco,
-    "mcf": read_mcf,
-}
-"""How to read each encoder's file."""
 
 EXPECTED_FILES: Mapping[str, str] = {
     "pacofr": "the folder of a `pacofr pretrain` run",
@@ -85,62 +40,170 @@ _SIGNS: Mapping[str, str] = {
     "online_encoder.cls_token": "mcf",
     "cls_token": "mae",
 }
+"""A tensor's name by which an encoder's file is recognised."""
+
+_WRAPPERS = frozenset({"module", "_orig_mod"})
+"""Parts of names that DistributedDataParallel and torch.compile add."""
 
 
-def _read_torch(file: Path, entry: str, name: str) -> dict[str, Tensor]:
-    """The tensors under `entry` of a torch file, without the prefix that DDP adds."""
+class TensorSource(NamedTuple):
+    """The tensors of a file: their shapes, known at once, and how to read one."""
+
+    file: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[str], Tensor]
+
+    def renamed(self, rename: Callable[[str], str | None]) -> "TensorSource":
+        """The same tensors under other names; those renamed to None are left out."""
+        old = {new: name for name in self.shapes if (new := rename(name)) is not None}
+        shapes = {new: self.shapes[name] for new, name in old.items()}
+        return TensorSource(self.file, shapes, lambda name: self.read(old[name]))
+
+
+def read_farl(file: Path) -> VisionTransformer:
+    """FaRL (CLIP's names under visual.)."""
+    with _open_checkpoint(file, "state_dict", "farl") as source:
+        inside = _below(source, "visual.").renamed(_from_clip)
+        return _load_vit(_CLIP, inside, "farl", source)
+
+
+def read_mae(file: Path) -> VisionTransformer:
+    """MAE (timm's names)."""
+    with _open_checkpoint(file, "model", "mae") as source:
+        return _load_vit(_BASE, source, "mae", source)
+
+
+def read_moco(file: Path) -> VisionTransformer:
+    """MoCo-v3: the base encoder without its projection head."""
+    with _open_checkpoint(file, "state_dict", "moco-v3") as source:
+        return _load_vit(_BASE, _below(source, "base_encoder."), "moco-v3", source)
+
+
+def read_mcf(file: Path) -> VisionTransformer:
+    """MCF: the online encoder without its projector (layout inferred from its training code)."""
+    with _open_checkpoint(file, "model", "mcf") as source:
+        return _load_vit(_BASE, _below(source, "online_encoder."), "mcf", source)
+
+
+def read_published_encoder(run: Path | str) -> VisionTransformer:
+    """The encoder of a model folder that `pacofr pretrain` wrote.
+
+    Raises:
+        UserError: a file is missing, damaged or does not fit the other.
+    """
+    folder = model_folder(Path(run))
+    config, file = read_encoder_config(folder), folder / "model.safetensors"
+    if not file.is_file():
+        raise UserError(f"{file}: expected the weights of a pre-trained model, found no such file")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # MAE and MCF save their flags
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        with safe_open(file, framework="pt") as opened:
+            names = opened.keys()  # noqa: SIM118
+            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in names}
+            source = TensorSource(file, shapes, opened.get_tensor)
+            return _load_vit(config, _below(source, "encoder."), "pacofr", source)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{file}: expected the weights of a pre-trained model, got: {error}"
+        ) from error
+
+
+READERS: Mapping[str, Callable[[Path], VisionTransformer]] = {
+    "pacofr": read_published_encoder,
+    "farl": read_farl,
+    "mae": read_mae,
+    "moco-v3": read_moco,
+    "mcf": read_mcf,
+}
+"""How to read each encoder's file."""
+
+
+@contextlib.contextmanager
+def _open_checkpoint(file: Path, entry: str, name: str) -> Iterator[TensorSource]:
+    """The tensors under `entry` of a PyTorch checkpoint, by their names without wrappers."""
+    try:
+        with TorchFile(file) as checkpoint:
+            content = checkpoint.content
+            held = content.get(entry) if isinstance(content, dict) else None
+            if not isinstance(held, dict):
+                raise UserError(
+                    f"{file}: expected {EXPECTED_FILES[name]} with an entry {entry!r}, got"
+                    f" {_described(content)}"
+                )
+            tensors = {
+                _unwrapped(key): value
+                for key, value in held.items()
+                if isinstance(key, str) and isinstance(value, (TensorRef, np.ndarray))
+            }
+            shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+            yield TensorSource(file, shapes, lambda key: _to_torch(checkpoint, tensors[key]))
     except FileNotFoundError as error:
         raise UserError(f"{file}: no such file; {name} needs {EXPECTED_FILES[name]}") from error
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{file}: expected {EXPECTED_FILES[name]}, got a file torch cannot read: {reason}"
-        ) from error
-    tensors = content.get(entry) if isinstance(content, dict) else None
-    if not isinstance(tensors, dict):
-        held = (
-            sorted(map(str, content))[:4] if isinstance(content, dict) else type(content).__name__
-        )
-        raise UserError(
-            f"{file}: expected {EXPECTED_FILES[name]} with an entry {entry!r}, got {held}"
-        )
-    return {
-        key.removeprefix("module."): value
-        for key, value in tensors.items()
-        if isinstance(value, Tensor)
-    }
+    except ReadError as error:
+        raise UserError(f"{error}; expected {EXPECTED_FILES[name]}") from error
 
 
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    inside = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    return inside or dict(tensors)
+def _to_torch(checkpoint: TorchFile, held: TensorRef | np.ndarray) -> Tensor:
+    array = checkpoint.read(held) if isinstance(held, TensorRef) else held
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+        return torch.from_numpy(array.astype(np.float32))  # a copy: arrays may be read-only
 
 
-def _filled(
-    config: VitConfig, tensors: Mapping[str, Tensor], file: Path, name: str
+def _described(content: Any) -> str:
+    if isinstance(content, dict):
+        return str(sorted(map(str, content))[:4])
+    return type(content).__name__
+
+
+def _unwrapped(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def _below(source: TensorSource, prefix: str) -> TensorSource:
+    """The tensors whose names start with `prefix`, without it; all where none does."""
+    if not any(name.startswith(prefix) for name in source.shapes):
+        return source
+    return source.renamed(lambda name: name[len(prefix) :] if name.startswith(prefix) else None)
+
+
+def _load_vit(
+    config: VitConfig, source: TensorSource, name: str, whole: TensorSource
 ) -> VisionTransformer:
-    """A transformer with these tensors; left-over ones are skipped, missing ones named."""
-    with torch.device("meta"):  # every tensor comes from the file: none is drawn at random first
+    """A transformer with a file's tensors; further ones are skipped.
+
+    Args:
+        config: its size.
+        source: tensors by timm's names.
+        name: of the encoder.
+        whole: all of the file, to recognise another encoder's.
+
+    Raises:
+        UserError: tensors are missing, of another shape, or hold numbers that are not finite.
+    """
+    with torch.device("meta"):  # nothing is allocated before the file's shapes are known to fit
         vit = VisionTransformer(config)
     expected = vit.state_dict()
-    missing = [key for key in expected if key not in tensors]
-    if missing:
-        other = next((n for key, n in _SIGNS.items() if key in tensors and n != name), None)
-        hint = f"; it looks like {other}" if other else ""
-        shown = ", ".join(missing[:6]) + (
-            f" and {len(missing) - 6} more" if len(missing) > 6 else ""
-        )
-        raise UserError(f"{file}: not a {name} encoder{hint}, it lacks {shown}")
     for key, tensor in expected.items():
-        if tensors[key].shape != tensor.shape:
+        wanted = tuple(tensor.shape)
+        shape = source.shapes.get(key, wanted)
+        if shape != wanted and (1,) * (len(wanted) - len(shape)) + shape != wanted:
             raise UserError(
-                f"{file}: {name} needs {key} of shape {tuple(tensor.shape)}, got "
-                f"{tuple(tensors[key].shape)}: another model size"
+                f"{source.file}: {name} needs {key} of shape {wanted}, got {shape}: another model"
+                " size"
             )
-    vit.load_state_dict({key: tensors[key].float() for key in expected}, assign=True)
+    missing = [key for key in expected if key not in source.shapes]
+    if missing:
+        found = [n for key, n in _SIGNS.items() if key in whole.shapes and n != name]
+        hint = f"; it looks like {found[0]}" if found else ""
+        more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
+        raise UserError(
+            f"{source.file}: not a {name} encoder{hint}, it lacks {', '.join(missing[:6])}{more}"
+        )
+    tensors = {}
+    for key, tensor in expected.items():
+        tensors[key] = source.read(key).float().reshape(tensor.shape)
+        if not bool(tensors[key].isfinite().all()):
+            raise UserError(f"{source.file}: {key} holds numbers that are not finite")
+    vit.load_state_dict(tensors, assign=True)
     return vit
 
 

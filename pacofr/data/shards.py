@@ -1,192 +1,20 @@
-"""Folders of tar shards that are read at random: the form of all training data.
+"""Crops of a folder of tar shards, read at random (the layout: `shard_index`)."""
 
-    SHARDS/
-        shard-000000.tar      KEY.jpg (the crop) and KEY.json (where it came from), KEY.jpg, ...
-        shard-000001.tar      any webdataset reader can stream them
-        index.npy             per crop: shard, offset and size of its JPEG
-        index.json            format, version, canvas, the shards with size, crops and sha256
-        stats.json            what curation counted
-
-The index makes every crop reachable by its number, so that order is the reader's choice. The JPEG
-of a crop is `size` bytes at `offset`, right behind its 512-byte tar header.
-"""
-
-import dataclasses
-import hashlib
-import io
-import json
 import os
-import secrets
-import tarfile
 from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, SupportsIndex
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from pacofr.data.shard_index import TAR_BLOCK, read_index
 from pacofr.errors import UserError
-from pacofr.utils.files import write_atomic, write_json
+from pacofr.utils.budgets import CROP_JSON_BYTES
+from pacofr.utils.config_json import parse_json
 
-FORMAT, VERSION = "pacofr-shards", 1
-ENTRY = np.dtype([("shard", "<u4"), ("size", "<u4"), ("offset", "<u8")])
-TAR_BLOCK = 512
 OPEN_FILES = 128
-
-
-class ShardEntry(NamedTuple):
-    """One shard as index.json lists it."""
-
-    name: str
-    bytes: int
-    """Size of the tar file."""
-    crops: int
-    sha256: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ShardIndex:
-    """What a folder of shards holds."""
-
-    canvas: int
-    """Side of the stored images [px]."""
-    face: int
-    """Side of the aligned face in the middle of it [px]."""
-    shards: tuple[ShardEntry, ...]
-    places: np.ndarray
-    """[crops] of ENTRY: where each crop's JPEG lies."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with any crop or their order."""
-        text = "\n".join(shard.sha256 for shard in self.shards)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-class TarWriter:
-    """Writes a shard under a temporary name; `close` gives it its own, an error leaves nothing."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        self._file = self._temporary.open("wb")
-        self._sha = hashlib.sha256()
-        self._bytes = 0
-        self.places: list[tuple[int, int]] = []
-        """(offset, size) of each crop's JPEG."""
-
-    def add(self, key: str, jpeg: bytes, about: dict[str, Any]) -> None:
-        """Append a crop and the JSON that says where it came from."""
-        self.places.append((self._bytes + TAR_BLOCK, len(jpeg)))
-        self._member(f"{key}.jpg", jpeg)
-        self._member(f"{key}.json", json.dumps(about, separators=(",", ":")).encode())
-
-    def close(self) -> ShardEntry:
-        """Finish the file and put it in its place."""
-        self._write(bytes(2 * TAR_BLOCK))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._temporary, self.path)
-        name = self.path.name
-        return ShardEntry(name, self._bytes, len(self.places), self._sha.hexdigest())
-
-    def abandon(self) -> None:
-        """Drop what was written."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
-
-    def _member(self, name: str, data: bytes) -> None:
-        header = tarfile.TarInfo(name)
-        header.size = len(data)
-        self._write(header.tobuf(tarfile.USTAR_FORMAT))
-        self._write(data + bytes(-len(data) % TAR_BLOCK))
-
-    def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._sha.update(data)
-        self._bytes += len(data)
-
-
-def write_index(
-    folder: Path,
-    shards: Sequence[ShardEntry],
-    places: Sequence[Sequence[tuple[int, int]]],
-    *,
-    canvas: int,
-    face: int,
-) -> None:
-    """Write index.npy and index.json for shards whose JPEGs lie at (offset, size)."""
-    table = np.empty(sum(len(part) for part in places), ENTRY)
-    at = 0
-    for number, part in enumerate(places):
-        rows = table[at : at + len(part)]
-        rows["shard"] = number
-        if part:
-            rows["offset"], rows["size"] = np.asarray(part, np.int64).T
-        at += len(part)
-    buffer = io.BytesIO()
-    np.save(buffer, table, allow_pickle=False)
-    about = {
-        "format": FORMAT,
-        "version": VERSION,
-        "canvas": canvas,
-        "face": face,
-        "crops": len(table),
-        "shards": [shard._asdict() for shard in shards],
-    }
-    write_atomic(folder / "index.npy", buffer.getvalue())
-    write_json(folder / "index.json", about)
-
-
-def read_index(folder: Path | str) -> ShardIndex:
-    """Read and check the index of a folder of shards; `UserError` when it does not fit them."""
-    folder = Path(folder)
-    mend = f"run: pacofr curate SOURCE --out {folder}"
-    try:
-        about = json.loads((folder / "index.json").read_text())
-        places = np.load(folder / "index.npy", mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        name = Path(error.filename or "index.json").name
-        raise UserError(f"{folder} holds no finished shards ({name} is missing); {mend}") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"the index of {folder} is damaged ({error}); {mend}") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise UserError(f"{folder}/index.json is no index of crops ({FORMAT}); {mend}")
-    if about.get("version") != VERSION:
-        raise UserError(
-            f"{folder} is of version {about.get('version')}, expected {VERSION}; {mend}"
-        )
-    try:
-        shards = tuple(ShardEntry(**shard) for shard in about["shards"])
-        index = ShardIndex(
-            canvas=int(about["canvas"]), face=int(about["face"]), shards=shards, places=places
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder}/index.json is incomplete ({error}); {mend}") from error
-    _check(folder, index, mend)
-    return index
-
-
-def _check(folder: Path, index: ShardIndex, mend: str) -> None:
-    if index.places.dtype != ENTRY or len(index.places) != sum(s.crops for s in index.shards):
-        raise UserError(f"index.npy and index.json of {folder} do not belong together; {mend}")
-    counts = np.bincount(index.places["shard"], minlength=len(index.shards))
-    if counts.tolist() != [shard.crops for shard in index.shards]:
-        raise UserError(f"index.npy and index.json of {folder} do not belong together; {mend}")
-    for shard in index.shards:
-        path = folder / shard.name
-        found = path.stat().st_size if path.is_file() else None
-        if found is None:
-            raise UserError(f"{path} is missing, the index lists it; copy it again or {mend}")
-        if found != shard.bytes:
-            kind = "cut short" if found < shard.bytes else "not the file the index describes"
-            raise UserError(
-                f"{path} is {kind}: {found} bytes, expected {shard.bytes}; copy it again, or "
-                f"delete it and {mend}"
-            )
 
 
 def _member_size(header: bytes) -> int:
@@ -197,7 +25,7 @@ def _member_size(header: bytes) -> int:
 
 
 class ShardDataset:
-    """Crops by number, `dataset[i]` is RGB; safe in forked and spawned workers."""
+    """Crops by number: `dataset[i]` is RGB. May be used in forked and spawned workers."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -205,13 +33,13 @@ class ShardDataset:
         self._files: OrderedDict[int, int] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self.index.places)
+        return len(self.index.locations)
 
     def __getitem__(self, number: SupportsIndex) -> UInt8[np.ndarray, "canvas canvas 3"]:
         return cv2.cvtColor(self.decode(int(number)), cv2.COLOR_BGR2RGB)
 
     def decode(self, number: int, *, reduction: int = 1) -> UInt8[np.ndarray, "side side 3"]:
-        """Crop as BGR, its side divided by `reduction` (1, 2, 4) for less than no cost (DCT)."""
+        """Crop as BGR, its side divided by `reduction` (1, 2, 4), which makes decoding faster."""
         flag = {
             1: cv2.IMREAD_COLOR,
             2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -225,7 +53,7 @@ class ShardDataset:
 
     def jpeg(self, number: int) -> bytes:
         """The stored JPEG of a crop."""
-        shard, size, offset = (int(field) for field in self.index.places[number])
+        shard, size, offset = (int(field) for field in self.index.locations[number])
         descriptor = self._open(shard)
         try:
             data = os.pread(descriptor, size + TAR_BLOCK, offset - TAR_BLOCK)
@@ -239,14 +67,15 @@ class ShardDataset:
 
     def about(self, number: int) -> dict[str, Any]:
         """The JSON that curation wrote for a crop."""
-        shard, size, offset = (int(field) for field in self.index.places[number])
+        shard, size, offset = (int(field) for field in self.index.locations[number])
         at = offset + size + -size % TAR_BLOCK
         descriptor = self._open(shard)
-        length = _member_size(os.pread(descriptor, TAR_BLOCK, at))
-        try:
-            return json.loads(os.pread(descriptor, length, at + TAR_BLOCK))
-        except ValueError as error:
-            raise self._damaged(number, "its JSON is damaged") from error
+        length = min(_member_size(os.pread(descriptor, TAR_BLOCK, at)), CROP_JSON_BYTES)
+        where = f"crop {number} of {self.folder}"
+        about = parse_json(os.pread(descriptor, length, at + TAR_BLOCK), where, "its JSON")
+        if not isinstance(about, dict):
+            raise self._damaged(number, "its JSON is no object")
+        return about
 
     def _open(self, shard: int) -> int:
         if shard in self._files:
@@ -262,7 +91,7 @@ class ShardDataset:
         return self._files[shard]
 
     def _damaged(self, number: int, reason: str) -> UserError:
-        shard = self.index.shards[int(self.index.places[number]["shard"])].name
+        shard = self.index.shards[int(self.index.locations[number]["shard"])].name
         return UserError(
             f"crop {number} in {self.folder / shard}: {reason}; copy the shard again, or delete "
             "it and run pacofr curate again"

@@ -23,14 +23,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pacofr.errors import UserError
+from pacofr.utils.budgets import METRICS_LINE
 from pacofr.utils.files import write_atomic, write_png
 
 LOGGER = logging.getLogger(__name__)
 LOG_SECONDS = 60.0
 """Time between two lines of progress where standard error is no terminal."""
-
-MAX_LINE = 1 << 20
-"""Longest line of a metrics file that is read, in characters."""
 
 
 class RunLog:
@@ -165,8 +163,8 @@ def read_metrics(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if not file.is_file():
         raise UserError(f"{file}: expected the record of a run, found no such file")
     with file.open(encoding="utf-8") as lines:
-        while line := lines.readline(MAX_LINE):
-            if not line.endswith("}\n") and len(line) < MAX_LINE:
+        while line := lines.readline(METRICS_LINE):
+            if not line.endswith("}\n") and len(line) < METRICS_LINE:
                 continue  # half written by a process that was killed
             try:
                 fields = json.loads(line)

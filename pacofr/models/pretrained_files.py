@@ -119,7 +119,13 @@ READERS: Mapping[str, Callable[[Path], VisionTransformer]] = {
 
 @contextlib.contextmanager
 def _open_checkpoint(file: Path, entry: str, name: str) -> Iterator[TensorSource]:
-    """The tensors under `entry` of a PyTorch checkpoint, by their names without wrappers."""
+    """The tensors under `entry` of a PyTorch checkpoint, by their names without wrappers.
+
+    Raises:
+        UserError: the file is missing or is no checkpoint with such an entry.
+    """
+    if not file.exists():
+        raise UserError(f"{file}: no such file; {name} needs {EXPECTED_FILES[name]}")
     try:
         with TorchFile(file) as checkpoint:
             content = checkpoint.content
@@ -136,8 +142,6 @@ def _open_checkpoint(file: Path, entry: str, name: str) -> Iterator[TensorSource
             }
             shapes = {key: tuple(value.shape) for key, value in tensors.items()}
             yield TensorSource(file, shapes, lambda key: _to_torch(checkpoint, tensors[key]))
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: no such file; {name} needs {EXPECTED_FILES[name]}") from error
     except ReadError as error:
         raise UserError(f"{error}; expected {EXPECTED_FILES[name]}") from error
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from pacofr.errors import UserError
 from pacofr.models.config import VitConfig
+from pacofr.utils.budgets import CONFIG_BYTES
 from pacofr.utils.config_json import from_json, read_json
 
 MODEL_FORMAT = "pacofr-pretrained"
 MODEL_VERSION = 1
-MAX_CONFIG_BYTES = 1 << 20
 
 
 def model_folder(run: Path) -> Path:
@@ -32,7 +32,7 @@ def read_model_config(folder: Path) -> object:
         UserError: it is no config of a pre-trained model, or one of another version.
     """
     file = folder / "config.json"
-    content = read_json(file, "the config.json of a pre-trained model", max_bytes=MAX_CONFIG_BYTES)
+    content = read_json(file, "the config.json of a pre-trained model", max_bytes=CONFIG_BYTES)
     if not isinstance(content, dict) or content.get("format") != MODEL_FORMAT:
         raise UserError(
             f"{file}: expected a model that `pacofr pretrain` wrote, got another JSON file"

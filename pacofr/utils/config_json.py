@@ -16,47 +16,51 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pacofr.errors import UserError
+from pacofr.utils.bounded import read_bounded
+from pacofr.utils.budgets import JSON_BYTES, JSON_DEPTH
 
 Decoded = TypeVar("Decoded")
 
-MAX_JSON_BYTES = 64 << 20
-"""Largest JSON file that is read, e.g. an index of 400,000 shards."""
-MAX_JSON_DEPTH = 32
-"""Deepest nesting of lists and objects."""
 
-
-def read_json(file: Path, expected: str, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
+def read_json(file: Path, expected: str, *, max_bytes: int = JSON_BYTES) -> Any:
     """Parse a JSON file.
 
     Args:
-        file: a regular file; devices and pipes are refused.
-        expected: what the file should be, for the error's text.
+        file: a regular file.
+        expected: what it should be, for the error's text.
         max_bytes: larger files are refused before they are read.
 
     Raises:
-        UserError: the file is missing, too large, nested too deeply or no JSON.
+        UserError: the file is missing, no regular file, too large, nested too deeply or no JSON.
     """
     try:
-        if file.exists() and not file.is_file():
-            raise UserError(f"{file}: expected {expected}, got something else than a file")
-        with file.open("rb") as stream:
-            data = stream.read(max_bytes + 1)
-        if len(data) > max_bytes:
-            raise UserError(f"{file}: expected {expected}, got a file of over {max_bytes} bytes")
-        content = json.loads(data)
-        _check_depth(content)
-        return content
+        data = read_bounded(file, max_bytes)
     except FileNotFoundError as error:
         raise UserError(f"{file}: expected {expected}, found no such file") from error
-    except RecursionError as error:
-        raise UserError(f"{file}: expected {expected}, got JSON nested too deeply") from error
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         raise UserError(f"{file}: expected {expected}, got: {error}") from error
+    return parse_json(data, str(file), expected)
+
+
+def parse_json(data: bytes | str, where: str, expected: str) -> Any:
+    """Parse JSON; `where` and `expected` stand in the error's text.
+
+    Raises:
+        UserError: it is no JSON, or nested too deeply.
+    """
+    try:
+        content = json.loads(data)
+        _check_depth(content)
+    except RecursionError as error:
+        raise UserError(f"{where}: expected {expected}, got JSON nested too deeply") from error
+    except ValueError as error:
+        raise UserError(f"{where}: expected {expected}, got: {error}") from error
+    return content
 
 
 def _check_depth(content: object) -> None:
     level = [content]
-    for _ in range(MAX_JSON_DEPTH):
+    for _ in range(JSON_DEPTH):
         level = [
             child
             for parent in level

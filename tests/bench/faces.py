@@ -22,7 +22,7 @@ import torch
 from pacofr.data.curation import worker as curate_unit
 from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.sources import find_units, photos
-from pacofr.data.shards import ShardEntry, write_index
+from pacofr.data.shard_index import ShardEntry, write_index
 from pacofr.faces.align import ffhq_crop
 from pacofr.faces.detect import detect, detect_many
 from pacofr.images import decode_image

@@ -15,7 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pacofr.data.shards import TarWriter, write_index
+from pacofr.data.shard_index import write_index
+from pacofr.data.shard_writer import TarWriter
 from pacofr.engine.sampling import RankBatch
 from pacofr.pretraining.config import DataConfig
 from pacofr.pretraining.data import ShardCrops
@@ -35,7 +36,7 @@ def synthetic(folder: Path) -> Path:
         image = (image + rng.normal(0, 4, image.shape)).clip(0, 255).astype(np.uint8)
         jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
         writer.add(f"{number:06d}", jpeg.tobytes(), {})
-    places = [list(writer.places)]
+    places = [list(writer.locations)]
     write_index(folder, [writer.close()], places, canvas=256, face=200)
     return folder
 

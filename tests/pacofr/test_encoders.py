@@ -2,16 +2,26 @@
 
 import argparse
 import dataclasses
+import json
+import os
+import pathlib
+import pickle
+import re
+import tracemalloc
+import zipfile
 
+import numpy as np
 import parity_weights as pw
 import pytest
 import torch
 
+from pacofr.engine.checkpoint import write_model
 from pacofr.errors import UserError
 from pacofr.models import encoders
 from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer
 from pacofr.pretraining import config, perceptual
+from pacofr.pretraining.model import PaCoFR, load_pretrained
 
 TINY = VitConfig(image_size=32, patch_size=8, width=32, depth=3, heads=2)
 
@@ -55,10 +65,121 @@ def test_a_checkpoint_of_something_else(tmp_path):
     refused("mae", file, "'model'", "weights")
 
 
+class Touching:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
+
+
 def test_objects_in_a_file_are_not_built(tmp_path):
-    file = tmp_path / "evil.pth"
-    torch.save({"model": {"x": pytest.raises}}, file)
-    refused("mae", file, "cannot read")
+    file, trace = tmp_path / "evil.pth", tmp_path / "trace"
+    torch.save({"model": {"cls_token": Touching(trace)}}, file)
+    refused("mae", file, "it may be hostile")
+    assert not trace.exists()
+
+
+def test_wrappers_and_extras_in_a_file_do_no_harm(tmp_path):
+    """torch.compile and DistributedDataParallel rename tensors; NumPy scalars are kept beside."""
+    file = tmp_path / "weights.pth"
+    tensors = pw.mae_encoder_specs()
+    names = {f"module._orig_mod.{key}": value for key, value in cheap(tensors).items()}
+    extras = {"best": np.float64(1.0), "file": pathlib.PurePosixPath("a/b"), 7: "seven"}
+    torch.save({"model": names, **extras}, file)
+    assert encoders.load_encoder("mae", file).layers == (2, 4, 8, 12)
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        ("visual.positional_embedding", r"pos_embed of shape \(1, 197, 768\), got \(785, 768\)"),
+        ("visual.class_embedding", r"cls_token of shape \(1, 1, 768\), got \(785, 768\)"),
+    ],
+)
+def test_another_clip_model_is_one_line(entry, what, tmp_path):
+    file = tmp_path / "weights.pth"
+    tensors = cheap(pw.farl_specs()) | {entry: torch.zeros(()).expand(785, 768)}
+    torch.save({"state_dict": tensors}, file)
+    message = refused("farl", file)
+    assert re.search(f"farl needs {what}: another model size", message)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value, tmp_path):
+    file = tmp_path / "weights.pth"
+    tensors = cheap(pw.mae_encoder_specs())
+    tensors["blocks.3.norm1.bias"] = torch.full((768,), value)
+    torch.save({"model": tensors}, file)
+    refused("mae", file, "blocks.3.norm1.bias holds numbers that are not finite")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+        (b"<!DOCTYPE html><html>sign in</html>", "web page"),
+        (pickle.dumps({"model": {}}), "plain pickle"),
+        (b"cls_token 0.1 0.2", "text file"),
+    ],
+)
+def test_what_comes_instead_of_a_checkpoint_is_named(content, what, tmp_path):
+    file = tmp_path / "mae.pth"
+    file.write_bytes(content)
+    message = refused("mae", file, what, "expected mae_pretrain_vit_base.pth")
+    assert "\x1b" not in message
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "mae.pth")
+    refused("mae", tmp_path / "mae.pth", "pipe")
+
+
+def test_tensors_that_are_not_the_encoders_are_never_unpacked(tmp_path):
+    """A few kB that unpack to 128 MiB: shapes are compared before any tensor is read."""
+    file = tmp_path / "bomb.pth"
+    torch.save({"model": {"cls_token": torch.zeros(1)}}, file)
+    with zipfile.ZipFile(file) as honest:
+        members = {info.filename: honest.read(info) for info in honest.infolist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as bomb:
+        for name, data in members.items():
+            with bomb.open(name, "w", force_zip64=True) as member:
+                for _ in range(128 if name.endswith("data/0") else 0):
+                    member.write(bytes(1 << 20))
+                member.write(data)
+    tracemalloc.start()
+    refused("mae", file, "mae needs cls_token of shape (1, 1, 768), got (1,)")
+    assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"depth": 10**9}, "depth must be at most 256, not 1000000000"),
+        ({"depth": 200}, "it lacks blocks.3"),
+        ({"width": 16384, "heads": 4}, r"of shape (1, 1, 16384), got (1, 1, 32)"),
+        ({"image_size": 4096, "patch_size": 1}, "expected 65536 patches at most"),
+    ],
+)
+def test_a_config_never_decides_what_is_allocated(change, says, tmp_path):
+    """The file of weights does: a model of a billion blocks is one line, at once."""
+    torch.manual_seed(0)
+    model = config.PaCoFRConfig(
+        encoder=TINY,
+        decoder=config.DecoderConfig(width=32, heads=2),
+        predictor=config.PredictorConfig(hidden=16),
+    )
+    write_model(tmp_path, PaCoFR(model), config.model_to_json(model))
+    assert encoders.load_encoder("pacofr", tmp_path).config == TINY
+    content = json.loads((tmp_path / "config.json").read_text())
+    content["model"]["encoder"].update(change)
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    refused("pacofr", tmp_path, says)
+    with pytest.raises(UserError, match="missing|of shape|at most"):
+        load_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pacofr.data.shards import ShardDataset, TarWriter, read_index, write_index
+from pacofr.data.shard_index import read_index, write_index
+from pacofr.data.shard_writer import TarWriter
+from pacofr.data.shards import ShardDataset
 from pacofr.errors import UserError
 from pacofr.pretraining.config import DataConfig
 from pacofr.pretraining.data import ShardCrops
@@ -38,7 +40,7 @@ def folder(tmp_path):
             writer.add(f"{number:06d}", jpeg.tobytes(), {"number": number, "name": "ä" * number})
             number += 1
         entries.append(writer.close())
-        places.append(writer.places)
+        places.append(writer.locations)
     write_index(tmp_path, entries, places, canvas=256, face=200)
     return tmp_path
 
@@ -125,7 +127,7 @@ def test_fingerprints_tell_contents_apart(folder, tmp_path):
     assert first == crops(folder).fingerprint
     entries = list(read_index(folder).shards)
     entries[0] = entries[0]._replace(sha256="0" * 64)
-    table = read_index(folder).places
+    table = read_index(folder).locations
     places = [
         [(int(r["offset"]), int(r["size"])) for r in table if r["shard"] == shard]
         for shard in range(3)
@@ -166,6 +168,44 @@ def moved(path):
     np.save(path, table)
 
 
+def foreign_shard(path):
+    """bincount would count up to it: 32 GiB."""
+    table = np.load(path)
+    table["shard"][0] = 2**32 - 2
+    np.save(path, table)
+
+
+def other_array(path):
+    np.save(path, np.zeros(13))
+
+
+def forged_header(path):
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"(13,)", b"(10**9,)"))
+
+
+def deep(path):
+    path.write_text("[" * 100_000 + "]" * 100_000)
+
+
+def changed(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def other_types(path):
+    changed(path, crops="13")
+
+
+def huge_canvas(path):
+    changed(path, canvas=10**9, face=10**8)
+
+
+def elsewhere(path):
+    shards = json.loads(path.read_text())["shards"]
+    shards[0]["name"] = "../shard-000000.tar"
+    changed(path, shards=shards)
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "words"),
     [
@@ -180,6 +220,13 @@ def moved(path):
         ("index.json", other_format, "no index of crops"),
         ("index.npy", fewer, "do not belong together"),
         ("index.npy", moved, "do not belong together"),
+        ("index.npy", foreign_shard, "expected numbers of 3 shards, got 4294967294"),
+        ("index.npy", other_array, "damaged"),
+        ("index.npy", forged_header, "damaged"),
+        ("index.json", deep, "damaged .*nested too deeply"),
+        ("index.json", other_types, "crops must be a whole number, not '13'"),
+        ("index.json", elsewhere, "expected file names of shards, got '../shard-000000.tar'"),
+        ("index.json", huge_canvas, "crops of at most 4096 px"),
     ],
 )
 def test_files_that_do_not_fit_are_named(folder, name, damage, words):
@@ -209,7 +256,7 @@ def test_an_index_that_points_elsewhere_is_noticed(folder):
 def test_a_damaged_header_is_named(folder, size):
     dataset = ShardDataset(folder)
     with (folder / "shard-000000.tar").open("r+b") as file:
-        file.seek(int(dataset.index.places["offset"][0]) - 512 + 124)
+        file.seek(int(dataset.index.locations["offset"][0]) - 512 + 124)
         file.write(size)
     with pytest.raises(UserError, match=r"crop 0 in .*points elsewhere"):
         dataset[0]
@@ -217,12 +264,30 @@ def test_a_damaged_header_is_named(folder, size):
 
 def test_a_damaged_crop_is_named(folder):
     dataset = ShardDataset(folder)
-    place = dataset.index.places[6]
+    place = dataset.index.locations[6]
     with (folder / "shard-000002.tar").open("r+b") as file:
         file.seek(int(place["offset"]))
         file.write(b"\0" * 200)
     with pytest.raises(UserError, match=r"crop 6 in .*shard-000002.tar"):
         dataset[6]
+
+
+def test_a_crops_json_is_bounded_and_checked(folder):
+    dataset = ShardDataset(folder)
+    first = dataset.index.locations[0]
+    at = int(first["offset"]) + int(first["size"]) + -int(first["size"]) % 512
+    for size, content, words in (
+        (b"77777777777", b"", "its JSON"),  # 8 GiB
+        (None, b"[" * 11, "its JSON"),
+        (None, b"[1,2,3,4,5]", "its JSON is no object"),
+    ):
+        with (folder / "shard-000000.tar").open("r+b") as file:
+            file.seek(at + 124)
+            file.write(size or b"00000000013")
+            file.seek(at + 512)
+            file.write(content)
+        with pytest.raises(UserError, match=words):
+            dataset.about(0)
 
 
 def test_an_abandoned_shard_leaves_nothing(tmp_path):

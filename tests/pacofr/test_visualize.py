@@ -10,7 +10,8 @@ from PIL import Image
 
 from pacofr.analysis import visualize
 from pacofr.analysis.config import ShowConfig
-from pacofr.data.shards import TarWriter, write_index
+from pacofr.data.shard_index import write_index
+from pacofr.data.shard_writer import TarWriter
 from pacofr.engine.checkpoint import write_model
 from pacofr.errors import UserError
 from pacofr.models.config import VitConfig
@@ -31,7 +32,7 @@ def write_shards(folder):
     for number in range(12):
         crop = cv2.resize(random.integers(0, 256, (8, 8, 3), dtype=np.uint8), (256, 256))
         writer.add(f"{number:06d}", cv2.imencode(".jpg", crop)[1].tobytes(), {})
-    write_index(folder, [writer.close()], [writer.places], canvas=256, face=200)
+    write_index(folder, [writer.close()], [writer.locations], canvas=256, face=200)
     return folder
 
 

@@ -41,7 +41,7 @@ from pacofr.data.curation.worker import (
     progress_file,
     read_marker,
 )
-from pacofr.data.shards import ShardEntry, write_index
+from pacofr.data.shard_index import ShardEntry, write_index
 from pacofr.errors import UserError
 from pacofr.faces.align import CANVAS_PX, FACE_PX
 from pacofr.utils.files import write_json, write_png

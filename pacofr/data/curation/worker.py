@@ -18,7 +18,8 @@ from jaxtyping import Float32, Int64, UInt8
 from pacofr.data.curation.config import CurateConfig, Reason
 from pacofr.data.curation.contact_sheet import KEPT, THUMB, Thumb
 from pacofr.data.curation.sources import DetectionTable, Photo, Unit, photos
-from pacofr.data.shards import ShardEntry, TarWriter
+from pacofr.data.shard_index import ShardEntry
+from pacofr.data.shard_writer import TarWriter
 from pacofr.errors import UserError
 from pacofr.faces.align import ffhq_crop
 from pacofr.faces.detect import Face, detect_many
@@ -88,11 +89,11 @@ def curate_unit(work: Work, config: CurateConfig) -> dict[str, Any]:
                         assert result.reason is not None
                         counts[result.reason] += 1
                     else:
-                        key = f"{number:06d}_{len(writer.places):06d}"
+                        key = f"{number:06d}_{len(writer.locations):06d}"
                         about = result.about(work.unit, item.photo)
                         writer.add(key, _jpeg(result.crop), about)
                     _remember(thumbs, item, result)
-        entry = writer.close() if writer.places else None
+        entry = writer.close() if writer.locations else None
     finally:
         writer.abandon()
     done = {
@@ -100,7 +101,7 @@ def curate_unit(work: Work, config: CurateConfig) -> dict[str, Any]:
         "photos": looked_at,
         "rejected": {str(reason): count for reason, count in counts.items() if count},
         "shard": entry._asdict() if entry else None,
-        "places": writer.places,
+        "places": writer.locations,
         "thumbs": [thumb.label for thumb in thumbs],
     }
     if thumbs:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flame_assets.errors import UserError
-from flame_assets.model.head_io import sha256_of
+from flame_assets.files import sha256_of
 from flame_assets.store import home
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flame_assets.errors import UserError
-from flame_assets.model.head_io import sha256_of
+from flame_assets.files import sha256_of
 
 LOGGER = logging.getLogger(__name__)
 ENDPOINT = "https://download.is.tue.mpg.de/download.php"
@@ -96,7 +96,7 @@ def ask_account() -> Account:
     username, password = os.environ.get("FLAME_USERNAME"), os.environ.get("FLAME_PASSWORD")
     if username and password:
         return Account(username, password)
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise UserError(
             f"an account at {REGISTER} is needed: run in a terminal, or set FLAME_USERNAME and "
             "FLAME_PASSWORD"
@@ -115,7 +115,7 @@ def finished(archive: Archive, folder: Path) -> Path | None:
     return target if target.is_file() and _is_right(archive, target) else None
 
 
-def download(
+def fetch_archive(
     archive: Archive, folder: Path, account: Account | None, *, endpoint: str = ENDPOINT
 ) -> Path:
     """Fetch `archive` into `folder` and check it; a finished one is kept, a part is continued."""

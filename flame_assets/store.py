@@ -19,13 +19,8 @@ import platformdirs
 
 from flame_assets.errors import UserError
 from flame_assets.model.head import NAME, HeadModel
-from flame_assets.model.head_io import (
-    FORMAT_VERSION,
-    MANIFEST,
-    TENSORS,
-    read_manifest,
-    sha256_of,
-)
+from flame_assets.model.head_io import is_intact, load_head_folder, save_head
+from flame_assets.model.manifest import FORMAT_VERSION, MANIFEST, TENSORS, read_manifest
 
 LOGGER = logging.getLogger(__name__)
 PREFERRED = ("flame2020-generic", "flame2023", "flame2023-open")  # by "auto"; MICA's is 2020
@@ -47,7 +42,12 @@ class HeadStatus(NamedTuple):
 def home() -> Path:
     """The folder of everything kept on this machine; it need not exist yet."""
     folder = os.environ.get("PACOFR_HOME")
-    return Path(folder).expanduser() if folder else platformdirs.user_cache_path("pacofr")
+    if not folder:
+        return platformdirs.user_cache_path("pacofr")
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:  # ~user of nobody
+        raise UserError(f"PACOFR_HOME={folder}: {error}; set it to a folder") from error
 
 
 def heads_folder() -> Path:
@@ -64,7 +64,10 @@ def load_head(name_or_path: str | Path = "auto") -> HeadModel:
     """A head by name or folder.
 
     "auto" is a converted FLAME if there is one, else Anthro; "anthro" builds Anthro or takes it
-    from the cache; "flame2020" stands for "flame2020-generic"; a path is a HeadModel folder.
+    from the cache; "flame2020" stands for "flame2020-generic"; a path is a head folder.
+
+    Raises:
+        UserError: there is no such head, or it is damaged.
     """
     name = str(name_or_path)
     if name == "auto":
@@ -74,9 +77,9 @@ def load_head(name_or_path: str | Path = "auto") -> HeadModel:
         return _load_anthro()
     for folder in (heads_folder() / name, heads_folder() / f"{name}-generic", Path(name_or_path)):
         if (folder / MANIFEST).is_file():
-            return HeadModel.load(folder)
+            return load_head_folder(folder)
     if Path(name_or_path).is_dir():
-        return HeadModel.load(Path(name_or_path))  # says what is missing in it
+        return load_head_folder(Path(name_or_path))  # says what is missing in it
     known = ", ".join(["auto", "anthro", *_installed()])
     raise UserError(
         f"no head {name!r}: expected {known} or a folder; "
@@ -97,7 +100,7 @@ def check_name(name: str) -> None:
 def add_head(head: HeadModel) -> Path:
     """Keep `head` under its name for `load_head`; an older one of that name is replaced."""
     check_name(head.name)
-    return head.save(heads_folder() / head.name)
+    return save_head(head, heads_folder() / head.name)
 
 
 def status() -> list[HeadStatus]:
@@ -114,18 +117,16 @@ def _installed() -> dict[str, Path]:
 def _status_of(folder: Path) -> HeadStatus:
     try:
         manifest = read_manifest(folder)
-        stated = str(manifest["tensors"]["sha256"])
-        size, actual = (folder / TENSORS).stat().st_size, sha256_of(folder / TENSORS)
         return HeadStatus(
-            name=str(manifest["name"]),
+            name=manifest.name,
             folder=folder,
-            version=str(manifest["version"]),
-            licence=str(manifest["licence"]),
-            bytes=size,
-            sha256=stated,
-            intact=actual == stated,
+            version=manifest.version,
+            licence=manifest.licence,
+            bytes=(folder / TENSORS).stat().st_size,
+            sha256=manifest.sha256,
+            intact=is_intact(folder, manifest),
         )
-    except (UserError, OSError, LookupError, TypeError):
+    except (UserError, OSError):
         return HeadStatus(folder.name, folder, "?", "?", 0, "?", intact=False)
 
 
@@ -134,12 +135,12 @@ def _load_anthro() -> HeadModel:
     folder = home() / "cache" / f"anthro-{_anthro_key()}"
     with contextlib.suppress(UserError, OSError):  # damaged, or being replaced: build again
         if folder.is_dir():
-            return HeadModel.load(folder)
+            return load_head_folder(folder)
     from flame_assets.anthro import build_anthro
 
     head = build_anthro()
     try:
-        head.save(folder)
+        save_head(head, folder)
     except (UserError, OSError) as error:
         LOGGER.warning("Anthro is built anew each time: %s", error)
     with contextlib.suppress(OSError):  # another process may be tidying up too

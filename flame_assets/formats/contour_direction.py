@@ -1,4 +1,4 @@
-"""Which way a contour table looks: a test by geometry alone.
+"""Which sign of the yaw a contour table is made for, told by geometry alone.
 
 MICA and DECA look the table up by the yaw of an upright head, smplx by the opposite one (its camera
 has y down). A table is right for `landmarks.contour_row` if the head, turned by a row's yaw, shows
@@ -15,7 +15,7 @@ from flame_assets.model.head import HeadModel
 _DEGREES = range(15, 40)
 
 
-def outline_gain(head: HeadModel) -> float:
+def contour_direction_score(head: HeadModel) -> float:
     """How much further out [m] a point lies by its own row than by the opposite yaw's, mean.
 
     Positive: the table follows `contour_row`; negative: it is made for the opposite yaw.

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from flame_assets.errors import UserError
+from flame_assets.files import write_folder
 from flame_assets.model.head import HeadModel
-from flame_assets.model.head_io import write_folder
 
 SHAPE_COUNT, EXPRESSION_COUNT = 300, 100  # what smplx takes a FLAME file to hold
 

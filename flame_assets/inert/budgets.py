@@ -37,6 +37,11 @@ ZIP_MEMBERS = 20_000
 NPZ_UNPACKED = 512 * MIB
 """Bytes of all members read from one .npz together."""
 
+# ---------------------------------------------------------------- head folders of the store
+MANIFEST_BYTES = 4 * MIB
+HEAD_BYTES = 1024 * MIB
+"""Bytes of a head's model.safetensors; FLAME's has about 35 MB."""
+
 # ---------------------------------------------------------------- PyTorch checkpoints
 TORCH_UNPACKED = 4096 * MIB
 """Bytes of all tensors read from one checkpoint together; each is read when it is asked for."""

@@ -9,7 +9,7 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from flame_assets.errors import UserError, one_line
 
@@ -41,9 +41,14 @@ def errors_of(path: Path) -> Iterator[None]:
         raise ReadError(error.reason, path) from error.__cause__
 
 
-def shown(name: object) -> str:
-    """A name out of a file, fit to stand in a message: printable and at most 80 characters."""
-    text = one_line(name if isinstance(name, str) else repr(name)[:200])
+def shown(name: Any) -> str:
+    """A name or number out of a file for a message, at most 80 characters; of others the type."""
+    if isinstance(name, str):
+        text = one_line(name)
+    elif name is None or type(name) in (bool, float) or (type(name) is int and abs(name) < 1 << 64):
+        text = repr(name)
+    else:
+        text = f"a {type(name).__name__}"
     return text if len(text) <= 80 else f"{text[:50]} ... {text[-25:]}"
 
 

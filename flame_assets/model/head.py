@@ -5,17 +5,15 @@ five-joint skeleton and landmarks pinned to triangles, as in FLAME (Li et al., "
 facial shape and expression from 4D scans", 2017). Sizes belong to the model: V vertices,
 F triangles, S identity modes, E expression modes, T texture coordinates.
 
-Frame: x to the subject's left, y up, z out of the face. On disk: `model.safetensors` beside a
-versioned `manifest.json` that holds the names and the checksum.
+Frame: x to the subject's left, y up, z out of the face. `head_io` saves and loads one.
 """
 
 import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import MappingProxyType, UnionType
-from typing import Literal, get_args
+from types import MappingProxyType, NoneType, UnionType
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import AbstractArray, Float32, Int32
@@ -119,28 +117,22 @@ class HeadModel:
         """E, the number of expression modes."""
         return self.expression_basis.shape[2]
 
-    def save(self, folder: Path | str) -> Path:
-        """Write `model.safetensors` and `manifest.json`; an older head there is replaced whole."""
-        from flame_assets.model.head_io import save_head
 
-        return save_head(self, Path(folder))
+class ArrayField(NamedTuple):
+    """An array of a dataclass as it is annotated."""
 
-    @classmethod
-    def load(cls, folder: Path | str) -> "HeadModel":
-        """Read a folder written by `save`; its checksum and all shapes are verified."""
-        from flame_assets.model.head_io import load_head_folder
-
-        return load_head_folder(Path(folder))
+    annotation: type[AbstractArray]
+    optional: bool  # `... | None`
 
 
-def array_fields(owner: type) -> dict[str, type[AbstractArray]]:
-    """The fields of a dataclass annotated as arrays (also `... | None`) and their annotations."""
-    found: dict[str, type[AbstractArray]] = {}
+def array_fields(owner: type) -> dict[str, ArrayField]:
+    """The fields of a dataclass that are annotated as arrays, by name."""
+    found: dict[str, ArrayField] = {}
     for item in dataclasses.fields(owner):
         options = get_args(item.type) if isinstance(item.type, UnionType) else (item.type,)
         for kind in options:
             if isinstance(kind, type) and issubclass(kind, AbstractArray):
-                found[item.name] = kind
+                found[item.name] = ArrayField(kind, optional=NoneType in options)
     return found
 
 
@@ -153,13 +145,15 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 def _check_and_freeze_arrays(owner: "HeadModel | LidContact") -> dict[str, int]:
     """Compare each array with its annotation; return the sizes that the letters stand for."""
     sizes: dict[str, int] = {}
-    for name, kind in array_fields(type(owner)).items():
+    for name, (kind, optional) in array_fields(type(owner)).items():
         array = getattr(owner, name)
-        if array is None:
+        if array is None and optional:
             continue
         label = f"{type(owner).__name__}.{name}"
         dtype, dims = kind.dtypes[0], kind.dim_str.split()
-        got = f"{getattr(array, 'dtype', type(array).__name__)}{list(np.shape(array))}"
+        got = type(array).__name__
+        if isinstance(array, np.ndarray):
+            got = f"{array.dtype}{list(array.shape)}"
         want = f"{dtype}[{', '.join(dims)}]"
         if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != len(dims):
             raise ValueError(f"{label}: expected {want}, got {got}")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from flame_assets.anthro import EXPRESSIONS, build_anthro
-from flame_assets.formats.contour_direction import outline_gain
+from flame_assets.formats.contour_direction import contour_direction_score
 from flame_assets.model.fingerprint import Fingerprint, differing, fingerprint
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.model.landmarks import contour_row
@@ -164,14 +164,14 @@ def test_contour_slides_to_the_outline_on_the_far_side(head, degrees):
 
 
 def test_the_contour_table_looks_the_way_it_is_looked_up(head):
-    assert outline_gain(head) > 1e-3  # [m]
+    assert contour_direction_score(head) > 1e-3  # [m]
     rows = [0, *range(40, 79), *range(1, 40)]
     opposite = dataclasses.replace(
         head,
         contour_triangles=head.contour_triangles[rows],
         contour_barycentric=head.contour_barycentric[rows],
     )
-    assert outline_gain(opposite) == pytest.approx(-outline_gain(head))
+    assert contour_direction_score(opposite) == pytest.approx(-contour_direction_score(head))
 
 
 def test_texture_coordinates_fill_the_square_without_tearing(head):

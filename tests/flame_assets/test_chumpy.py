@@ -19,15 +19,17 @@ The fixture was made with Python 3.11, numpy 1.23.5, scipy 1.10.1 and chumpy 0.7
 """
 
 import base64
-import struct
+import pickle
 import sys
+import types
 import zlib
 
 import numpy as np
 import pytest
 
-from flame_assets.formats.pickle_reader import PickleError, read_pickle
-from flame_assets.formats.pickled_arrays import as_array
+from flame_assets.formats.chumpy import as_plain_array
+from flame_assets.inert.files import ReadError
+from flame_assets.inert.pickles import parse_pickle
 
 REAL_CHUMPY = (
     b"c-n<l378y36`q~VZZ^Fec5{(~fDuR>AS~G>7bK9xs7S`FS}2Z6?9B93QbTrn=C7^^yFf!i?A;7T1tE%e)TkIQ#2W?V"
@@ -58,7 +60,7 @@ REAL_CHUMPY = (
 
 
 def test_a_model_of_real_chumpy_objects():
-    model = read_pickle(zlib.decompress(base64.b85decode(REAL_CHUMPY)))
+    model = parse_pickle(zlib.decompress(base64.b85decode(REAL_CHUMPY)), keep="chumpy")
     wide = np.arange(30.0).reshape(2, 3, 5)
     want = {
         "v_template": np.arange(6.0).reshape(2, 3) / 8,
@@ -68,19 +70,62 @@ def test_a_model_of_real_chumpy_objects():
         "f": np.array([[0, 1, 2]], dtype=np.uint32),
     }
     for key, array in want.items():
-        np.testing.assert_array_equal(as_array(model[key]), array, err_msg=key)
+        np.testing.assert_array_equal(as_plain_array(model[key]), array, err_msg=key)
     assert model["bs_type"] == "lrotmin"
-    with pytest.raises(PickleError, match=r"chumpy\.reordering\.transpose"):
-        as_array(model["J"])  # an expression, not numbers; no converter needs it
+    with pytest.raises(ReadError, match=r"chumpy\.reordering\.transpose"):
+        as_plain_array(model["J"])  # an expression, not numbers; no converter needs it
     assert "chumpy" not in sys.modules
 
 
-def test_an_array_as_python_2_pickled_it():
-    numbers = np.array([1.5, -2.25], dtype=">f4")
-    data = (
-        b"\x80\x02}U\x01acnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
-        b"(K\x01\x8a\x01\x02\x85cnumpy\ndtype\n(U\x02f4K\x00K\x01tR"
-        b"(K\x03U\x01>NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-        b"\x89T" + struct.pack("<i", 8) + numbers.tobytes() + b"tbs."
-    )
-    np.testing.assert_array_equal(as_array(read_pickle(data)["a"]), numbers)
+def fake_chumpy(monkeypatch):
+    """Classes that pickle under the names of chumpy 0.70's Ch and Select, without chumpy."""
+
+    def make(module, name):
+        def set_state(self, **state):
+            self.__dict__ |= state
+
+        cls = type(name, (), {"__module__": module, "__init__": set_state})
+        holder = types.ModuleType(module)
+        setattr(holder, name, cls)
+        monkeypatch.setitem(sys.modules, module, holder)
+        return cls
+
+    monkeypatch.setitem(sys.modules, "chumpy", types.ModuleType("chumpy"))
+    return make("chumpy.ch", "Ch"), make("chumpy.reordering", "Select")
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_selection_is_followed(monkeypatch, protocol):
+    Ch, Select = fake_chumpy(monkeypatch)
+    numbers = np.arange(24.0).reshape(2, 3, 4)
+    kept = np.arange(24).reshape(2, 3, 4)[:, :, :2].ravel()
+    value = Select(a=Ch(x=numbers), idxs=kept, preferred_shape=(2, 3, 2))
+    got = as_plain_array(parse_pickle(pickle.dumps(value, protocol), keep="chumpy"))
+    np.testing.assert_array_equal(got, numbers[:, :, :2])
+
+
+def selection_of_selections(Ch, Select, levels):
+    value = Ch(x=np.arange(3))
+    for _ in range(levels):
+        value = Select(a=value, idxs=np.arange(3))
+    return value
+
+
+def test_malformed_objects_are_refused(monkeypatch):
+    Ch, Select = fake_chumpy(monkeypatch)
+    ids = np.arange(3)
+    for value in (
+        Ch(),
+        Ch(x="text"),
+        Select(),
+        Select(a=Ch(x=ids)),
+        Select(a=Ch(x=ids), idxs=np.array([3])),
+        Select(a=Ch(x=ids), idxs=np.array([0.5])),
+        Select(a=Ch(x=ids), idxs=ids, preferred_shape=(2, 2)),
+        Select(a=Ch(x=ids), idxs=ids, preferred_shape="x"),
+        selection_of_selections(Ch, Select, 9),
+    ):
+        with pytest.raises(ReadError, match="holds a"):
+            as_plain_array(parse_pickle(pickle.dumps(value), keep="chumpy"))
+    good = selection_of_selections(Ch, Select, 8)
+    assert as_plain_array(parse_pickle(pickle.dumps(good), keep="chumpy")).tolist() == [0, 1, 2]

@@ -3,7 +3,9 @@
 import ast
 import dataclasses
 import errno
+import importlib.metadata
 import io
+import os
 import shlex
 import shutil
 import subprocess
@@ -32,11 +34,12 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def run(home, monkeypatch, capsys):
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["flame-assets", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
+        try:
+            code = cli.main([str(word) for word in words])
+        except SystemExit as end:  # of the option parser
+            code = end.code
         said = capsys.readouterr()
-        return end.value.code, said.out, said.err
+        return code, said.out, said.err
 
     return run
 
@@ -61,6 +64,59 @@ def test_help_imports_nothing_heavy(words):
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "tyro" in imported
     assert not imported & set(HEAVY)
+
+
+def test_the_module_alone_costs_nothing_and_the_version_needs_no_more():
+    command = (
+        "import sys, flame_assets.cli as cli\n"
+        "assert not {'tyro', 'numpy', 'torch'} & set(sys.modules)\n"
+        "cli.main(['--version'])\n"
+        "assert not {'tyro', 'numpy', 'torch'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout == f"flame-assets {importlib.metadata.version('pacofr')}\n"
+
+
+def test_mistakes_in_the_words_are_told_by_the_option_parser(run):
+    for words in (["convrt"], ["convert", "--nane", "x"], ["download", "flame1999"]):
+        code, _, err = run(*words)
+        assert code == 2
+        assert "flame-assets" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes streams as a POSIX shell does")
+@pytest.mark.parametrize("command", ["download flame2020 <&-", "status >&-", "status 2>&-"])
+def test_closed_streams_end_in_one_line_or_well(home, command):
+    shell = f"{sys.executable} -c 'from flame_assets.cli import main; exit(main())' {command}"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FLAME_")}
+    done = subprocess.run(shell, shell=True, capture_output=True, text=True, env=environment)
+    assert done.returncode == (2 if "download" in command else 0)
+    assert done.stderr.count("\n") == ("download" in command)
+    assert "Traceback" not in done.stderr
+
+
+def test_a_home_of_nobody_is_one_line(run, monkeypatch):
+    monkeypatch.setenv("PACOFR_HOME", "~nobody-here/x")
+    code, _, err = run("status")
+    assert code == 2
+    assert err.startswith("error: PACOFR_HOME=~nobody-here/x: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has pipes and devices among files")
+def test_pipes_and_devices_are_refused_at_once(run, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        code, _, err = run("convert", path)
+        assert code == 2
+        assert "expected a file" in err
+        assert err.count("\n") == 1
+    model = write_files(tmp_path / "files")
+    for option in ("--landmarks", "--masks"):
+        code, _, err = run("convert", model, option, tmp_path / "pipe")
+        assert code == 2
+        assert "a pipe or a device" in err
 
 
 def test_convert_then_status_show_and_load(run, tmp_path, home):
@@ -142,7 +198,7 @@ def test_a_download_with_landmarks_at_hand_is_converted(run, archive, tmp_path):
         (["convert", "a.pkl", "--name", "my head"], "--name: expected letters, digits and . _ -"),
         (["convert", "a.pkl", "--name", "auto"], "cannot be called 'auto'"),
         (["convert"], "expected a FLAME file"),
-        (["convert", "nowhere.pkl"], "cannot read nowhere.pkl"),
+        (["convert", "nowhere.pkl"], "nowhere.pkl cannot be read"),
         (["convert", "a.pkl", "b.pkl", "--name", "x"], "expected one file with --name, got 2"),
         (["show", "flame2020"], "no head 'flame2020'"),
         (["download", "flame2020"], "an account at https://flame.is.tue.mpg.de is needed"),

@@ -2,9 +2,6 @@
 
 import pickle
 import shutil
-import struct
-import sys
-import types
 import zipfile
 
 import numpy as np
@@ -13,8 +10,6 @@ from helpers.flame_tiny import SMALL_V, small_embedding, small_model
 
 from flame_assets.errors import UserError
 from flame_assets.formats.flame import convert_flame
-from flame_assets.formats.pickle_reader import read_pickle
-from flame_assets.formats.pickled_arrays import as_array
 from flame_assets.model.head import array_fields
 
 
@@ -67,17 +62,8 @@ def write_zip(folder):
     return folder / "FLAME2020.zip"
 
 
-def write_chumpy(folder, monkeypatch):
-    Ch, _ = fake_chumpy(monkeypatch)
-    model = small_model()
-    for key in ("v_template", "shapedirs", "posedirs", "weights"):
-        model[key] = Ch(x=model[key], _dirty_vars={"x"}, _itr=None)
-    (folder / "chumpy.pkl").write_bytes(pickle.dumps(model, 2))
-    return folder / "chumpy.pkl"
-
-
-def test_chumpy_zip_and_npz_files_give_the_same_head(files, head, monkeypatch):
-    for path in (write_chumpy(files, monkeypatch), write_npz(files), write_zip(files)):
+def test_zip_and_npz_files_give_the_same_head(files, head):
+    for path in (write_npz(files), write_zip(files)):
         other = convert_flame(path)
         for name in array_fields(type(head)):
             np.testing.assert_array_equal(getattr(other, name), getattr(head, name))
@@ -112,59 +98,13 @@ def test_masks_become_regions_and_colours(files):
     assert not np.array_equal(head.colours[0], head.colours[50])
 
 
-def fake_chumpy(monkeypatch):
-    """Classes that pickle under the names of chumpy 0.70's Ch and Select, without chumpy."""
-
-    def make(module, name):
-        def set_state(self, **state):
-            self.__dict__ |= state
-
-        cls = type(name, (), {"__module__": module, "__init__": set_state})
-        holder = types.ModuleType(module)
-        setattr(holder, name, cls)
-        monkeypatch.setitem(sys.modules, module, holder)
-        return cls
-
-    monkeypatch.setitem(sys.modules, "chumpy", types.ModuleType("chumpy"))
-    return make("chumpy.ch", "Ch"), make("chumpy.reordering", "Select")
-
-
-@pytest.mark.parametrize("protocol", [0, 1, 2, 4])
-def test_chumpy_select_is_followed(monkeypatch, protocol):
-    Ch, Select = fake_chumpy(monkeypatch)
-    numbers = np.arange(24.0).reshape(2, 3, 4)
-    kept = np.arange(24).reshape(2, 3, 4)[:, :, :2].ravel()
-    value = Select(a=Ch(x=numbers), idxs=kept, preferred_shape=(2, 3, 2))
-    got = as_array(read_pickle(pickle.dumps(value, protocol)))
-    np.testing.assert_array_equal(got, numbers[:, :, :2])
-
-
-def test_bad_archives_are_refused(tmp_path):
-    path = tmp_path / "FLAME2020.zip"
-    path.write_bytes(b"PK not really")
-    with pytest.raises(UserError, match="no readable zip"):
-        convert_flame(path)
-    with zipfile.ZipFile(path, "w") as z:
-        z.writestr("../../etc/passwd", "x")
-    with pytest.raises(UserError, match=r"holds none of flame2023_open\.pkl"):
-        convert_flame(path)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z:
-        z.writestr("generic_model.pkl", bytes(1000))
-    data = bytearray(path.read_bytes())
-    at = data.index(b"PK\x01\x02") + 24  # the uncompressed size in the central directory
-    data[at : at + 4] = struct.pack("<I", 0xFFFFFF00)
-    path.write_bytes(data)
-    with pytest.raises(UserError, match="generic_model.pkl of 4095 MiB"):
-        convert_flame(path)
-
-
 def test_missing_pieces_are_named(files, tmp_path):
     tmp_path = tmp_path / "alone"
     tmp_path.mkdir()
     shutil.copy(files / "generic_model.pkl", tmp_path)
     with pytest.raises(UserError, match="--landmarks"):
         convert_flame(tmp_path / "generic_model.pkl")
-    with pytest.raises(UserError, match="cannot read .*nowhere.pkl"):
+    with pytest.raises(UserError, match="nowhere.pkl cannot be read"):
         convert_flame(tmp_path / "nowhere.pkl")
     (tmp_path / "half.pkl").write_bytes(pickle.dumps({"v_template": 1, "f": 2}))
     with pytest.raises(UserError, match="lacks shapedirs, posedirs, weights"):

@@ -13,7 +13,7 @@ import pytest
 from helpers.flame_tiny import files_of_at_most
 
 from flame_assets import download as module
-from flame_assets.download import Account, Archive, ask_account, download
+from flame_assets.download import Account, Archive, ask_account, fetch_archive
 from flame_assets.errors import UserError
 
 ACCOUNT = Account("someone@example.org", "s3cret&word")
@@ -103,7 +103,7 @@ FLAME = Archive(file="FLAME2020.zip")
 
 
 def fetch(server, folder, account=ACCOUNT, archive=FLAME):
-    return download(archive, folder, account, endpoint=server.endpoint)
+    return fetch_archive(archive, folder, account, endpoint=server.endpoint)
 
 
 def test_a_download_arrives_whole_and_once(server, tmp_path):
@@ -212,7 +212,7 @@ def test_free_archives_need_no_account(server, tmp_path):
 def test_no_server_is_one_line(server, tmp_path):
     endpoint = server.endpoint.replace(str(server.server_port), "9")
     with pytest.raises(UserError, match="cannot reach 127.0.0.1"):
-        download(FLAME, tmp_path, ACCOUNT, endpoint=endpoint)
+        fetch_archive(FLAME, tmp_path, ACCOUNT, endpoint=endpoint)
 
 
 def test_the_account_comes_from_the_environment_or_the_terminal(monkeypatch):

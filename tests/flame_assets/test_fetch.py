@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -226,10 +225,7 @@ def test_the_command_fetches_and_status_tells(server, tmp_path, monkeypatch, cap
     monkeypatch.setitem(CATALOGUE, "toy", asset_at(server))
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["flame-assets", *words])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code, *capsys.readouterr()
+        return cli.main(words), *capsys.readouterr()
 
     with pytest.raises(UserError, match="flame-assets get toy"):
         require_asset("toy")

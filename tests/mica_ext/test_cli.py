@@ -17,6 +17,7 @@ import trimesh
 from helpers.mica_toy import toy_head
 from PIL import Image
 
+from flame_assets.model.head_io import save_head
 from mica_ext.cli import main, reconstruct
 from mica_ext.commands.config import ReconstructConfig
 from mica_ext.commands.output_plan import EXAMPLE, PICTURES, make_plan
@@ -38,7 +39,7 @@ def pack(tmp_path_factory):
     save_landmark_network(
         LandmarkNetwork(), folder / "points", name="untrained", command="-", seed=0, score="none"
     )
-    head = toy_head().save(folder / "head")
+    head = save_head(toy_head(), folder / "head")
     save_pack(
         Pack(name="packed", licence="tests only", head=str(head), landmarks=folder / "points"),
         folder,

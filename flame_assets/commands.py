@@ -1,0 +1,121 @@
+"""What the `flame-assets` commands do and print."""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+from flame_assets import store
+from flame_assets.config import (
+    ConvertConfig,
+    DownloadConfig,
+    ExportSmplxConfig,
+    GetConfig,
+    ShowConfig,
+    StatusConfig,
+)
+from flame_assets.errors import UserError
+
+
+def status(config: StatusConfig) -> None:
+    """List heads and public files; every file is read to check it."""
+    from flame_assets.catalogue import asset_status
+
+    print(f"home: {store.home()} (set PACOFR_HOME to move it)")
+    heads = store.status()
+    for head in heads:
+        state = "intact" if head.intact else "DAMAGED: convert it again or delete the folder"
+        print(f"{head.name} {head.version}  {head.bytes / 1e6:.1f} MB  {state}")
+        print(f"  folder:  {head.folder}\n  sha256:  {head.sha256}\n  licence: {head.licence}")
+    if not heads:
+        print("no heads yet; `anthro` needs no licence and is built when first used")
+    for name, asset, path, present, intact in asset_status():
+        damaged = "DAMAGED" if present else "not fetched"
+        state = "intact" if intact else f"{damaged}: flame-assets get {name}"
+        print(f"{name}  {asset.bytes / 1e6:.1f} MB  {state}\n  {asset.about}")
+        print(f"  file:    {path}\n  sha256:  {asset.sha256}\n  licence: {asset.licence}")
+
+
+def show(config: ShowConfig) -> None:
+    """Print what a head is made of."""
+    head = store.load_head(config.head)
+    size_mm = 1000 * (head.template.max(0) - head.template.min(0))
+    print(f"{head.name} {head.version}\nlicence: {head.licence}")
+    print(f"vertices: {head.vertices_count}, triangles: {len(head.triangles)}")
+    print("template: {:.0f} x {:.0f} x {:.0f} mm (wide, high, deep)".format(*size_mm))
+    print(f"modes: {head.shape_count} shape, {head.expression_count} expression")
+    bounds = head.expression_bounds
+    weights = "unit normal" if bounds is None else f"{bounds[0]} to {bounds[1]}"
+    print(f"expression weights: {weights}, convention {head.expression_convention}")
+    print(f"expressions: {', '.join(head.expression_names)}")
+    print(f"regions: {', '.join(f'{k} {len(v)}' for k, v in sorted(head.regions.items())) or '-'}")
+
+
+def get(config: GetConfig) -> None:
+    """Fetch a public file and print where it lies."""
+    from flame_assets.catalogue import CATALOGUE, asset_path
+    from flame_assets.fetch import fetch
+
+    path = asset_path(config.name)
+    print(fetch(CATALOGUE[config.name], path))
+    print(f"licence: {CATALOGUE[config.name].licence}")
+
+
+def convert(config: ConvertConfig) -> None:
+    """Convert model files and print where the heads lie."""
+    if not config.files:
+        raise UserError("expected a FLAME file: flame-assets convert generic_model.pkl")
+    if config.name is not None and len(config.files) > 1:
+        raise UserError(f"expected one file with --name, got {len(config.files)}")
+    from flame_assets.formats.flame import convert_flame
+    from flame_assets.formats.flame_files import LANDMARK_FILE
+
+    if config.name is not None:
+        store.check_name(config.name)
+    kept_landmarks = store.downloads_folder() / LANDMARK_FILE
+    kept_masks = store.downloads_folder() / "FLAME_masks.zip"
+    for file in config.files:
+        near = config.landmarks or file.parent / LANDMARK_FILE
+        head = convert_flame(
+            file,
+            landmarks=near if config.landmarks or near.is_file() else _if_there(kept_landmarks),
+            masks=config.masks or _if_there(kept_masks),
+            name=config.name,
+        )
+        print(f"{head.name}: {store.add_head(head)}\nlicence: {head.licence}")
+
+
+def download(config: DownloadConfig) -> None:
+    """Download a release, then convert it or print the line that will."""
+    from flame_assets.download import ARCHIVES, ask_account, fetch_archive, finished
+    from flame_assets.formats.flame_files import LANDMARK_FILE, LANDMARK_PLACES
+
+    archive, folder = ARCHIVES[config.archive], store.downloads_folder()
+    path = finished(archive, folder)
+    if path is None:
+        path = fetch_archive(archive, folder, None if archive.url else ask_account())
+    print(path)
+    if config.archive == "flame-masks":
+        return
+    if (folder / LANDMARK_FILE).is_file():
+        convert(ConvertConfig(files=(path,)))
+        return
+    words = ["flame-assets", "convert", str(path), "--landmarks", LANDMARK_FILE]
+    print(f"next: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}")
+    print(f"{LANDMARK_FILE} is in {LANDMARK_PLACES}")
+
+
+def export_smplx(config: ExportSmplxConfig) -> None:
+    """Write a head for smplx and print the call that loads it."""
+    from flame_assets.formats import smplx
+
+    head = store.load_head(config.head)
+    folder = smplx.export_smplx(head, config.folder)
+    print(
+        f'smplx.create({str(folder)!r}, model_type="flame", num_betas={head.shape_count}, '
+        f"num_expression_coeffs={head.expression_count}, use_face_contour=True)"
+    )
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.is_file() else None

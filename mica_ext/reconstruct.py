@@ -31,7 +31,8 @@ from mica_ext.models.pack import Pack, load_pack
 from mica_ext.models.pose import Pose, in_pose
 from mica_ext.models.types import AlignedFace, FaceParameters, collate_faces
 from mica_ext.preprocess.align_face import align_face
-from pacofr.faces.detect import DETECTOR, Face, Which, choose_face, detect
+from pacofr.faces.choose import FaceChoice, choose_face
+from pacofr.faces.detect import DETECTOR, Face, detect
 from pacofr.images import load_image
 
 if TYPE_CHECKING:
@@ -145,7 +146,11 @@ class Reconstructor:
         return cls(pack, load_head(head or pack.head), pick_device(device))
 
     def __call__(
-        self, photo: str | Path | RgbImage, *, face: Which = "largest", pose: Pose = "expressive"
+        self,
+        photo: str | Path | RgbImage,
+        *,
+        face: FaceChoice = "largest",
+        pose: Pose = "expressive",
     ) -> Reconstruction:
         """Reconstruct one face; the largest unless `face` says else."""
         return self.faces(photo, face, pose)[0]
@@ -156,7 +161,7 @@ class Reconstructor:
 
     @torch.no_grad()
     def faces(
-        self, photo: str | Path | RgbImage, which: Which = "all", pose: Pose = "expressive"
+        self, photo: str | Path | RgbImage, which: FaceChoice = "all", pose: Pose = "expressive"
     ) -> list[Reconstruction]:
         """Reconstruct the faces asked for, largest first; at least one.
 
@@ -165,7 +170,7 @@ class Reconstructor:
         """
         image = photo if isinstance(photo, np.ndarray) else load_image(photo)
         found = detect(image)
-        chosen = choose_face(found, image.shape, which)
+        chosen = choose_face(found, image, which)
         aligned = self.align(image, chosen)
         estimate = self.estimator(aligned)
         meshes = self.decoder(in_pose(estimate.parameters.head, pose))

@@ -1,17 +1,20 @@
 """Reading files of other people: regular files only, and no more bytes than the budget allows."""
 
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 from pacofr.errors import UserError
+
+ByteStream = io.BytesIO | io.BufferedReader
+"""Bytes that can be read from any place."""
 
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 """Opening a FIFO must not wait for its writer."""
 
 
-def open_regular(path: Path | str, limit: int) -> BinaryIO:
+def open_regular(path: Path | str, limit: int) -> io.BufferedReader:
     """Open a file for reading.
 
     Raises:

@@ -25,3 +25,36 @@ CROP_BYTES = 16 * MIB
 """The JPEG of one crop in a shard; it has 20 kB."""
 CROP_JSON_BYTES = MIB
 """The JSON beside a crop in a shard."""
+
+IMAGE_BYTES = 1024 * MIB
+"""A photo's file that its decoder reads piece by piece."""
+IMAGE_BYTES_HELD = 512 * MIB
+"""A photo's file that is held in memory: PNG, JPEG, WebP, AVIF, HEIC and JPEG 2000."""
+IMAGE_SIDE = 32_766
+"""OpenCV cuts nothing out of an image with a longer side [px]."""
+IMAGE_PIXELS = 120_000_000
+"""Above the largest common phone photo, 12,000 x 9,000. Decoders that work in place and the result
+take 7 to 10 bytes a pixel, so that 1.2 GiB suffice."""
+COPYING_PIXELS = 64_000_000
+"""Of WebP, AVIF, HEIC and JPEG 2000, whose decoders keep 16 bytes a pixel."""
+DEEP_COLOUR_PIXELS = 48_000_000
+"""Of colour images of 16-bit integers or floats that OpenCV decodes: 12 bytes a pixel, the file
+beside them."""
+DEEP_COLOUR_BYTES = 640 * MIB
+"""Of the file of such an image, which is held in memory."""
+JPEG_SCANS = 100
+"""Of a progressive JPEG; encoders write 10, optimisers up to 64."""
+JPEG_SCAN_PIXELS = 3_000_000_000
+"""Scans times pixels: each scan passes over all pixels."""
+PNG_CHUNKS = 1_000_000
+PNG_TEXT_BYTES = MIB
+"""Unpacked, of a text chunk that is kept; larger ones are left out."""
+PROFILE_BYTES = 32 * MIB
+"""Unpacked, of a colour profile that is applied; a larger one is left out."""
+TIFF_TAGS = 4096
+TIFF_STRIPS = 250_000
+"""Strips or tiles of a picture."""
+PLAIN_PNM_BYTES = 100 * MIB
+"""Of a PNM file of decimal numbers, which Pillow reads at 4 MB a second."""
+BMP_RLE_BYTES = 32 * MIB
+"""Of a run-length coded BMP, which Pillow reads in Python."""

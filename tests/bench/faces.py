@@ -24,7 +24,7 @@ from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.sources import find_units, photos
 from pacofr.data.shard_index import ShardEntry, write_index
 from pacofr.faces.align import ffhq_crop
-from pacofr.faces.detect import detect, detect_many
+from pacofr.faces.detect import detect, detect_batch
 from pacofr.images import decode_image
 from pacofr.pretraining.config import DataConfig
 from pacofr.pretraining.data import ShardCrops
@@ -62,7 +62,7 @@ def main() -> None:
 
         def batched() -> list:
             starts = range(0, len(images), 32)
-            return [f for i in starts for f in detect_many(images[i : i + 32], smallest=42.0)]
+            return [f for i in starts for f in detect_batch(images[i : i + 32], min_face=42.0)]
 
         many = cpu_ms(batched, len(images))
         pairs = [(i, f[0].points) for i, f in zip(images, batched(), strict=True) if f]

@@ -226,7 +226,7 @@ def test_one_face_of_several_by_seed(helen, tmp_path, in_this_process):
 def test_laion_detections_instead_of_the_detector(source, helen, tmp_path, in_this_process):
     table = {}
     for i, photo in enumerate(helen[:9]):
-        face = detect(np.asarray(Image.open(photo).convert("RGB")), turn=False)[0]
+        face = detect(np.asarray(Image.open(photo).convert("RGB")), rotations=False)[0]
         table[i + 1] = [(face.box, face.points, np.float32(face.score))]
     table[1] = [(np.array([0, 0, 90, 90], np.float32), table[1][0][1], 0.99)]  # box beside it
     table[2] = [(*table[2][0][:2], 0.5)]

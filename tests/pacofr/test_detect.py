@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from pacofr.errors import UserError
-from pacofr.faces.detect import Face, choose_face, detect
+from pacofr.faces.detect import detect
 from pacofr.faces.landmarks68 import five_points, inter_ocular, read_pts
 from pacofr.faces.mtcnn import weights
-from pacofr.faces.mtcnn.network import ONet, PNet, RNet, load_mtcnn
+from pacofr.faces.mtcnn.cascade import load_mtcnn
+from pacofr.faces.mtcnn.networks import ONet, PNet, RNet
 
 
 class Found:
@@ -94,24 +95,6 @@ def test_several_faces_come_largest_first(portrait):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 700), (11, 30), (64, 64), (300, 200)])
 def test_photos_without_a_face_give_none(shape):
     assert detect(np.full((*shape, 3), 90, np.uint8)) == []
-
-
-def made_up(x: float, size: float) -> Face:
-    box = np.array([x, 100, x + size, 100 + size], np.float32)
-    return Face(box, 0.99, np.zeros((5, 2), np.float32))
-
-
-def test_choice_of_faces():
-    faces = [made_up(0, 90), made_up(110, 60), made_up(300, 30)]
-    shape = (260, 280, 3)
-    assert choose_face(faces, shape) == faces[:1]
-    assert choose_face(faces, shape, "center") == faces[1:2]
-    assert choose_face(faces, shape, "all") == faces
-    assert choose_face(faces, shape, 2) == faces[2:]
-    with pytest.raises(UserError, match="3 found: give 0 to 2"):
-        choose_face(faces, shape, 3)
-    with pytest.raises(UserError, match="no face found"):
-        choose_face([], shape)
 
 
 def test_weights_of_another_file_are_refused_before_they_are_read(tmp_path):

@@ -22,8 +22,8 @@ from pacofr.data.shard_index import ShardEntry
 from pacofr.data.shard_writer import TarWriter
 from pacofr.errors import UserError
 from pacofr.faces.align import ffhq_crop
-from pacofr.faces.detect import Face, detect_many
-from pacofr.faces.mtcnn.network import load_mtcnn
+from pacofr.faces.detect import Face, detect_batch
+from pacofr.faces.mtcnn.cascade import load_mtcnn
 from pacofr.images import decode_image
 from pacofr.utils.files import write_atomic
 
@@ -196,7 +196,7 @@ def _curate_batch(
     batch: list[Item], unit: Unit, config: CurateConfig, table: DetectionTable | None
 ) -> list[Result]:
     images = [item.image for item in batch if item.image is not None]
-    found = iter([] if table else detect_many(images, smallest=0.7 * config.min_face))
+    found = iter([] if table else detect_batch(images, min_face=0.7 * config.min_face))
     results = []
     for item in batch:
         if item.image is None:
@@ -250,7 +250,7 @@ def _judged(
     outside = np.array([[-0.5, -0.5], [image.shape[1] + 0.5, image.shape[0] + 0.5]])
     centre = face.points.mean(axis=0)
     inside = (centre > outside[0]).all() and (centre < outside[1]).all()
-    if not inside or face.trust < 0.5:
+    if not inside or face.upright_score < 0.5:
         return Result(None, Reason.NOT_A_FACE, face)
     if confirm and load_mtcnn().confirm(image, face.box[None])[0] < LEAST_CONFIRMED:
         return Result(None, Reason.NOT_A_FACE, face)

@@ -31,7 +31,7 @@ from mica_ext.data.synthetic.painting import (
 from mica_ext.data.synthetic.sampling import sample_camera, sample_head, sample_lighting
 from mica_ext.models.projection import project
 from mica_ext.models.types import FaceParameters
-from mica_ext.render.shading import render
+from mica_ext.render.shading import Lighting, render
 from mica_ext.render.views import View, camera_points, screen_points
 
 HAIR_ROOT_OFFSET = 0.0006
@@ -84,16 +84,43 @@ class SyntheticFaces:
         appearance: Appearance,
     ) -> UInt8[np.ndarray, "size size 3"]:
         """Render posed vertices [m] with landmarks `points` [px], and what surrounds them."""
-        size, triangles = self.size, self.head.triangles
+        size = self.size
         picture = background(generator, size, size)
         eyes_px = float(np.linalg.norm(points[45] - points[36]))
         hair = shaded_hair(generator, size, appearance.hair_colour)
         if appearance.long_hair:
             picture = fill_polygon(picture, back_hair_outline(generator, points, eyes_px), hair)
         picture = draw_clothes(generator, picture, vertices, view, eyes_px)
+        lighting = sample_lighting(generator)
+        picture = self.draw_head(picture, vertices, eyes_px, view, appearance, lighting)
+        if appearance.hair_over_face:
+            for side in (points[:6], points[16:10:-1]):
+                outline = side_hair_outline(generator, side, points, eyes_px)
+                picture = fill_polygon(picture, outline, hair)
+        if generator.random() < 0.12:
+            picture = draw_glasses(generator, picture, points, eyes_px)
+        if generator.random() < 0.2:
+            centre = points[generator.integers(68)] + generator.normal(0, 0.3, 2) * eyes_px
+            radius = eyes_px * generator.uniform(0.15, 0.75)
+            picture = draw_occluder(generator, picture, centre, radius)
+        return photograph(generator, picture)
+
+    def draw_head(
+        self,
+        picture: UInt8[np.ndarray, "size size 3"],
+        vertices: Float32[np.ndarray, "V 3"],
+        eyes_px: float,
+        view: View,
+        appearance: Appearance,
+        lighting: Lighting,
+    ) -> UInt8[np.ndarray, "size size 3"]:
+        """Render the head with brows, lashes and beard over `picture`, nothing around it.
+
+        `eyes_px` is the distance of the outer eye corners [px].
+        """
+        triangles = self.head.triangles
         normals = vertex_normals(vertices, triangles).astype(np.float32)
         with_hair = vertices + normals * appearance.hair_thickness[:, None]
-        lighting = sample_lighting(generator)
         rendered = render(
             with_hair, triangles, view, picture, colours=appearance.colours, lighting=lighting
         )
@@ -109,14 +136,4 @@ class SyntheticFaces:
             colour = hairs.colour * min(brightness, 1.0)
             width_px = hairs.width_m * eyes_px / HAIR_FACE_EYES
             picture = draw_strokes(picture, starts_px, ends_px, colour, width_px, hairs.opacity)
-        if appearance.hair_over_face:
-            for side in (points[:6], points[16:10:-1]):
-                outline = side_hair_outline(generator, side, points, eyes_px)
-                picture = fill_polygon(picture, outline, hair)
-        if generator.random() < 0.12:
-            picture = draw_glasses(generator, picture, points, eyes_px)
-        if generator.random() < 0.2:
-            centre = points[generator.integers(68)] + generator.normal(0, 0.3, 2) * eyes_px
-            radius = eyes_px * generator.uniform(0.15, 0.75)
-            picture = draw_occluder(generator, picture, centre, radius)
-        return photograph(generator, picture)
+        return picture

@@ -4,8 +4,6 @@ Weights enter a module in the order in which the file's graph uses them; each mu
 that the module expects, so another version's file is refused.
 """
 
-import io
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +12,13 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
+from flame_assets.inert.files import ReadError
+from flame_assets.inert.zips import ZipReader
 from pacofr.errors import UserError
 from pacofr.faces.face_mesh.blendshapes import BlendshapeNetwork, MixerBlock
 from pacofr.faces.face_mesh.flatbuffer import Operator, read_operators
 from pacofr.faces.face_mesh.network import Block, FaceMeshNetwork
-from pacofr.utils.bounded import read_bounded
+from pacofr.utils.bounded import open_regular
 from pacofr.utils.budgets import TASK_BYTES
 
 LANDMARKS_FILE = "face_landmarks_detector.tflite"
@@ -59,7 +59,9 @@ def _fill(
                 if kind != code:
                     raise ValueError(f"operator {code} stands where {kind} is expected")
                 target.copy_(torch.from_numpy(_torch_order(code, values, target)))
-    except (ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+    except ReadError as error:
+        raise UserError(f"{path} {error}: {ABOUT}") from error
+    except ValueError as error:
         raise UserError(
             f"{path}: {member} is damaged or of another kind ({error}): {ABOUT}"
         ) from error
@@ -68,14 +70,10 @@ def _fill(
 
 def _read_member(path: Path, member: str) -> bytes:
     try:
-        data = read_bounded(path, TASK_BYTES)
+        with open_regular(path, TASK_BYTES) as file:
+            return ZipReader(file, TASK_BYTES).read(member, TASK_BYTES)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): {ABOUT}") from error
-    with zipfile.ZipFile(io.BytesIO(data)) as members:
-        if member not in members.namelist():
-            raise ValueError("it is missing in the zip")
-        with members.open(member) as stream:
-            return stream.read(TASK_BYTES)
 
 
 def _constants(operators: list[Operator]) -> Iterator[tuple[int, Float32[np.ndarray, "..."]]]:

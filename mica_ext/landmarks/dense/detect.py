@@ -1,0 +1,86 @@
+"""478 points of a detected face, also where the detector was well off it.
+
+One crop suffices for a good detection. Where the points imply another crop than the one they were
+read in, the face is cropped anew around them; where the network is then not sure of a face, as with
+one that the detector took to be upside down, the other three orientations are tried.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from mica_ext.landmarks.dense.readers import PointReader
+from pacofr.faces.detect import Face
+from pacofr.faces.face_mesh.region import Region, crop_region, region_of_five, region_of_points
+
+MIN_FACE = 0.5
+"""Probability of a face below which other orientations are tried."""
+MAX_PASSES = 4
+MAX_SHIFT = 0.08
+"""Distance of the crop read and the crop implied, over the side: more calls for another pass."""
+MAX_GROWTH = 0.18
+"""The same for the logarithm of the ratio of their sides."""
+MAX_ROLL = 0.25
+"""The same for the angle between them [rad]."""
+PLAUSIBLE_GROWTH = 0.7
+"""Change of size in one step beyond which the points are no face's."""
+
+
+class DetectedPoints(NamedTuple):
+    """Points of one face."""
+
+    points_px: Float[Tensor, "478 2"]
+    """In the photo; see `pacofr.faces.face_mesh.topology`."""
+    visibility: Float[Tensor, "7"]
+    """Share of each of `REGIONS`' points that can be seen, 0 to 1."""
+    error: Float[Tensor, "7"]
+    """Expected error of each region's points [% of the eye distance]."""
+    face: float
+    """Probability that this is a face."""
+    region: Region
+    """Square of the photo that they were read in."""
+
+
+def detect_points(
+    reader: PointReader, image: UInt8[np.ndarray, "H W 3"], face: Face
+) -> DetectedPoints:
+    """The points of `face` in an RGB photo."""
+    region = region_of_five(face.points, reader.side_per_box)
+    detected = _read_following(reader, image, region)
+    if detected.face >= MIN_FACE:
+        return detected
+    turned = [
+        _read_following(reader, image, region._replace(roll=region.roll + quarters * np.pi / 2))
+        for quarters in (1, 2, 3)
+    ]
+    return max([detected, *turned], key=lambda each: each.face)
+
+
+def _read_following(
+    reader: PointReader, image: UInt8[np.ndarray, "H W 3"], region: Region
+) -> DetectedPoints:
+    """Crop and read until crop and points agree, at most `MAX_PASSES` times."""
+    for number in range(1, MAX_PASSES + 1):
+        crop = torch.from_numpy(crop_region(image, region, reader.size))
+        reading = reader.read(crop.permute(2, 0, 1)[None].float() / 255)
+        matrix = torch.from_numpy(region.to_photo(reader.size)).float()
+        points = reading.points[0] @ matrix[:, :2].T + matrix[:, 2]
+        detected = DetectedPoints(
+            points, reading.visibility[0], reading.error[0], float(reading.face[0]), region
+        )
+        implied = region_of_points(points.numpy(), reader.side_per_box)
+        growth = abs(float(np.log(implied.side / region.side)))
+        agree = number >= reader.passes and _agree(region, implied, growth)
+        if agree or growth > PLAUSIBLE_GROWTH:
+            break
+        region = implied
+    return detected
+
+
+def _agree(region: Region, implied: Region, growth: float) -> bool:
+    shift = float(np.linalg.norm(implied.centre - region.centre)) / region.side
+    roll = abs((implied.roll - region.roll + np.pi) % (2 * np.pi) - np.pi)
+    return shift < MAX_SHIFT and growth < MAX_GROWTH and roll < MAX_ROLL

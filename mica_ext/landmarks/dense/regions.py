@@ -1,0 +1,61 @@
+"""Regions of the face that get a confidence of their own; sides are the subject's."""
+
+import numpy as np
+from jaxtyping import Int64
+
+from pacofr.faces.face_mesh.topology import (
+    FACE_OVAL,
+    INNER_LIPS,
+    LEFT_BROW,
+    LEFT_EYE,
+    LEFT_IRIS,
+    MIRROR,
+    OUTER_LIPS,
+    POINTS,
+    RIGHT_BROW,
+    RIGHT_EYE,
+    RIGHT_IRIS,
+)
+
+_NOSE = [1, 2, 4, 5, 6, 168, 98, 327, 97, 326, 129, 358, 195, 197, 48, 278, 64, 294]
+_CHEEKS = [50, 280, 117, 346, 205, 425]
+_ALL = np.arange(POINTS)
+
+REGIONS: dict[str, Int64[np.ndarray, " n"]] = {
+    "right_eye": np.concatenate([RIGHT_EYE, _ALL[RIGHT_IRIS]]),
+    "left_eye": np.concatenate([LEFT_EYE, _ALL[LEFT_IRIS]]),
+    "right_brow": RIGHT_BROW,
+    "left_brow": LEFT_BROW,
+    "nose": np.array(_NOSE),
+    "mouth": np.concatenate([OUTER_LIPS, INNER_LIPS]),
+    "contour": FACE_OVAL,
+}
+"""Points of each region."""
+REGION_MIRROR = np.array([1, 0, 3, 2, 4, 5, 6])
+"""Index of each region's mirror image."""
+
+KEY_POINTS = np.array(
+    list(
+        dict.fromkeys(
+            [
+                *(*REGIONS["right_eye"][:16], *REGIONS["left_eye"][:16]),
+                *(*_ALL[RIGHT_IRIS], *_ALL[LEFT_IRIS]),
+                *(*RIGHT_BROW, *LEFT_BROW, *OUTER_LIPS, *INNER_LIPS),
+                *(*FACE_OVAL[::2], *_NOSE, *_CHEEKS),
+            ]
+        )
+    )
+)
+"""Points that the network finds by heat maps; all others follow from them."""
+
+_HALF_PAIRS = np.array(
+    [
+        *((160, 144), (159, 145), (158, 153), (161, 163), (157, 154)),  # lids
+        *((13, 14), (82, 87), (81, 178), (78, 308), (61, 291), (0, 17)),  # lips
+        *((105, 159), (66, 159), (63, 159)),  # brow to lid
+    ]
+)
+FEATURE_PAIRS: Int64[np.ndarray, "n 2"] = np.unique(
+    np.sort(np.concatenate([_HALF_PAIRS, MIRROR[_HALF_PAIRS]]), axis=1), axis=0
+)
+"""Pairs of points whose distances tell lid, mouth and brow movements."""

@@ -1,0 +1,1 @@
+"""Training of the dense landmark network on the points of a teacher."""

@@ -1,0 +1,59 @@
+"""Options of `mica-ext train-landmarks`; imports no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mica_ext.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandmarkTrainingConfig:
+    """Train the 478-point landmark network on any photos of faces; a teacher labels them.
+
+    The shipped weights: `mica-ext train-landmarks --photos LFW HELEN/trainset --out RUN`. Before,
+    `flame-assets get face-mesh` fetches the teacher.
+    """
+
+    photos: tuple[Path, ...]
+    """Folders of photos, or .tar files of them; no markup is needed."""
+    out: Path
+    """Folder of the run; started again with the same options, the run goes on where it stopped.
+
+    With others that would change the weights it is refused.
+    """
+    teacher: Literal["face-mesh"] = "face-mesh"
+    """Whose points are learned."""
+    teacher_file: Path | None = None
+    """The teacher's file, if it is not the one that `flame-assets get` keeps."""
+    small_steps: int = 16000
+    """Steps on crops of 128 pixels, at the full learning rate."""
+    full_steps: int = 8000
+    """Steps on crops of 160 pixels, as at inference, while the learning rate falls to nothing."""
+    heads: int = 1600
+    """Different heads to render, so that profiles are learned."""
+    batch: int = 32
+    """Crops per step; a sixth of them of rare faces, a tenth of rendered heads."""
+    learning_rate: float = 2e-3
+    """Peak of AdamW's rate."""
+    holdout: int = 256
+    """Faces kept out of training to watch the run."""
+    seed: int = 0
+    """Every random draw follows from (seed, epoch, index)."""
+    threads: int = 1
+    """CPU threads."""
+    save_minutes: float = 5.0
+    """Time between two checkpoints."""
+    validate_every: int = 500
+    """Steps between two measurements on the faces kept out."""
+
+    def __post_init__(self) -> None:
+        if not self.photos:
+            raise UserError("expected at least one folder of photos: --photos DIR")
+        for name, least in (("batch", 8), ("small_steps", 0), ("full_steps", 1), ("heads", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"--{name.replace('_', '-')}: expected at least {least}")
+        if self.holdout < 0 or self.validate_every < 0 or self.threads < 1:
+            raise UserError("expected --holdout and --validate-every >= 0, --threads >= 1")
+        if not 0 < self.learning_rate < 1 or not self.save_minutes > 0:
+            raise UserError("expected --learning-rate between 0 and 1, --save-minutes above 0")

@@ -1,0 +1,209 @@
+"""Training of the dense landmark network on pacofr's engine (folder of a run: `engine.checkpoint`).
+
+A teacher labels the photos first. Then the network learns on small crops and last on crops of the
+size of inference, while the learning rate falls. The moving average of the weights is published.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import cv2
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from flame_assets.catalogue import require_asset
+from flame_assets.store import load_head
+from mica_ext.errors import UserError
+from mica_ext.landmarks.dense.network import INPUT, DenseLandmarkNetwork, DenseOutput
+from mica_ext.landmarks.dense.weights import save_dense_network
+from mica_ext.landmarks.distillation.config import LandmarkTrainingConfig
+from mica_ext.landmarks.distillation.data import (
+    CropBatch,
+    CropReader,
+    TrainingFaces,
+    decoder_regression,
+    eye_distances,
+    inference_crops,
+    split_faces,
+)
+from mica_ext.landmarks.distillation.face_store import FaceStore, load_store, save_store
+from mica_ext.landmarks.distillation.labels import label_photos
+from mica_ext.landmarks.distillation.losses import Targets, dense_loss
+from mica_ext.landmarks.distillation.rendered_heads import rendered_heads
+from pacofr.engine.checkpoint import Progress
+from pacofr.engine.distributed import World, process_group
+from pacofr.engine.sampling import MixturePlan, MixtureSource
+from pacofr.engine.step_metrics import StepLoss, StepMetrics
+from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, TrainingTask
+from pacofr.engine.trainer import fit
+from pacofr.faces.face_mesh.network import FaceMeshNetwork
+from pacofr.faces.face_mesh.task_file import load_face_mesh
+from pacofr.models.global_batch_norm import use_global_batch_norm
+
+SMALL = 128
+"""Side of the crops of the first stage [px]."""
+RARE_SHARE, HEADS_SHARE = 6, 10
+"""One crop in so many is of a rare face, of a rendered head."""
+EMA_DECAY = 0.998
+CLIP_NORM = 5.0
+WEIGHT_DECAY = 0.02
+WARM_UP = 200
+"""Steps in which the learning rate rises."""
+LAST_RATE = 0.01
+"""Of the peak, at the end."""
+DECODER_FACES = 6000
+"""Faces from which the decoder's start is computed."""
+RESUME_MAY_CHANGE = frozenset({"threads", "save_minutes", "validate_every"})
+NOT_COMPARED = ("photos", "out", "teacher_file")
+"""Places; what they hold is compared by the faces' fingerprint."""
+
+
+class TrainedNetwork(nn.Module):
+    """The network on 8-bit crops, as it is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = DenseLandmarkNetwork()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, crops: UInt8[Tensor, "B S S 3"]) -> DenseOutput:
+        """RGB crops to points and confidences."""
+        return self.network(crops.permute(0, 3, 1, 2).float() / 255)
+
+
+class LandmarkTraining(TrainingTask[CropBatch]):
+    """The two stages of training."""
+
+    resume_may_change = RESUME_MAY_CHANGE
+
+    def __init__(self, config: LandmarkTrainingConfig, faces: TrainingFaces, world: World) -> None:
+        self.config, self.faces = config, faces
+        stages = (Stage("small", config.small_steps), Stage("full", config.full_steps))
+        self.stages = tuple(stage for stage in stages if stage.steps)
+        options = {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
+        self.run_config = {**options, "faces": faces.fingerprint}
+        torch.manual_seed(config.seed)
+        self.model = self.trained = TrainedNetwork()
+        if world.size > 1:
+            use_global_batch_norm(self.model)
+        self.held_out = inference_crops(faces.photos, faces.held_out, INPUT)
+        self.score = "not measured"
+
+    def initialize(self) -> None:
+        """Start the map from key points to all points at its least-squares solution."""
+        known = self.faces.common[:DECODER_FACES]
+        points = inference_crops(self.faces.photos, known, INPUT).points
+        weight, bias = decoder_regression(points)
+        with torch.no_grad():
+            self.trained.network.decoder.weight.copy_(weight)
+            self.trained.network.decoder.bias.copy_(bias)
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """AdamW."""
+        return torch.optim.AdamW(self.model.parameters(), weight_decay=WEIGHT_DECAY)
+
+    def data(self, stage: Stage) -> StageData[CropBatch]:
+        """Photos, rare ones among them more often, and rendered heads."""
+        faces, batch, seed = self.faces, self.config.batch, self.config.seed
+        rare, heads = max(1, batch // RARE_SHARE), max(1, batch // HEADS_SHARE)
+        sources = (
+            MixtureSource(len(faces.common), batch - rare - heads, 0),
+            MixtureSource(len(faces.rare), rare, 1),
+            MixtureSource(len(faces.heads), heads, 2),
+        )
+        size = SMALL if stage.name == "small" else INPUT
+        return StageData(MixturePlan(sources, seed=seed), CropReader(faces, size, seed))
+
+    def learning_rate(self, step: int) -> float:
+        """Warm-up, constant in the first stage, then linear to `LAST_RATE`."""
+        config = self.config
+        left = (config.small_steps + config.full_steps - step) / config.full_steps
+        rise = min(1.0, (step + 1) / WARM_UP)
+        return config.learning_rate * rise * min(1.0, max(left, LAST_RATE))
+
+    def loss(self, forward: nn.Module, batch: CropBatch, stage: Stage) -> StepLoss:
+        """`dense_loss`; only the convolutions run in bf16."""
+        output = forward(batch.crops)
+        with torch.autocast(batch.crops.device.type, enabled=False):
+            loss = dense_loss(output, Targets(*batch[1:]))
+        return StepLoss(loss._asdict())
+
+    @torch.inference_mode()
+    def validate(self, model: nn.Module) -> Mapping[str, float]:
+        """Distance from the teacher's points on the faces kept out [% of the eye distance]."""
+        if not len(self.held_out.crops):
+            return {}
+        points = torch.cat([model(part).points for part in self.held_out.crops.split(32)])
+        distances = (points - self.held_out.points).norm(dim=-1).mean(1)
+        error = 100 * float((distances / eye_distances(self.held_out.points)).mean())
+        self.score = (
+            f"{error:.2f} % of the eye distance from the teacher's points on "
+            f"{len(points)} faces held out"
+        )
+        return {"held_out": round(error, 3)}
+
+    def record(
+        self, stage: Stage, progress: Progress, metrics: StepMetrics
+    ) -> Mapping[str, object]:
+        """The stage, and the seconds spent in training."""
+        return {"stage": stage.name, "seconds": round(progress.seconds)}
+
+    def export(self, folder: Path, model: nn.Module) -> None:
+        """Write float16 weights with the command that makes them."""
+        assert isinstance(model, TrainedNetwork)
+        save_dense_network(
+            model.network,
+            folder,
+            command=f"mica-ext train-landmarks{_flags(self.config)}",
+            seed=self.config.seed,
+            score=self.score,
+        )
+
+
+def train(config: LandmarkTrainingConfig) -> int:
+    """Label, train, or go on with a run; the process's exit code: 0 done, 143 after SIGTERM.
+
+    Raises:
+        UserError: the teacher, the photos or the run's folder cannot be used; the run began with
+            other options.
+    """
+    torch.set_num_threads(config.threads)
+    cv2.setNumThreads(config.threads)
+    teacher = load_face_mesh(config.teacher_file or require_asset(config.teacher))
+    photos = label_photos(config.photos, teacher, config.out / "faces")
+    if config.holdout >= len(photos):
+        raise UserError(
+            f"{config.photos[0]}: expected more faces than --holdout {config.holdout}, found "
+            f"{len(photos)}: give more photos or lower --holdout"
+        )
+    heads = _heads(config, teacher)
+    faces = split_faces(photos, heads, config.holdout, config.seed)
+    with process_group("cpu") as world:
+        task = LandmarkTraining(config, faces, world)
+        trainer = TrainerConfig(
+            precision="bf16",
+            clip_norm=CLIP_NORM,
+            ema_decay=EMA_DECAY,
+            save_minutes=config.save_minutes,
+            validate_steps=config.validate_every,
+        )
+        return fit(task, trainer, RunOptions(out=config.out, device="cpu"), world)
+
+
+def _heads(config: LandmarkTrainingConfig, teacher: FaceMeshNetwork) -> FaceStore:
+    """Rendered heads, kept in the run's folder."""
+    path = config.out / "faces" / f"heads_{config.heads}_{config.seed}.safetensors"
+    if not path.exists():
+        save_store(rendered_heads(load_head("anthro"), teacher, config.heads, config.seed), path)
+    return load_store(path)
+
+
+def _flags(config: LandmarkTrainingConfig) -> str:
+    """The flags that differ from their defaults, without the machine's paths."""
+    defaults = {field.name: field.default for field in fields(config)}
+    chosen = asdict(config).items()
+    changed = {k: v for k, v in chosen if k not in NOT_COMPARED and v != defaults[k]}
+    given = "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
+    return f" --photos PHOTOS --out RUN{given}"

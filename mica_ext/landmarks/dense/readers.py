@@ -1,7 +1,7 @@
 """Networks that read 478 points from a crop, behind one interface: the student and its teacher."""
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,7 @@ class CropReading(NamedTuple):
     """Probability that there is an upright face of the right size."""
 
 
+@runtime_checkable
 class PointReader(Protocol):
     """A network with what it needs to know about its crops."""
 

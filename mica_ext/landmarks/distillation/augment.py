@@ -94,3 +94,30 @@ def _degrade(picture: Picture, rng: np.random.Generator) -> Picture:
         path = path if rng.random() < 0.5 else path.T
         picture = cv2.filter2D(picture, -1, path / path.sum())
     return np.asarray(picture, np.uint8)
+
+
+def as_drawing(picture: Picture, rng: np.random.Generator) -> Picture:
+    """A pencil sketch, line art or a poster of the picture: a face, but no photo of one."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    width = 2 * int(rng.integers(2, 6)) + 1
+    kind = rng.integers(3)
+    if kind == 0:  # colour dodge of the inverted, blurred picture
+        blurred = cv2.GaussianBlur(255 - grey, (0, 0), width / 2)
+        sketch = cv2.divide(grey, 255 - blurred, scale=256)
+        paper = rng.uniform(0.8, 1.0, 3)
+        return (sketch[..., None] * paper).astype(np.uint8)
+    lines = cv2.adaptiveThreshold(
+        cv2.medianBlur(grey, 3),
+        255,
+        cv2.ADAPTIVE_THRESH_GAUSSIAN_C,
+        cv2.THRESH_BINARY,
+        width,
+        float(rng.uniform(2, 7)),
+    )[..., None]
+    if kind == 1:
+        ink, paper = rng.uniform(0, 80, 3), rng.uniform(190, 255, 3)
+        return np.where(lines > 0, paper, ink).astype(np.uint8)
+    levels = int(rng.integers(3, 7))
+    flat = cv2.medianBlur(picture, width).astype(np.float32) / 255
+    flat = (np.floor(flat * levels) + 0.5) / levels * 255
+    return np.where((lines > 0) | (rng.random() < 0.3), flat, flat * 0.2).astype(np.uint8)

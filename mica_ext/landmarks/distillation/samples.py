@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from mica_ext.landmarks.dense.network import SIDE_PER_BOX
 from mica_ext.landmarks.dense.regions import REGIONS
-from mica_ext.landmarks.distillation.augment import local_warp, photometric_augment
+from mica_ext.landmarks.distillation.augment import as_drawing, local_warp, photometric_augment
 from mica_ext.landmarks.distillation.face_store import LabelledFace
 from mica_ext.landmarks.distillation.face_surface import FaceSurface, yaw_of
 from mica_ext.landmarks.distillation.occlusion import Scene, occlude
@@ -21,6 +21,7 @@ MAX_YAW = np.radians(88.0)
 MAX_TURN = np.radians(75.0)
 PITCH_SIGMA = np.radians(8.0)
 NO_FACE_PROBABILITY = 0.06
+DRAWING_PROBABILITY = 0.02
 WARP_PROBABILITY = 0.35
 OCCLUSION_PROBABILITY = 0.45
 WILD_PROBABILITY = 0.25
@@ -37,7 +38,7 @@ class Sample(NamedTuple):
     visibility: Float32[np.ndarray, "7"]
     """Share of each region's points that can be seen."""
     face: float
-    """1; or 0 where there is no upright face of the right size: points count for nothing then."""
+    """1 for a photo of an upright face of the right size, else 0: points count for nothing then."""
 
 
 def sample_crop(
@@ -80,6 +81,8 @@ def sample_crop(
         for _ in range(int(rng.integers(1, 3))):
             crop, covered = occlude(Scene(crop, points, rng, other_photo))
             hidden |= covered
+    if is_face and rng.random() < DRAWING_PROBABILITY:
+        crop, is_face = as_drawing(crop, rng), False
     crop = photometric_augment(crop, rng)
     return Sample(crop, normalised(points, size), _visibility(points, seen, hidden), float(is_face))
 

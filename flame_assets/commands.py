@@ -87,13 +87,14 @@ def convert(config: ConvertConfig) -> None:
 
 def download(config: DownloadConfig) -> None:
     """Download a release, then convert it or print the line that will."""
-    from flame_assets.download import ARCHIVES, ask_account, fetch_archive, finished
+    from flame_assets import download as archives
     from flame_assets.formats.flame_files import LANDMARK_FILE, LANDMARK_PLACES
 
-    archive, folder = ARCHIVES[config.archive], store.downloads_folder()
-    path = finished(archive, folder)
+    archive, folder = archives.ARCHIVES[config.archive], store.downloads_folder()
+    path = archives.finished(archive, folder)
     if path is None:
-        path = fetch_archive(archive, folder, None if archive.url else ask_account())
+        account = None if archive.url else archives.ask_account()
+        path = archives.download(archive, folder, account)
     print(path)
     if config.archive == "flame-masks":
         return

@@ -5,31 +5,41 @@ web page when they do not agree. A cut download goes on where it stopped (HTTP R
 the account is logged, stored or put into an address.
 """
 
-import contextlib
 import getpass
-import http.client
 import logging
 import os
-import re
 import sys
-import urllib.error
 import urllib.parse
 import urllib.request
-import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from flame_assets.errors import UserError
 from flame_assets.files import sha256_of
+from flame_assets.inert.budgets import ARCHIVE_BYTES, ARCHIVE_UNPACKED
+from flame_assets.inert.files import ReadError, open_regular
+from flame_assets.inert.zips import ZipReader
+from flame_assets.transfer import (
+    GO_ON,
+    Advance,
+    CutError,
+    Limits,
+    Pace,
+    StatusError,
+    append,
+    locked,
+    number,
+    open_url,
+    progress_bar,
+    read_start,
+    start_of,
+    too_slow,
+)
 
 LOGGER = logging.getLogger(__name__)
 ENDPOINT = "https://download.is.tue.mpg.de/download.php"
 REGISTER = "https://flame.is.tue.mpg.de"
-TIMEOUT_S = 60
-ATTEMPTS = 5
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,34 +79,24 @@ class Account(NamedTuple):
         return "Account(hidden)"
 
 
-class Advance:
-    """Where a download stands, told to a progress bar."""
+class Request(NamedTuple):
+    """What is asked of the server."""
 
-    def __init__(self, name: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
-        console = Console(stderr=True)
-        self.progress = Progress(
-            "{task.description}",
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            console=console,
-        )
-        self.task = self.progress.add_task(name, total=None)
-
-    def __call__(self, here: int, total: int | None) -> None:
-        """`here` of `total` bytes have come."""
-        self.progress.update(self.task, completed=here, total=total)
+    archive: Archive
+    account: Account | None
+    endpoint: str
 
 
 def ask_account() -> Account:
-    """From $FLAME_USERNAME and $FLAME_PASSWORD, else asked for at the terminal."""
+    """The account in $FLAME_USERNAME and $FLAME_PASSWORD, else asked for at the terminal.
+
+    Raises:
+        UserError: there is no terminal to ask at, or nothing was answered.
+    """
     username, password = os.environ.get("FLAME_USERNAME"), os.environ.get("FLAME_PASSWORD")
     if username and password:
         return Account(username, password)
-    if sys.stdin is None or not sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
         raise UserError(
             f"an account at {REGISTER} is needed: run in a terminal, or set FLAME_USERNAME and "
             "FLAME_PASSWORD"
@@ -112,119 +112,133 @@ def ask_account() -> Account:
 def finished(archive: Archive, folder: Path) -> Path | None:
     """The archive in `folder` if it lies there whole; no account is needed to know."""
     target = folder / archive.file
-    return target if target.is_file() and _is_right(archive, target) else None
+    return target if target.is_file() and _damage(archive, target) is None else None
 
 
-def fetch_archive(
-    archive: Archive, folder: Path, account: Account | None, *, endpoint: str = ENDPOINT
+def download(
+    archive: Archive,
+    folder: Path,
+    account: Account | None,
+    *,
+    endpoint: str | None = None,
+    limits: Limits | None = None,
 ) -> Path:
-    """Fetch `archive` into `folder` and check it; a finished one is kept, a part is continued."""
+    """Fetch `archive` into `folder` and check it; a finished one is kept, a part is continued.
+
+    Raises:
+        UserError: the server cannot be reached, refuses the account, is too slow or sends something
+            else; the folder cannot be written; another process holds the lock for too long.
+    """
+    limits = limits or Limits()
+    request = Request(archive, account, endpoint or ENDPOINT)
+    target = folder / archive.file
     try:
         if (here := finished(archive, folder)) is not None:
             return here
         folder.mkdir(parents=True, exist_ok=True)
-        return _fetch_whole(archive, account, endpoint, folder / archive.file)
+        with locked(target, limits.lock_s):
+            if finished(archive, folder) is None:  # another process may have been first
+                _fetch_whole(request, target, limits)
     except OSError as error:  # of the disk: the network's are dealt with where they arise
         raise UserError(
-            f"cannot write {folder}: {error.strerror or error}; mend that and run the same "
-            "command again to go on"
+            f"cannot write {folder}: {error.strerror or error}; mend that and {GO_ON}"
         ) from error
-
-
-def _fetch_whole(archive: Archive, account: Account | None, endpoint: str, target: Path) -> Path:
-    part = target.with_name(target.name + ".part")
-    with _progress(archive.file) as advance:
-        for attempt in range(1, ATTEMPTS + 1):
-            if _fetch(archive, account, endpoint, part, advance):
-                break
-            LOGGER.info("%s was cut; attempt %d of %d", archive.file, attempt, ATTEMPTS)
-        else:
-            raise UserError(
-                f"{archive.file} was cut {ATTEMPTS} times, {_size(part) >> 20} MiB are "
-                "here; run the same command again to go on"
-            )
-    if not _is_right(archive, part):
-        part.unlink()
-        raise UserError(f"{archive.file} came damaged and was deleted; run the same command again")
-    os.replace(part, target)
     return target
 
 
-def _request(
-    archive: Archive, account: Account | None, endpoint: str, start: int
-) -> urllib.request.Request:
+def _fetch_whole(request: Request, target: Path, limits: Limits) -> None:
+    archive, pace = request.archive, Pace(limits)
+    part = target.with_name(target.name + ".part")
+    with progress_bar(archive.file) as advance:
+        for attempt in range(limits.attempts):
+            try:
+                if _receive(request, part, pace, advance):
+                    break
+            except CutError:
+                if pace.is_late:
+                    raise too_slow(_size(part)) from None
+            LOGGER.info("%s was cut, connection %d", archive.file, attempt + 1)
+        else:
+            raise UserError(
+                f"{archive.file} was cut {limits.attempts} times, {_size(part) >> 20} MiB are "
+                f"here; {GO_ON}"
+            )
+    if (reason := _damage(archive, part)) is not None:
+        part.unlink()
+        raise UserError(
+            f"{archive.file} came damaged ({reason}) and was deleted; run the same command again"
+        )
+    os.replace(part, target)
+
+
+def _http_request(request: Request, start: int) -> urllib.request.Request:
+    archive, account, endpoint = request
     headers = {"Range": f"bytes={start}-"} if start else {}
     if archive.url is not None:
         return urllib.request.Request(archive.url, headers=headers)
-    query = urllib.parse.urlencode({"domain": archive.domain, "sfile": archive.file, "resume": 1})
     if account is None:
         raise UserError(f"{archive.file} needs an account at {REGISTER}")
+    query = urllib.parse.urlencode({"domain": archive.domain, "sfile": archive.file, "resume": 1})
     form = urllib.parse.urlencode(account._asdict()).encode()
     return urllib.request.Request(f"{endpoint}?{query}", data=form, headers=headers)
 
 
-def _fetch(
-    archive: Archive, account: Account | None, endpoint: str, part: Path, advance: Advance
-) -> bool:
-    """Ask for what `part` lacks and append it; True when all has come, False when it was cut."""
-    start = _size(part)
-    request = _request(archive, account, endpoint, start)
-    host = request.host
+def _receive(request: Request, part: Path, pace: Pace, advance: Advance) -> bool:
+    """Append what `part` lacks; whether all has come, as far as the server tells."""
+    asked = _size(part)
+    asking = _http_request(request, asked)
     try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416 and start:  # nothing behind what is here: complete, or stale
-            total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
-            if total == str(start):
+        with open_url(asking, pace) as answer:
+            first = read_start(answer, len(b"PK"))
+            start = start_of(answer, asked)
+            if not start and first and not first.startswith(b"PK"):
+                raise _refused(asking.host)
+            length = number(answer.headers.get("Content-Length"))
+            total = None if length is None else start + length
+            if (total or 0) > ARCHIVE_BYTES:
+                raise _too_large(request.archive)
+            with part.open("r+b" if start else "wb") as file:
+                file.seek(start)
+                file.truncate()
+                if first:
+                    append(answer, file, ARCHIVE_BYTES + 1, total, pace, advance, first)
+                here = file.tell()
+    except StatusError as error:
+        if error.code == 416 and asked:  # nothing behind what is here: complete, or stale
+            whole = number((error.headers.get("Content-Range") or "").rpartition("/")[2])
+            if whole == asked:
                 return True
             part.unlink()
             return False
         if error.code in (401, 403):
-            raise _refused(host) from None
-        raise UserError(f"{host} answered {error.code} {error.reason}; try again later") from None
-    except urllib.error.URLError as error:
-        raise UserError(f"cannot reach {host}: {error.reason}; check the connection") from None
-    except (http.client.HTTPException, OSError):
-        return False
-    with answer, contextlib.suppress(_CutError):
-        return _receive(answer, part, start, advance)
-    return False
+            raise _refused(asking.host) from None
+        raise UserError(f"{asking.host} answered {error}; try again later") from None
+    if here > ARCHIVE_BYTES:
+        part.unlink()
+        raise _too_large(request.archive)
+    return here == total if total is not None else _is_zip(part)
 
 
-def _receive(answer: http.client.HTTPResponse, part: Path, start: int, advance: Advance) -> bool:
-    first = _read(answer)
-    sent_range = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range") or "")
-    continues = answer.status == 206 and sent_range is not None and int(sent_range[1]) == start
-    if not continues:
-        start = 0
-        if first and not first.startswith(b"PK"):
-            raise _refused(urllib.parse.urlsplit(answer.url).netloc)
-    length = answer.headers.get("Content-Length")
-    total = start + int(length) if length else None
-    with part.open("ab" if continues else "wb") as file:
-        here = start
-        while first:
-            file.write(first)
-            here += len(first)
-            advance(here, total)
-            first = _read(answer)
-    return here == total if total is not None else zipfile.is_zipfile(part)
-
-
-class _CutError(Exception):
-    """The connection broke while bytes were coming."""
-
-
-def _read(answer: http.client.HTTPResponse) -> bytes:
+def _damage(archive: Archive, path: Path) -> str | None:
+    """What is wrong with a file that should be the archive; None if nothing is."""
+    if archive.sha256 is not None:
+        return None if sha256_of(path) == archive.sha256 else "its sha256 is another one"
     try:
-        return answer.read(CHUNK)
-    except (http.client.HTTPException, OSError) as error:
-        raise _CutError from error
+        with open_regular(path) as file:
+            ZipReader(file, ARCHIVE_UNPACKED).verify()
+    except ReadError as error:
+        return f"it {error.reason}"
+    return None
 
 
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.exists() else 0
+def _is_zip(path: Path) -> bool:
+    """Whether a file has a zip's directory at its end: it is not cut."""
+    try:
+        with path.open("rb") as file:
+            ZipReader(file, ARCHIVE_UNPACKED)
+    except ReadError:
+        return False
+    return True
 
 
 def _refused(host: str) -> UserError:
@@ -234,18 +248,12 @@ def _refused(host: str) -> UserError:
     )
 
 
-def _is_right(archive: Archive, path: Path) -> bool:
-    if archive.sha256 is not None:
-        return sha256_of(path) == archive.sha256
-    try:
-        with zipfile.ZipFile(path) as members:
-            return members.testzip() is None
-    except Exception:  # whatever a broken zip raises, it is not right
-        return False
+def _too_large(archive: Archive) -> UserError:
+    return UserError(
+        f"{archive.file}: the server sends more than {ARCHIVE_BYTES >> 20} MiB, which is no such "
+        "archive"
+    )
 
 
-@contextlib.contextmanager
-def _progress(name: str) -> Iterator[Advance]:
-    advance = Advance(name)
-    with advance.progress:
-        yield advance
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0

@@ -34,6 +34,10 @@ ZIP_BYTES = 1024 * MIB
 ZIP_DIRECTORY = 8 * MIB
 """Bytes of a zip's central directory: about 100,000 members."""
 ZIP_MEMBERS = 20_000
+ARCHIVE_BYTES = 4096 * MIB
+"""Size of a downloaded archive; FLAME's have some hundred MiB."""
+ARCHIVE_UNPACKED = 4096 * MIB
+"""Bytes of all its members together; they are checked one after another, not kept."""
 NPZ_UNPACKED = 512 * MIB
 """Bytes of all members read from one .npz together."""
 

@@ -4,6 +4,7 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from flame_assets.inert.budgets import ZIP_DIRECTORY, ZIP_MEMBERS
@@ -13,6 +14,16 @@ _END = struct.Struct("<4s4H2LH")  # end of central directory: its size is the si
 _END64_LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCAL = struct.Struct("<4s5H3L2H")
+_CHUNK = 1 << 20
+_UNPACKING_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    ValueError,
+    struct.error,
+    RuntimeError,
+)
 _NO_ZIP = "is no readable zip archive, or only a part of one"
 
 
@@ -26,30 +37,22 @@ class ZipReader:
             self.archive = zipfile.ZipFile(file)
         except Exception as error:  # zipfile raises its own errors and what unpacking bytes raises
             raise ReadError(_NO_ZIP) from error
-        self.members = {info.filename: info for info in self.archive.infolist()}
-        if len(self.archive.infolist()) > ZIP_MEMBERS:
-            raise ReadError(f"holds {len(self.archive.infolist())} members, over {ZIP_MEMBERS}")
+        listed = self.archive.infolist()
+        if len(listed) > ZIP_MEMBERS:
+            raise ReadError(f"holds {len(listed)} members, over {ZIP_MEMBERS}")
+        self.members = {info.filename: info for info in listed}
+        if len(self.members) < len(listed):
+            raise ReadError("lists a member twice")
 
     def read(self, name: str, limit: int) -> bytes:
         """One member of at most `limit` bytes, checked against its checksum."""
-        info = self._member(name, limit)
-        try:
-            with self.archive.open(info) as member:
-                data = member.read(info.file_size)
-                if len(data) != info.file_size or member.read(1):
-                    raise ReadError(f"has the damaged member {shown(name)}")
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            OSError,
-            EOFError,
-            ValueError,
-            struct.error,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
-            raise ReadError(f"has the damaged member {shown(name)}") from error
-        return data
+        return b"".join(self._chunks(name, limit))
+
+    def verify(self) -> None:
+        """Read every member, keeping nothing; one that is damaged is a ReadError."""
+        for name in self.members:
+            for _ in self._chunks(name, self.left):
+                pass
 
     def stored_at(self, name: str) -> int | None:
         """Where the bytes of a member lie in the file; None if they are compressed."""
@@ -65,6 +68,20 @@ class ZipReader:
         if start + info.file_size > os.fstat(self.file.fileno()).st_size:
             raise ReadError(f"is cut: the member {shown(name)} is not whole")
         return start
+
+    def _chunks(self, name: str, limit: int) -> Iterator[bytes]:
+        """The bytes of a member, piece by piece; at its end they were as many as it says."""
+        info = self._member(name, limit)
+        size = 0
+        try:
+            with self.archive.open(info) as member:
+                while chunk := member.read(_CHUNK):
+                    size += len(chunk)
+                    yield chunk
+        except _UNPACKING_ERRORS as error:
+            raise ReadError(f"has the damaged member {shown(name)}") from error
+        if size != info.file_size:
+            raise ReadError(f"has the damaged member {shown(name)}")
 
     def _member(self, name: str, limit: int) -> zipfile.ZipInfo:
         info = self.members.get(name)

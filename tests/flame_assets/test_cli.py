@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.flame_tiny import files_of_at_most, small_embedding, small_model, tiny_head
+from helpers.form_server import form_server
 
 from flame_assets import cli, store
 from flame_assets.errors import UserError
@@ -146,21 +147,18 @@ def test_landmarks_are_found_beside_the_model_or_in_the_downloads(run, tmp_path,
 
 @pytest.fixture
 def archive(home, tmp_path, monkeypatch):
-    """A server that answers with FLAME2020.zip; holds the number of times it was asked."""
+    """What a server that answers with FLAME2020.zip has been asked."""
     from flame_assets import download
 
-    model, asked = write_files(tmp_path / "files"), []
-
-    def fetch_whole(archive, account, endpoint, target):
-        asked.append(account)
-        with zipfile.ZipFile(target, "w") as content:
-            content.write(model, "generic_model.pkl")
-        return target
-
-    monkeypatch.setattr(download, "_fetch_whole", fetch_whole)
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as content:
+        content.write(write_files(tmp_path / "files"), "generic_model.pkl")
     monkeypatch.setenv("FLAME_USERNAME", "a")
     monkeypatch.setenv("FLAME_PASSWORD", "b")
-    return asked
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with form_server(data.getvalue(), {"username": "a", "password": "b"}) as server:
+        monkeypatch.setattr(download, "ENDPOINT", server.endpoint)
+        yield server.seen
 
 
 def test_a_download_without_landmarks_ends_well_with_the_next_step(run, archive, tmp_path):

@@ -2,22 +2,19 @@
 
 import io
 import logging
-import re
-import threading
-import urllib.parse
+import struct
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from helpers.flame_tiny import files_of_at_most
+from helpers.form_server import form_server
 
-from flame_assets import download as module
-from flame_assets.download import Account, Archive, ask_account, fetch_archive
+from flame_assets.download import Account, Archive, ask_account, download
 from flame_assets.errors import UserError
+from flame_assets.transfer import Limits
 
 ACCOUNT = Account("someone@example.org", "s3cret&word")
-PAGE = b"<!DOCTYPE html><html>Please log in</html>"
 
 
 def archive_bytes() -> bytes:
@@ -30,86 +27,24 @@ def archive_bytes() -> bytes:
 DATA = archive_bytes()
 
 
-class Server(ThreadingHTTPServer):
-    """`cuts`: bytes each answer sends before the line drops; `ranges`: Range is honoured."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.data, self.cuts, self.ranges, self.status = DATA, [], True, 200
-        self.seen = []
-
-    @property
-    def endpoint(self):
-        return f"http://127.0.0.1:{self.server_port}/download.php"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        form = dict(urllib.parse.parse_qsl(body, strict_parsing=True))
-        query = dict(urllib.parse.parse_qsl(self.path.partition("?")[2]))
-        self.server.seen.append((query, self.headers.get("Range")))
-        good = query == {"domain": "flame", "sfile": "FLAME2020.zip", "resume": "1"}
-        if self.server.status != 200:
-            self.send_error(self.server.status)
-        elif good and form == ACCOUNT._asdict():
-            self.answer(self.server.data)
-        else:
-            self.send(200, PAGE, {"Content-Type": "text/html"})
-
-    def do_GET(self):
-        self.server.seen.append((self.path, self.headers.get("Range")))
-        self.answer(self.server.data)
-
-    def answer(self, data):
-        start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-        if not (start and self.server.ranges):
-            return self.send(200, data, {})
-        at = int(start[1])
-        if at >= len(data):
-            return self.send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
-        place = f"bytes {at}-{len(data) - 1}/{len(data)}"
-        return self.send(206, data[at:], {"Content-Range": place})
-
-    def send(self, status, data, headers):
-        self.send_response(status)
-        for name, value in {"Content-Length": len(data), **headers}.items():
-            self.send_header(name, str(value))
-        self.end_headers()
-        cut = self.server.cuts.pop(0) if self.server.cuts else len(data)
-        self.wfile.write(data[:cut])
-        self.close_connection = True
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(module, "CHUNK", 10_000)
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    with form_server(DATA, ACCOUNT._asdict()) as server:
+        yield server
 
 
 FLAME = Archive(file="FLAME2020.zip")
 
 
 def fetch(server, folder, account=ACCOUNT, archive=FLAME):
-    return fetch_archive(archive, folder, account, endpoint=server.endpoint)
+    return download(archive, folder, account, endpoint=server.endpoint)
 
 
 def test_a_download_arrives_whole_and_once(server, tmp_path):
     path = fetch(server, tmp_path / "new" / "folder")
     assert path.read_bytes() == DATA
-    assert [p.name for p in path.parent.iterdir()] == ["FLAME2020.zip"]
+    assert [p.name for p in path.parent.glob("[!.]*")] == ["FLAME2020.zip"]
     assert fetch(server, path.parent) == path
     assert len(server.seen) == 1
 
@@ -130,11 +65,8 @@ def test_the_next_run_continues_what_the_last_one_left(server, tmp_path):
     assert server.seen[-1][1] == "bytes=20000-"
 
 
-def test_nothing_but_cuts_is_one_line(server, tmp_path, monkeypatch):
-    def urlopen(*_, **__):
-        raise ConnectionResetError
-
-    monkeypatch.setattr(module.urllib.request, "urlopen", urlopen)
+def test_nothing_but_cuts_is_one_line(server, tmp_path):
+    server.status = None  # hangs up without a word
     with pytest.raises(UserError, match="cut 5 times, 0 MiB are here"):
         fetch(server, tmp_path)
 
@@ -161,9 +93,9 @@ def test_a_finished_or_overlong_part_is_sorted_out(server, tmp_path, extra):
 
 def test_a_part_of_another_file_is_noticed(server, tmp_path):
     (tmp_path / "FLAME2020.zip.part").write_bytes(b"PK" + bytes(10_000))
-    with pytest.raises(UserError, match="damaged and was deleted"):
+    with pytest.raises(UserError, match="came damaged .* and was deleted"):
         fetch(server, tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("[!.]*"))
     assert fetch(server, tmp_path).read_bytes() == DATA
 
 
@@ -192,14 +124,14 @@ def test_http_errors_are_one_line(server, tmp_path, status, words):
     server.status = status
     with pytest.raises(UserError, match=words):
         fetch(server, tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("[!.]*"))
 
 
 def test_a_checksum_decides_where_it_is_known(server, tmp_path):
     wrong = Archive(file="FLAME2020.zip", sha256="0" * 64)
     with pytest.raises(UserError, match="damaged"):
         fetch(server, tmp_path, archive=wrong)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("[!.]*"))
 
 
 def test_free_archives_need_no_account(server, tmp_path):
@@ -212,7 +144,7 @@ def test_free_archives_need_no_account(server, tmp_path):
 def test_no_server_is_one_line(server, tmp_path):
     endpoint = server.endpoint.replace(str(server.server_port), "9")
     with pytest.raises(UserError, match="cannot reach 127.0.0.1"):
-        fetch_archive(FLAME, tmp_path, ACCOUNT, endpoint=endpoint)
+        download(FLAME, tmp_path, ACCOUNT, endpoint=endpoint)
 
 
 def test_the_account_comes_from_the_environment_or_the_terminal(monkeypatch):
@@ -234,3 +166,117 @@ def test_leaving_the_prompt_is_one_line(monkeypatch):
     monkeypatch.setattr("builtins.input", nothing)
     with pytest.raises(UserError, match="no account was given"):
         ask_account()
+
+
+# ---------------------------------------------------------------- servers that lie
+
+
+@pytest.mark.parametrize("length", ["12abc", "-5", "9" * 5000, "", "1e9", None])
+def test_lengths_that_are_none_are_not_believed(server, tmp_path, length):
+    server.headers = {"Content-Length": length}
+    assert fetch(server, tmp_path).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("place", ["bytes " + "9" * 5000 + "-", "bytes 9-5/9", "lines 0-5/9", "-"])
+def test_ranges_that_are_none_are_not_believed(server, tmp_path, place):
+    server.headers = {"Content-Range": place}
+    (tmp_path / "FLAME2020.zip.part").write_bytes(DATA[:100])
+    server.ranges = False
+    assert fetch(server, tmp_path).read_bytes() == DATA
+
+
+def test_a_length_beyond_any_archive_is_refused_before_it_comes(server, tmp_path):
+    server.headers = {"Content-Length": 1 << 40}
+    with pytest.raises(UserError, match="sends more than 4096 MiB"):
+        fetch(server, tmp_path)
+    assert not list(tmp_path.glob("[!.]*"))
+
+
+def test_an_endless_answer_is_given_up(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("flame_assets.download.ARCHIVE_BYTES", 1 << 20)
+    server.endless, server.headers = True, {"Content-Length": None}
+    with pytest.raises(UserError, match="sends more than 1 MiB"):
+        fetch(server, tmp_path)
+    assert not list(tmp_path.glob("[!.]*"))
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("http://localhost:{}/x", "sends on to http://localhost.*expected https"),
+        ("ftp://127.0.0.1:{}/x", "expected https"),
+        ("file:///etc/passwd", "expected https|answered 302"),
+        ("data:text/plain,PKxx", "expected https|answered 302"),
+        ("http://[::bad/", "malformed address"),
+        ("http://127.0.0.1:99999/", "expected https"),
+        ("https://127.0.0.1:99999/", "cannot reach|malformed"),
+        ("/download.php", "answered 302"),
+        ("gopher://x", "expected https|answered 302"),
+    ],
+)
+def test_only_safe_redirections_are_followed(server, tmp_path, location, words):
+    server.location = location.format(server.server_port)
+    with pytest.raises(UserError, match=words) as caught:
+        fetch(server, tmp_path)
+    assert str(caught.value).isprintable()
+    assert ACCOUNT.password not in str(caught.value)
+
+
+def test_a_redirection_within_the_host_is_followed_without_the_account(server, tmp_path):
+    server.location = "/files/FLAME2020.zip"
+    assert fetch(server, tmp_path).read_bytes() == DATA
+    assert [seen[0] for seen in server.seen][1:] == ["/files/FLAME2020.zip"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"HTTP/1.1 418 \x1b]0;owned\x07 evil " + b"A" * 3000 + b"\r\n\r\n", "answered 418"),
+        (b"GARBAGE\r\n\r\n", "was cut"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 300 + b"\r\n", "was cut"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", "was cut"),
+        (b"HTTP/1.1 204 None\r\n\r\n", "was cut"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\nPK", "was cut"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nPK", "was cut"),
+    ],
+)
+def test_malformed_answers_are_one_line(server, tmp_path, raw, words):
+    server.raw = raw
+    with pytest.raises(UserError, match=words) as caught:
+        fetch(server, tmp_path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nPK" + b"P" * 10_000,
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 10_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 10_000,
+    ],
+    ids=["body", "headers", "chunk size"],
+)
+def test_whatever_drips_is_given_up(server, tmp_path, raw):
+    server.raw, server.drip = raw, 0.02
+    limits = Limits(silence_s=5.0, grace_s=0.4, slowest_bytes_per_s=1e6)
+    with pytest.raises(UserError, match="too slowly"):
+        download(FLAME, tmp_path, ACCOUNT, endpoint=server.endpoint, limits=limits)
+
+
+@pytest.mark.parametrize("copies", [1, 50])
+def test_a_bomb_is_refused_before_it_unpacks(server, tmp_path, monkeypatch, copies):
+    """One member of 20 MiB, or a directory that lists it fifty times."""
+    monkeypatch.setattr("flame_assets.download.ARCHIVE_UNPACKED", 10 << 20)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("generic_model.pkl", bytes(20 << 20))
+    data = stream.getvalue()
+    start, end = data.rindex(b"PK\x01\x02"), data.rindex(b"PK\x05\x06")
+    entries, tail = data[start:end] * copies, bytearray(data[end:])
+    struct.pack_into("<HHL", tail, 8, copies, copies, len(entries))
+    server.data = data[:start] + entries + bytes(tail)
+    words = "of 20 MiB" if copies == 1 else "lists a member twice"
+    with pytest.raises(UserError, match=f"came damaged .*{words}.* was deleted"):
+        fetch(server, tmp_path)
+    assert not list(tmp_path.glob("[!.]*"))

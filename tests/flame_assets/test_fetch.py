@@ -15,7 +15,8 @@ from helpers.flame_tiny import files_of_at_most
 from flame_assets import cli
 from flame_assets.catalogue import CATALOGUE, Asset, asset_path, asset_status, require_asset
 from flame_assets.errors import UserError
-from flame_assets.fetch import Limits, fetch
+from flame_assets.fetch import fetch
+from flame_assets.transfer import Limits
 
 DATA = np.random.default_rng(0).bytes(300_000)
 

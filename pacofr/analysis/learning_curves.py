@@ -11,27 +11,27 @@ from pacofr.engine.run_log import read_metrics
 from pacofr.errors import UserError
 
 POINTS = 200
-"""Points of a line at most: each is the mean of so many steps in a row."""
+"""Most points of a curve; each is the mean of consecutive steps."""
 PANELS = {
     "mse": "mean square error (eq. 2)",
     "perceptual": "perceptual loss (eq. 3)",
     "cross_entropy": "cross-entropy of the beliefs (eq. 6)",
     "usage_entropy": "use of the candidates in a step: entropy over log n",
 }
-"""Fields of `pretrain.StepRow` and how the picture calls them."""
+"""Fields of metrics.jsonl and the titles of their panels."""
 
 
 class Curves(NamedTuple):
-    """What a run recorded, thinned out to a line per field."""
+    """Records of a run, averaged to at most `POINTS` points."""
 
     images: Float64[np.ndarray, " n"]
     """Images seen."""
     values: dict[str, Float64[np.ndarray, " n"]]
-    """By field of `PANELS`; NaN where the run had no such number."""
+    """By field of `PANELS`; NaN where the run has none."""
 
 
 def read_curves(run: Path) -> Curves | None:
-    """Curves of a run's folder; None for a `model/` folder, which brings none.
+    """Curves of a run's folder; None for a `model/` folder, which has no record.
 
     Raises:
         UserError: if metrics.jsonl is not what a run writes.
@@ -58,7 +58,7 @@ def read_curves(run: Path) -> Curves | None:
 
 
 def draw_curves(curves: Mapping[str, Curves]) -> UInt8[np.ndarray, "H W 3"]:
-    """A picture with a panel for every field that some run has, and a line for every run in it."""
+    """An RGB picture with a panel for every field that some run has, and a curve for every run."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -68,13 +68,15 @@ def draw_curves(curves: Mapping[str, Curves]) -> UInt8[np.ndarray, "H W 3"]:
     figure = Figure(figsize=(5.5 * columns, 3.6 * rows), layout="constrained", dpi=120)
     canvas = FigureCanvasAgg(figure)
     styles = ("-", "--", "-.", ":")
-    for place, field in enumerate(shown, start=1):
-        axes = figure.add_subplot(rows, columns, place)
-        for number, (name, one) in enumerate(curves.items()):
-            if _known(one.values[field]):
-                style = styles[number // 10 % len(styles)]
-                colour = f"C{number % 10}"
-                axes.plot(one.images, one.values[field], style, color=colour, lw=1.2, label=name)
+    for number, field in enumerate(shown, start=1):
+        axes = figure.add_subplot(rows, columns, number)
+        for run, (name, curve) in enumerate(curves.items()):
+            if _known(curve.values[field]):
+                style = styles[run // 10 % len(styles)]
+                colour = f"C{run % 10}"
+                axes.plot(
+                    curve.images, curve.values[field], style, color=colour, lw=1.2, label=name
+                )
         axes.set(title=PANELS[field], xlabel="images seen")
         if field == "mse":
             axes.set_yscale("log")

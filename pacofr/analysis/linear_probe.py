@@ -68,7 +68,11 @@ class ProbeResult(NamedTuple):
 
 
 def probe(encoder: FaceEncoder, config: ProbeConfig) -> ProbeResult:
-    """Score a frozen encoder."""
+    """Score a frozen encoder.
+
+    Raises:
+        UserError: the photos or their landmarks cannot be read.
+    """
     side = encoder.config.image_size
     train = annotated_crops(config.photos / "trainset", side, config, test=False)
     test = annotated_crops(config.photos / "testset", side, config, test=True)
@@ -82,8 +86,8 @@ def probe(encoder: FaceEncoder, config: ProbeConfig) -> ProbeResult:
     ridge_lambda, validation = _choose_lambda(kernel, target, fold, train)
     predicted = _ridge(kernel, target, cross, [ridge_lambda])[0].reshape(-1, 68, 2)
     each = mean_per_photo(nme(predicted, test.points), test.photo)
-    draws = np.random.default_rng(0).integers(len(each), size=(4000, len(each)))
-    low, high = np.percentile(each[draws].mean(axis=1), [2.5, 97.5])
+    samples = np.random.default_rng(0).integers(len(each), size=(4000, len(each)))
+    low, high = np.percentile(each[samples].mean(axis=1), [2.5, 97.5])
     mean_shape = np.broadcast_to(train.points.mean(axis=0), test.points.shape)
     return ProbeResult(
         nme=float(each.mean()),
@@ -131,11 +135,11 @@ def _displaced_crop(
 ) -> tuple[UInt8[np.ndarray, "side side 3"], Float64[np.ndarray, "68 2"]]:
     """Crop by displaced points; `draws` in [-1, 1] are shift x and y, rotation and scale."""
     angle, scale = np.radians(config.turn_degrees) * draws[2], 1 + config.stretch * draws[3]
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    rotation = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     inverse = np.linalg.inv(ffhq_matrix(truth, FACE_PX, FACE_PX, FACE_PX)[:, :2])
     shift = inverse @ (config.shift * FACE_PX * draws[:2])
     centre = truth.mean(axis=0)
-    guide = (truth - centre) @ turn.T + centre + shift
+    guide = (truth - centre) @ rotation.T + centre + shift
     canvas = ffhq_crop(image, guide, FACE_PX, CANVAS_PX)
     if side != CANVAS_PX:
         how = cv2.INTER_AREA if side < CANVAS_PX else cv2.INTER_LINEAR

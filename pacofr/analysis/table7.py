@@ -51,7 +51,7 @@ MAIN_ROWS = ("1-token", "3x196-random", METHOD)
 """Rows that get every seed: one mask token, a codebook without and with its predictor."""
 WARMUP_FRACTION = 1 / 8
 """Fraction of a run's steps for warm-up and incubation. The paper's is one of 32 epochs, 2,777
-steps; a 32nd of a run of some hundred steps would end before the predictor has learnt anything."""
+steps; a 32nd of a run of some hundred steps would end before the predictor is trained at all."""
 
 
 class Plan(NamedTuple):

@@ -28,7 +28,7 @@ PAPER_AFLW = {
 
 
 class Probed(NamedTuple):
-    """What a probe found, as far as the table needs it; NMEs in percent."""
+    """The part of a `linear_probe.ProbeResult` that the table needs; NMEs in percent."""
 
     nme: float
     low: float
@@ -52,16 +52,16 @@ class RunScore(NamedTuple):
 
 
 class SeedNoise(NamedTuple):
-    """How an NME scatters over seeds, pooled over the rows that have several."""
+    """Scatter of the NME over seeds, pooled over the rows that have several."""
 
     deviation: float
     """Standard deviation [%]."""
     freedom: int
-    """Degrees of freedom it is known with."""
+    """Degrees of freedom of the estimate."""
 
     @property
     def quantile(self) -> float:
-        """Half the width of a 95% interval, in deviations: Student's t, 1.96 for many seeds."""
+        """Half the width of a 95% interval in deviations: Student's t, 1.96 for many seeds."""
         return float(student.ppf(0.975, self.freedom))
 
 
@@ -82,7 +82,7 @@ class RowScore(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A pair of rows that the paper puts in an order."""
+    """A pair of rows of which the paper finds one better."""
 
     better: str
     worse: str
@@ -154,7 +154,7 @@ def seed_noise(scores: Sequence[RunScore]) -> SeedNoise | None:
 
 def comparisons(scores: Sequence[RunScore]) -> list[Comparison]:
     """Every pair of rows that is done, the one that the paper finds better first."""
-    found = []
+    pairs = []
     of_seeds = seed_noise(scores)
     ordered = sorted(PAPER_AFLW, key=lambda row: PAPER_AFLW[row])
     for better, worse in itertools.combinations(ordered, 2):
@@ -171,8 +171,8 @@ def comparisons(scores: Sequence[RunScore]) -> list[Comparison]:
             noise = (noise**2 + (of_seeds.quantile * seeds) ** 2) ** 0.5
             verdict = "undecided" if abs(gap) <= noise else "confirmed" if gap < 0 else "reversed"
         paper_gap = PAPER_AFLW[better] - PAPER_AFLW[worse]
-        found.append(Comparison(better, worse, paper_gap, gap, noise, verdict))
-    return found
+        pairs.append(Comparison(better, worse, paper_gap, gap, noise, verdict))
+    return pairs
 
 
 def _done(scores: Sequence[RunScore], row: str) -> list[RunScore]:
@@ -231,7 +231,7 @@ def _markdown(
 
 
 def _choice_lines(scores: Sequence[RunScore]) -> list[str]:
-    """What the predictors tell their encoders: see `choice_audit`."""
+    """The audits of the predictors' choices (`predictor_audit`)."""
     rows = []
     for name, choices in ((score.name, score.choices) for score in scores):
         if choices is None:

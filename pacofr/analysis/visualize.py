@@ -33,7 +33,7 @@ from pacofr.utils.progress import track
 CELL_PX = 112
 GAP_PX = 4
 LABEL_PX = 176
-PLACES = {
+FACE_POINTS = {
     "left eye": (0.40, 0.48),
     "right eye": (0.60, 0.48),
     "nose": (0.50, 0.58),
@@ -127,11 +127,11 @@ def reconstruction_rows(
         masks = sample_masks(seed, 0, np.arange(len(images)), settings, MaskingConfig())
         mask, candidate, drop = (torch.from_numpy(part) for part in masks)
         output = run.model(images / 255, mask, candidate, drop)
-        seen = restructure(output.target, run.model.codebook(), output.chosen, mask)
+        inputs = restructure(output.target, run.model.codebook(), output.chosen, mask)
         patch = settings.encoder.patch_size
         if not rows:
             rows.append(Row("face", to_pictures(output.target, patch)))
-        rows.append(Row(f"{run.name}\ninput", to_pictures(seen, patch)))
+        rows.append(Row(f"{run.name}\ninput", to_pictures(inputs, patch)))
         rows.append(Row("output", to_pictures(output.prediction, patch)))
     return rows
 
@@ -177,8 +177,8 @@ def aligned_rows(
     rows = [Row(f"{len(images)} faces", [_mean_face(images)])]
     if chosen is None:
         return rows
-    for name, place in PLACES.items():
-        position = _position(run.model, place)
+    for name, point in FACE_POINTS.items():
+        position = _position(run.model, point)
         rows.append(Row(name, []))
         for number in range(run.model.config.codebook.candidates):
             members = chosen[:, position] == number
@@ -198,8 +198,8 @@ def group_rows(
     patch = encoder.patch_size
     tokens = to_pictures(model.codebook().detach().transpose(0, 1), patch)  # n faces of tokens
     rows = []
-    for name, place in PLACES.items():
-        position = _position(model, place)
+    for name, point in FACE_POINTS.items():
+        position = _position(model, point)
         y, x = (patch * part for part in divmod(position, encoder.grid))
         for number in range(model.config.codebook.candidates):
             members = images[chosen[:, position] == number]
@@ -208,8 +208,8 @@ def group_rows(
             if len(around):
                 cells.append(_mean_face(around))
                 cells += list(around[:examples].permute(0, 2, 3, 1).numpy())
-            share = len(members) / len(images)
-            rows.append(Row(f"{name}\n{number + 1}: {share:.0%}", cells))
+            fraction = len(members) / len(images)
+            rows.append(Row(f"{name}\n{number + 1}: {fraction:.0%}", cells))
     return rows
 
 
@@ -217,9 +217,9 @@ def _mean_face(images: UInt8[Tensor, "N 3 S T"]) -> Picture:
     return images.float().mean(dim=0).round().byte().permute(1, 2, 0).numpy()
 
 
-def _position(model: PaCoFR, place: tuple[float, float]) -> int:
+def _position(model: PaCoFR, point: tuple[float, float]) -> int:
     grid = model.config.encoder.grid
-    return int(place[1] * grid) * grid + int(place[0] * grid)
+    return int(point[1] * grid) * grid + int(point[0] * grid)
 
 
 def sheet(rows: list[Row]) -> Picture:

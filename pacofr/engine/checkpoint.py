@@ -12,7 +12,7 @@
       last -> checkpoints/step_00001200    relative, so the folder can be moved
       model/                         the final model/, copied there when training is done
 
-A checkpoint is written into a hidden folder beside its place, flushed to the disk, then renamed:
+A checkpoint is written into a hidden folder beside its own, flushed to the disk, then renamed:
 any `step_*` folder is complete, whatever killed the run; one to be deleted is hidden first.
 """
 

@@ -18,17 +18,17 @@ def peak_learning_rate(base: float, batch: int) -> float:
 def learning_rate(
     at: float, *, peak: float, warm_up: float, total: float, floor: float = 0.0
 ) -> float:
-    """Linear warm-up to `peak`, then a half cosine to `floor`.
+    """Linear warm-up to `peak`, then a half cosine to `floor` (MAE's schedule).
 
     `at`, `warm_up` and `total` are in one unit of the caller's choice (iterations, or fractional
-    epochs as MAE counts): a step uses the rate at its beginning, so the first step has rate 0.
+    epochs as MAE counts). A step uses the rate at its beginning: the first step has rate 0.
     """
     if at < warm_up:
         return peak * at / warm_up
     if at >= total:
         return floor
-    turn = math.pi * (at - warm_up) / (total - warm_up)
-    return floor + (peak - floor) * 0.5 * (1 + math.cos(turn))
+    angle = math.pi * (at - warm_up) / (total - warm_up)
+    return floor + (peak - floor) * 0.5 * (1 + math.cos(angle))
 
 
 def parameter_groups(
@@ -36,13 +36,13 @@ def parameter_groups(
 ) -> list[dict]:
     """Two groups: decayed, and not (1-D tensors and names that start with one of `undecayed`)."""
     prefixes = tuple(undecayed)
-    decayed, spared = [], []
+    decayed, undecayed_parameters = [], []
     for name, parameter in model.named_parameters():
-        plain = parameter.ndim <= 1 or (prefixes and name.startswith(prefixes))
-        (spared if plain else decayed).append(parameter)
+        exempt = parameter.ndim <= 1 or (prefixes and name.startswith(prefixes))
+        (undecayed_parameters if exempt else decayed).append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},
-        {"params": spared, "weight_decay": 0.0},
+        {"params": undecayed_parameters, "weight_decay": 0.0},
     ]
 
 
@@ -53,14 +53,14 @@ def make_adamw(
     betas: tuple[float, float] = (0.9, 0.95),
     undecayed: Iterable[str] = (),
 ) -> torch.optim.AdamW:
-    """AdamW over all parameters; those without a gradient (a frozen predictor) stay untouched."""
+    """AdamW over all parameters; those without a gradient (frozen ones) are not updated."""
     groups = parameter_groups(model, weight_decay=weight_decay, undecayed=undecayed)
     device = next(model.parameters()).device.type
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=device in ("cpu", "cuda"))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group the rate of this step."""
+    """Set the learning rate of every group."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 

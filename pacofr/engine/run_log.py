@@ -27,7 +27,7 @@ from pacofr.utils.budgets import METRICS_LINE
 from pacofr.utils.files import write_atomic, write_png
 
 LOGGER = logging.getLogger(__name__)
-LOG_SECONDS = 60.0
+LOG_SECONDS = 30.0
 """Time between two lines of progress where standard error is no terminal."""
 
 
@@ -99,14 +99,14 @@ class RunLog:
             raise self._unwritable(folder, error) from error
 
     @staticmethod
-    def _unwritable(place: Path, error: OSError) -> UserError:
+    def _unwritable(path: Path, error: OSError) -> UserError:
         return UserError(
-            f"cannot write {place} ({error}); make room there and give the same command again: it"
+            f"cannot write {path} ({error}); make room there and give the same command again: it"
             " goes on from the last checkpoint"
         )
 
     def pause(self) -> None:
-        """Leave the time until the next step out of the throughput (saving, pictures)."""
+        """Exclude the time until the next step (saving, pictures) from the throughput."""
         self._throughput.restart()
 
     def close(self) -> None:
@@ -120,21 +120,21 @@ class RunLog:
 
 
 class Throughput:
-    """Images per second of the last few seconds of stepping."""
+    """Images per second over the last few seconds."""
 
     def __init__(self, window_seconds: float = 30.0) -> None:
         self._window = window_seconds
         self._marks: list[tuple[float, int, int]] = []  # (time, step, images)
 
     def add(self, step: int, images: int) -> None:
-        """Note that `step` is done and `images` have been seen in all."""
+        """Note that `step` steps are done on `images` images in all."""
         now = time.monotonic()
         self._marks.append((now, step, images))
         while len(self._marks) > 2 and now - self._marks[1][0] > self._window:
             self._marks.pop(0)
 
     def restart(self) -> None:
-        """Begin again at the next step."""
+        """Start measuring anew at the next step."""
         self._marks = []
 
     @property
@@ -143,7 +143,7 @@ class Throughput:
         return self._per_second(2)
 
     def seconds_for(self, steps: int) -> float:
-        """Time that many more steps will take at the present pace."""
+        """Time for so many more steps at the present rate [s]."""
         pace = self._per_second(1)
         return steps / pace if pace else math.inf
 

@@ -139,11 +139,11 @@ class MixturePlan:
         for number, source in enumerate(self.sources):
             first = (step - self.first_step) * source.per_batch
             for position in range(first, first + source.per_batch):
-                epoch, place = divmod(position, source.samples)
+                epoch, row = divmod(position, source.samples)
                 if number not in orders or orders[number][0] != epoch:
                     rng = np.random.default_rng((self.seed, source.stream, epoch))
                     orders[number] = epoch, rng.permutation(source.samples)
-                rows.append((number, epoch, int(orders[number][1][place])))
+                rows.append((number, epoch, int(orders[number][1][row])))
         return RankBatch(*np.array(rows, np.int64).T)
 
 

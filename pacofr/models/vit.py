@@ -1,4 +1,4 @@
-"""A vision transformer with timm's parameter names, so that published files load as they are.
+"""A vision transformer with timm's parameter names, which most published files use.
 
 Layout: class token first, then the patches row by row. MAE, MoCo-v3 and MCF use the plain layout;
 CLIP and FaRL a projection without bias, a norm before the first block (`norm_pre`), QuickGELU and
@@ -16,7 +16,7 @@ from pacofr.models.config import VitConfig
 
 
 def sincos_positions(width: int, grid: int) -> Float[Tensor, "1 tokens width"]:
-    """MAE's fixed table [1, 1 + grid^2, width]: sin x, cos x, sin y, cos y; zeros for the class."""
+    """MAE's fixed positions [1, 1 + grid^2, width]: sin x, cos x, sin y, cos y; class token 0."""
     omega = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width / 4))
     steps = torch.arange(grid, dtype=torch.float64)
     angles = steps[:, None] * omega
@@ -30,7 +30,7 @@ def sincos_positions(width: int, grid: int) -> Float[Tensor, "1 tokens width"]:
 def resize_positions(
     table: Float[Tensor, "1 old width"], grid: int
 ) -> Float[Tensor, "1 new width"]:
-    """The table for another grid: bicubic without antialias, class token kept (FaRL, MAE)."""
+    """The position table for another grid: bicubic, no antialias, class token kept (FaRL, MAE)."""
     old = math.isqrt(table.shape[1] - 1)
     if old == grid:
         return table
@@ -76,8 +76,8 @@ def attend(
 ) -> Float[Tensor, "B h T d"]:
     """softmax(Q K^T / sqrt d) V.
 
-    Written out for bf16 training on a CPU, where the fused kernel's backward pass takes twice to
-    four times as long; everywhere else the fused kernel.
+    Computed in separate steps for bf16 training on a CPU, where the fused kernel's backward pass
+    takes two to four times as long; everywhere else by the fused kernel.
     """
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad:
         with torch.autocast("cpu", enabled=False):
@@ -96,7 +96,7 @@ class Mlp(nn.Module):
         self.quick_gelu = quick_gelu
 
     def forward(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """Each token by itself."""
+        """Applied to each token separately."""
         hidden = self.fc1(tokens)
         hidden = hidden * torch.sigmoid(1.702 * hidden) if self.quick_gelu else F.gelu(hidden)
         return self.fc2(hidden)
@@ -121,7 +121,7 @@ class Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Images, already normalised, to tokens."""
+    """Normalised images to tokens (Dosovitskiy et al. 2021)."""
 
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class VisionTransformer(nn.Module):
         self.blocks.apply(init_linear)
 
     def embed(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B T D"]:
-        """Tokens as the first block sees them."""
+        """Tokens before the first block: patches and class token with their positions."""
         patches = self.patch_embed(images)
         cls = self.cls_token.expand(patches.shape[0], -1, -1)
         return self.norm_pre(torch.cat([cls, patches], dim=1) + self.pos_embed)
@@ -165,12 +165,12 @@ class VisionTransformer(nn.Module):
     ) -> list[Float[Tensor, "B T D"]]:
         """Raw outputs (no final norm) of the blocks `layers`, counted from 1, in rising order."""
         tokens = self.embed(images)
-        found = []
+        outputs = []
         for number, block in enumerate(self.blocks[: max(layers)], start=1):
             tokens = block(tokens)
             if number in layers:
-                found.append(tokens)
-        return found
+                outputs.append(tokens)
+        return outputs
 
 
 def init_linear(module: nn.Module) -> None:
@@ -182,5 +182,5 @@ def init_linear(module: nn.Module) -> None:
 
 
 def scaled_layers(layers: tuple[int, ...], depth: int) -> tuple[int, ...]:
-    """Layers meant for 12 blocks, for a net of `depth`: (2, 4, 8, 12) is (1, 2, 4, 6) for 6."""
+    """Layers counted for 12 blocks, scaled to `depth`: (2, 4, 8, 12) is (1, 2, 4, 6) for 6."""
     return tuple(max(1, round(layer * depth / 12)) for layer in layers)

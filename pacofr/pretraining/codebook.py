@@ -56,7 +56,7 @@ class Codebook(nn.Module):
         Args:
             images: ImageNet-normalised.
             patch: side of a patch [px].
-            generator: of the noise that tells candidates apart, and of the images chosen.
+            generator: of the noise that separates the candidates, and of the images chosen.
         """
         patches = patchify(images, patch)
         positions, candidates, values = self.tokens.shape

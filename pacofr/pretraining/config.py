@@ -26,7 +26,7 @@ class CodebookConfig:
     init: Literal["mean_patch", "patches"] = "mean_patch"
     """Start from the mean patch plus noise, or from patches of training images."""
     init_std: float = 0.02
-    """Standard deviation of that noise, in ImageNet-normalised units; it tells candidates apart."""
+    """Standard deviation of that noise, ImageNet-normalised; it separates the candidates."""
 
     def __post_init__(self) -> None:
         at_least(1, self, "candidates")

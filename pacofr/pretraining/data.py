@@ -12,7 +12,7 @@ from pacofr.pretraining.config import DataConfig
 from pacofr.utils.counter_rng import Stream, uniforms
 
 WINDOW = CROP_PX / CANVAS_PX
-"""Side of the random window over the canvas: 224 of 256."""
+"""Side of the random window over that of the crop: 224 of 256."""
 
 
 class ShardCrops:
@@ -54,8 +54,8 @@ class ShardCrops:
 
     def _sized(self, position: int, window: np.ndarray) -> UInt8[np.ndarray, "side side 3"]:
         canvas = self.dataset.index.canvas
-        share = WINDOW if self.config.resize == "random_crop" else 1.0
-        reduction = next((r for r in (4, 2) if canvas * share >= r * self.side), 1)
+        scale = WINDOW if self.config.resize == "random_crop" else 1.0
+        reduction = next((r for r in (4, 2) if canvas * scale >= r * self.side), 1)
         image = self.dataset.decode(position, reduction=reduction)
         if self.config.resize == "random_crop":
             side = round(len(image) * WINDOW)
@@ -63,5 +63,5 @@ class ShardCrops:
             image = image[y : y + side, x : x + side]
         if len(image) == self.side:
             return image
-        # at most halved here, mostly 256 -> 224: bilinear does, at a fifth of INTER_AREA's cost
+        # at most halved here, mostly 256 -> 224: bilinear suffices, at a fifth of INTER_AREA's cost
         return cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_LINEAR)

@@ -73,7 +73,7 @@ def test_groups_hold_those_who_chose_the_candidate():
     chosen = torch.zeros(6, 196, dtype=torch.int64)
     chosen[4:] = 2
     rows = visualize.group_rows(model, images, chosen, examples=3)
-    assert len(rows) == 3 * len(visualize.PLACES)
+    assert len(rows) == 3 * len(visualize.FACE_POINTS)
     assert [row.label for row in rows[:3]] == [
         "left eye\n1: 67%",
         "left eye\n2: 0%",

@@ -51,7 +51,7 @@ def show(config: ShowConfig) -> None:
 
 def probe(command: ProbeCommand) -> None:
     """Score frozen encoders one after the other; prints a line for each."""
-    from pacofr.analysis.encoder_spec import load_encoder_spec
+    from pacofr.analysis.encoder_spec import load_encoder_spec, without_folders
     from pacofr.analysis.linear_probe import probe
     from pacofr.utils.files import write_json
 
@@ -63,14 +63,15 @@ def probe(command: ProbeCommand) -> None:
     scores = {}
     for spec in command.encoders:
         result = probe(load_encoder_spec(spec), command.config)
-        scores[spec] = result.to_json()
+        scores[without_folders(spec)] = result.to_json()
         print(
             f"{spec}: NME {result.nme:.3f} % [{result.low:.3f}, {result.high:.3f}],"
             f" mean shape {result.mean_shape_nme:.3f} %",
             flush=True,
         )
     if command.out is not None:
-        content = {"version": 1, "config": dataclasses.asdict(command.config), "scores": scores}
+        settings = {**dataclasses.asdict(command.config), "photos": command.config.photos.name}
+        content = {"version": 1, "config": settings, "scores": scores}
         command.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(command.out, content)
 

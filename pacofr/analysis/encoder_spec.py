@@ -1,5 +1,7 @@
 """Encoders as the command line names them."""
 
+from pathlib import Path
+
 import torch
 
 from pacofr.errors import UserError
@@ -31,3 +33,10 @@ def load_encoder_spec(spec: str, resolution: int | None = None) -> FaceEncoder:
     if name == "scratch":
         return load_encoder(name, None, resolution)
     return load_encoder("pacofr", spec, resolution)
+
+
+def without_folders(spec: str) -> str:
+    """The word with an absolute path reduced to its last two parts, for files that travel."""
+    name, colon, rest = spec.rpartition(":")
+    path = Path(rest)
+    return name + colon + "/".join(path.parts[-2:]) if path.is_absolute() else spec

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pacofr.analysis.config import ProbeConfig
 from pacofr.engine.device import choose_device
+from pacofr.errors import UserError
 from pacofr.faces.align import CANVAS_PX, FACE_PX, ffhq_crop, ffhq_matrix, move_points
 from pacofr.faces.landmarks68 import mirrored, nme, read_pts
 from pacofr.images import list_images, load_image
@@ -30,6 +31,10 @@ from pacofr.utils.progress import track
 RIDGE_LAMBDAS = 10.0 ** np.arange(-5.0, 1.5, 0.5)
 """Regularisations tried, relative to the mean diagonal of the kernel."""
 TEST_SEED = 1_000_003  # the test crops do not depend on the config's seed
+
+
+class NotFiniteFeaturesError(UserError):
+    """The encoder's tokens are not finite: its training has diverged."""
 
 
 class Crops(NamedTuple):
@@ -71,7 +76,7 @@ def probe(encoder: FaceEncoder, config: ProbeConfig) -> ProbeResult:
     """Score a frozen encoder.
 
     Raises:
-        UserError: the photos or their landmarks cannot be read.
+        UserError: the photos or their landmarks cannot be read; `NotFiniteFeaturesError`.
     """
     side = encoder.config.image_size
     train = annotated_crops(config.photos / "trainset", side, config, test=False)
@@ -159,7 +164,10 @@ def _features(
         batch = torch.from_numpy(images[start : start + config.batch_size]).to(encoder.mean.device)
         taps = encoder(batch.permute(0, 3, 1, 2) / 255)
         parts.append([tokens.flatten(1).float().cpu() for tokens in taps])
-    return [torch.cat(layer) for layer in zip(*parts, strict=True)]
+    layers = [torch.cat(layer) for layer in zip(*parts, strict=True)]
+    if not all(bool(layer.isfinite().all()) for layer in layers):
+        raise NotFiniteFeaturesError("the encoder's features are not finite: it has diverged")
+    return layers
 
 
 def _kernels(

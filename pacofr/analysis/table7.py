@@ -22,7 +22,7 @@ import torch
 
 from pacofr.analysis.config import ProbeConfig
 from pacofr.analysis.encoder_spec import load_encoder_spec
-from pacofr.analysis.linear_probe import probe
+from pacofr.analysis.linear_probe import NotFiniteFeaturesError, probe
 from pacofr.analysis.predictor_audit import ChoiceAudit, audit_choices
 from pacofr.analysis.table7_config import EvidenceConfig
 from pacofr.analysis.table7_plot import draw_scores
@@ -213,7 +213,7 @@ def time_steps(config: EvidenceConfig, steps: int = 4) -> tuple[float, float]:
                 output = model(images, *tensors, predictor_training=incubating)
                 total = pretraining_loss(output, perceptual, run.loss).total
             total.backward()
-            float(total)  # waits for the device
+            float(total.detach())  # waits for the device
         seconds.append((time.perf_counter() - began) / (steps * run.batch_size))
     return seconds[0], seconds[1]
 
@@ -263,7 +263,13 @@ def _probe(config: EvidenceConfig, job: Job, spec: str) -> None:
     if _probe_file(config, job).exists():
         return
     LOGGER.info("probing %s", job.name)
-    result = probe(load_encoder_spec(spec), ProbeConfig(photos=config.helen, device=config.device))
+    settings = ProbeConfig(photos=config.helen, device=config.device)
+    try:
+        result = probe(load_encoder_spec(spec), settings)
+    except NotFiniteFeaturesError as error:  # a finding, not a reason to stop
+        LOGGER.warning("%s failed: %s", job.name, error)
+        _write_probe(config, job, {"failed": str(error)})
+        return
     choices = _audit(config, job, Path(spec))
     _write_probe(config, job, {**result.to_json(), "choices": choices})
 

@@ -1,11 +1,16 @@
 """The command line: quick and torch-free help, errors in one line, presets and rows as given."""
 
+import dataclasses
+import importlib.metadata
+import json
 import subprocess
 import sys
 import typing
 
 import pytest
 import tyro
+from helpers.crops import write_annotated_photos, write_shards
+from PIL import Image
 
 from pacofr.cli import COMMANDS, main
 from pacofr.pretraining.command import AnyPreset, RowName
@@ -60,15 +65,22 @@ def test_a_preset_is_what_the_flags_start_from(name):
     assert changed.config.model == given.config.model
 
 
-def test_a_row_changes_the_preset_as_it_says(monkeypatch, tmp_path):
-    seen = []
-    monkeypatch.setattr(
-        "pacofr.pretraining.train.pretrain", lambda config, *_: seen.append(config) or 0
-    )
-    monkeypatch.setattr("pacofr.pretraining.data.ShardCrops", lambda *_args, **_named: None)
-    flags = ["--shards", str(tmp_path), "--out", str(tmp_path / "run"), "--row", "5x196-random"]
+TINY = ["--model.encoder.width", "8", "--model.encoder.depth", "1", "--model.decoder.width", "8"]
+
+
+def test_a_row_changes_the_preset_as_it_says(tmp_path, capsys):
+    """A run of one step, by flags alone."""
+    shards = write_shards(tmp_path / "shards", crops=8)
+    flags = ["--shards", str(shards), "-o", str(tmp_path / "run"), "--row", "5x196-random", *TINY]
+    flags += ["--epochs", "1", "--data.workers", "0", "--device", "cpu", "--threads", "1"]
     assert main(["pretrain", "micro", *flags]) == 0
-    assert seen == [preset("micro", "5x196-random")]
+    assert capsys.readouterr().out == ""
+    about = json.loads((tmp_path / "run/model/config.json").read_text())["model"]
+    expected = preset("micro", "5x196-random").model
+    assert about["codebook"] == dataclasses.asdict(expected.codebook)
+    assert about["predictor"] == dataclasses.asdict(expected.predictor)
+    assert about["encoder"]["width"] == 8
+    assert (tmp_path / "run/metrics.jsonl").read_text().count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -121,15 +133,31 @@ def test_other_commands_refuse_what_cannot_be(command, line, capsys, tmp_path, m
     assert not list(tmp_path.iterdir())
 
 
-def test_sources_of_a_curation_come_first(monkeypatch, tmp_path, capsys):
-    from pacofr.data.curation.config import CurateStats
+def test_sources_of_a_curation_come_first(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (64, 64)).save(tmp_path / name / "blank.png")
+    sources = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main(["curate", *sources, "--out", str(tmp_path / "c"), "--jobs", "1"]) == 2
+    assert "no face was kept of 2 photos" in capsys.readouterr().err
 
-    seen = []
-    stats = CurateStats(5, 4, (), 1, 5, 0.1, True)
-    monkeypatch.setattr(
-        "pacofr.data.curation.curate.curate", lambda config: seen.append(config) or stats
-    )
-    assert main(["curate", "a", "b.tar", "--out", "c", "--sample", "3"]) == 0
-    assert [str(path) for path in seen[0].sources] == ["a", "b.tar"]
-    assert (str(seen[0].out), seen[0].sample) == ("c", 3)
-    assert "4 of 5 photos kept" in capsys.readouterr().out
+
+def test_the_version_is_the_packages(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"pacofr {importlib.metadata.version('pacofr')}\n"
+
+
+def test_scores_name_no_path_of_this_machine(tmp_path, capsys):
+    for name, count, seed in (("trainset", 8, 1), ("testset", 4, 2)):
+        write_annotated_photos(tmp_path / "photos" / name, count, seed)
+    out = tmp_path / "new" / "scores.json"
+    flags = ["--photos", str(tmp_path / "photos"), "--copies", "1", "--test-copies", "1"]
+    assert main(["probe", "scratch:micro", *flags, "-o", str(out), "--threads", "1"]) == 0
+    assert capsys.readouterr().out.startswith("scratch:micro: NME ")
+    content = json.loads(out.read_text())
+    assert str(tmp_path) not in out.read_text()
+    assert content["config"]["photos"] == "photos"
+    score = content["scores"]["scratch:micro"]
+    assert len(score["each"]) == 4
+    assert score["nme"] == pytest.approx(sum(score["each"]) / 4)
+    assert score.keys() >= {"low", "high", "mean_shape_nme", "validation_nme", "strength"}

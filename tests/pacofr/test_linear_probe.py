@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from helpers.crops import write_annotated_photos
 
 from pacofr.analysis import linear_probe as probe
 from pacofr.analysis.config import ProbeConfig
 from pacofr.analysis.encoder_spec import load_encoder_spec
 from pacofr.errors import UserError
 from pacofr.faces.align import ffhq_matrix
-from pacofr.faces.landmarks68 import read_pts, write_pts
+from pacofr.faces.landmarks68 import read_pts
 from pacofr.models.config import VitConfig
 from pacofr.models.encoders import FaceEncoder
 from pacofr.models.vit import VisionTransformer
@@ -18,40 +18,11 @@ from pacofr.models.vit import VisionTransformer
 TINY = VitConfig(image_size=64, patch_size=8, width=32, depth=2, heads=2)
 
 
-def face_points():
-    """68 points in the iBUG order of an upright drawn face, 200 px wide, at the origin."""
-    points = np.zeros((68, 2))
-    points[:17] = [(100 - 90 * np.cos(t), 90 + 100 * np.sin(t)) for t in np.linspace(0, np.pi, 17)]
-    points[17:27] = [(20 + 17 * i, 40) for i in range(10)]
-    points[27:36] = [(100, 60 + 10 * i) for i in range(4)] + [(80 + 10 * i, 110) for i in range(5)]
-    for start, x in ((36, 55), (42, 145)):
-        ring = np.linspace(-np.pi, np.pi, 7)[:6]
-        points[start : start + 6] = [(x + 15 * np.cos(t), 65 + 7 * np.sin(t)) for t in ring]
-    ring = np.linspace(-np.pi, np.pi, 13)[:12]
-    points[48:60] = [(100 + 30 * np.cos(t), 140 + 12 * np.sin(t)) for t in ring]
-    points[60:68] = [(100 + 20 * np.cos(t), 140 + 5 * np.sin(t)) for t in ring[:8]]
-    return points
-
-
-def write_photos(folder, count, seed):
-    """Grey photos with a dark dot on every landmark; the faces differ in place, size and shape."""
-    random = np.random.default_rng(seed)
-    folder.mkdir(parents=True)
-    for number in range(count):
-        points = face_points() * random.uniform(0.9, 1.3) + random.uniform(20, 60, size=2)
-        points[48:] += random.uniform(-12, 12, size=2)
-        photo = np.full((340, 340, 3), 160, np.uint8)
-        for x, y in np.rint(points).astype(int):
-            photo[max(y - 4, 0) : y + 5, max(x - 4, 0) : x + 5] = (30, 60, 90)
-        Image.fromarray(photo).save(folder / f"{number:03d}.png")
-        write_pts(folder / f"{number:03d}.pts", points)
-
-
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
-    write_photos(folder / "trainset", 60, seed=1)
-    write_photos(folder / "testset", 20, seed=2)
+    write_annotated_photos(folder / "trainset", 60, seed=1)
+    write_annotated_photos(folder / "testset", 20, seed=2)
     return ProbeConfig(photos=folder, copies=2)
 
 
@@ -103,6 +74,13 @@ def test_a_seeing_encoder_beats_the_mean_shape_and_a_blind_one_does_not(config):
     torch.nn.init.zeros_(blind.vit.patch_embed.proj.weight)
     unseen = probe.probe(blind, config)
     assert unseen.nme == pytest.approx(unseen.mean_shape_nme, rel=1e-3)
+
+
+def test_an_encoder_that_has_diverged_is_one_line(config):
+    diverged = FaceEncoder(VisionTransformer(TINY), (1, 2))
+    torch.nn.init.constant_(diverged.vit.patch_embed.proj.weight, 1e38)
+    with pytest.raises(probe.NotFiniteFeaturesError, match="features are not finite"):
+        probe.probe(diverged, config)
 
 
 def test_encoders_by_one_word(tmp_path):

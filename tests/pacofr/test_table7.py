@@ -2,22 +2,34 @@
 
 import dataclasses
 import json
+import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.pacofr_tiny import TinyCrops, tiny_config
+from helpers.crops import write_annotated_photos, write_shards
+from helpers.pacofr_tiny import tiny_config
+from helpers.processes import start, wait_until
 from PIL import Image
 
-import pacofr.analysis.table7
-from pacofr.analysis.linear_probe import ProbeResult
-from pacofr.analysis.table7 import MAIN_ROWS, METHOD, jobs, make_plan, reproduce_table7
+from pacofr.analysis.table7 import (
+    MAIN_ROWS,
+    METHOD,
+    Plan,
+    jobs,
+    make_plan,
+    reproduce_table7,
+    run_config,
+)
 from pacofr.analysis.table7_config import EvidenceConfig
 from pacofr.analysis.table7_plot import draw_scores
 from pacofr.analysis.table7_report import PAPER_AFLW, Probed, RunScore, comparisons, seed_noise
-from pacofr.engine.trainer import NotFiniteError
+from pacofr.engine.checkpoint import checkpoints, read_progress
 from pacofr.errors import UserError
 from pacofr.pretraining.presets import ABLATIONS, PRESETS
-from pacofr.pretraining.train import pretrain
+
+SCRIPT = Path(__file__).parents[1] / "helpers" / "table7_tiny.py"
 
 # ---- the table ---------------------------------------------------------------------------------
 
@@ -93,121 +105,149 @@ def test_the_chart_colours_what_is_decided():
 # ---- the command -------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Shards and annotated photos."""
+    folder = tmp_path_factory.mktemp("data")
+    write_shards(folder / "shards", crops=24)
+    write_annotated_photos(folder / "helen" / "trainset", 8, seed=1)
+    write_annotated_photos(folder / "helen" / "testset", 6, seed=2)
+    return folder
+
+
 @pytest.fixture
-def small(monkeypatch, tmp_path):
-    """The tiny model under the name micro, crops in memory, and a probe that only counts."""
-    tiny = tiny_config()
-    monkeypatch.setitem(PRESETS, "micro", lambda: tiny)
-    monkeypatch.setattr(pacofr.analysis.table7, "_crops", lambda _config, _run: TinyCrops())
-    monkeypatch.setattr(pacofr.analysis.table7, "time_steps", lambda _config: (0.04, 0.02))
-    monkeypatch.setattr(pacofr.analysis.table7, "load_encoder_spec", lambda spec: spec)
-    probed = []
-
-    def probe(spec, _config):
-        probed.append(spec.rsplit("/", 1)[-1])
-        each = np.random.default_rng(len(probed)).normal(5, 1, 30)
-        return ProbeResult(float(each.mean()), 4.0, 6.0, 20.0, 5.0, 0.1, each.tolist())
-
-    monkeypatch.setattr(pacofr.analysis.table7, "probe", probe)
-    config = EvidenceConfig(
-        shards=tmp_path, helen=tmp_path, out=tmp_path / "out", minutes_per_run=0.08, seeds=2
+def config(data, tmp_path, monkeypatch):
+    """The tiny model under the name micro; so few minutes that a run is one epoch of two steps."""
+    monkeypatch.setitem(PRESETS, "micro", tiny_config)
+    return EvidenceConfig(
+        shards=data / "shards",
+        helen=data / "helen",
+        out=tmp_path / "out",
+        minutes_per_run=0.0,
+        seeds=2,
+        device="cpu",
+        threads=1,
     )
-    return config, probed
 
 
-def test_budget_is_the_methods_own_run(small):
-    plan = make_plan(small[0], tuple(ABLATIONS))
-    # 4.8 s for 50 crops: an eighth at 0.04 s a crop, the rest at 0.02 s
-    assert plan.epochs == round(4.8 / 50 / 0.0225) == 4
-    names = [job.name for job in jobs(plan)]
+PLAN = Plan(
+    preset="micro",
+    precision="fp32",
+    epochs=32,
+    crops=24,
+    fingerprint="0",
+    rows=tuple(ABLATIONS),
+    main_rows=MAIN_ROWS,
+    seeds=2,
+    minutes_per_run=0.08,
+    seconds_incubating=0.04,
+    seconds_after=0.02,
+)
+
+
+def test_the_first_call_times_the_method_and_plans_by_it(config):
+    config = dataclasses.replace(config, minutes_per_run=0.1)
+    plan = make_plan(config, tuple(ABLATIONS))
+    assert plan.seconds_incubating > 0
+    mean = plan.seconds_incubating / 8 + plan.seconds_after * 7 / 8
+    assert plan.epochs == max(1, round(6 / (24 * mean)))
+    assert make_plan(config, tuple(ABLATIONS)) == plan  # read, not timed again
+    assert plan.main_rows == MAIN_ROWS
+
+
+def test_every_row_comes_first_with_one_seed_the_main_ones_leading():
+    names = [job.name for job in jobs(PLAN)]
     assert names[:3] == [f"{row}-s0" for row in MAIN_ROWS]
     assert set(names[: len(ABLATIONS)]) == {f"{row}-s0" for row in ABLATIONS}
     assert names[len(ABLATIONS) :] == [f"{row}-s1" for row in MAIN_ROWS]
 
 
-def test_every_row_warms_up_and_incubates_for_an_eighth(small):
-    plan = make_plan(small[0], tuple(ABLATIONS))
-    for job in jobs(plan):
-        run = pacofr.analysis.table7.run_config(small[0], plan, job)
-        steps = run.epochs * (50 // run.batch_size)
-        assert run.model.predictor.incubation_steps == round(steps / 8)
-        assert run.optim.warmup_epochs == run.epochs / 8
+def test_every_row_warms_up_and_incubates_for_an_eighth(config):
+    for job in jobs(PLAN):
+        run = run_config(config, PLAN, job)
+        assert run.epochs == 32
+        assert run.model.predictor.incubation_steps == 8  # of 64 steps
+        assert run.optim.warmup_epochs == 4
 
 
-def test_a_stopped_comparison_goes_on_and_repeats_nothing(small, monkeypatch):
-    config, probed = small
-    runs = []
+def files(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
-    def stopping(run, crops, options):
-        runs.append((options.out.name, run.epochs * len(crops)))
-        return 143 if len(runs) == 3 else pretrain(run, crops, options)
 
-    monkeypatch.setattr(pacofr.analysis.table7, "pretrain", stopping)
-    pilot = dataclasses.replace(config, pilot=True, minutes_per_run=0.2)
-    assert reproduce_table7(pilot) == 143  # as pretrain leaves it after SIGTERM
+def test_a_killed_comparison_goes_on_and_repeats_nothing(data, config):
+    """kill -9 in the third run, whatever it is doing; then the same command in this process."""
+    pilot = dataclasses.replace(config, pilot=True)
+    out = config.out / "pilot"
+    flags = {"shards": config.shards, "helen": config.helen, "out": config.out, "device": "cpu"}
+    given = [part for name, value in flags.items() for part in (f"--{name}", value)]
+    process = start(SCRIPT, *given, "--seeds", 2, "--minutes-per-run", 0, "--pilot")
+    second = out / "probes/1-token-s0.json"
+    wait_until(lambda: second.exists() or process.poll() is not None, process)
+    process.kill()
+    process.communicate()
+    done = [path.stem for path in (out / "probes").glob("*.json")]
+    before = files(out / "probes") | {
+        path: time for name in done for path, time in files(out / "runs" / name).items()
+    }
+    assert {"scratch", "perceptual", "1-token-s0"} <= set(done)
     assert reproduce_table7(pilot) == 0
-    names = [name for name, _ in runs]
-    again = names.pop(2)
-    assert names == ["perceptual", *(f"{row}-s{seed}" for seed in (0, 1) for row in MAIN_ROWS)]
-    assert again == names[2]
-    assert len({images for _, images in runs}) == 1
-    assert sorted(probed) == sorted(["scratch:micro", *names])
-    table = json.loads((config.out / "pilot/table.json").read_text())
+    assert files(out).items() >= before.items()
+
+    names = ["scratch", "perceptual", *(f"{row}-s{seed}" for row in MAIN_ROWS for seed in (0, 1))]
+    assert sorted(path.stem for path in (out / "probes").glob("*.json")) == sorted(names)
+    seen = {read_progress(checkpoints(out / "runs" / name)[0]).images for name in names[1:]}
+    assert seen == {20}  # equal for all: two steps of ten
+    table = json.loads((out / "table.json").read_text())
     assert {row["row"] for row in table["rows"]} >= set(MAIN_ROWS)
     assert sorted(table["choices"]) == [f"{METHOD}-s0", f"{METHOD}-s1"]
     for choices in table["choices"].values():
         assert sum(choices["shares"]) == pytest.approx(1.0)
-    assert "Not comparable with the paper's numbers" in (config.out / "pilot/table.md").read_text()
-    with Image.open(config.out / "pilot/table.png") as chart:
+    assert "Not comparable with the paper's numbers" in (out / "table.md").read_text()
+    with Image.open(out / "table.png") as chart:
         assert chart.mode == "RGB"
-    count = len(runs)
+    state = json.loads((out / f"runs/{METHOD}-s0/last/training/state.json").read_text())
+    assert state["config"]["loss"]["perceptual_net"] == "self:perceptual"
+    texts = [path.read_text() for path in out.rglob("*.json")]
+    assert not any(str(config.out) in text or str(data) in text for text in texts)
+
+    before = files(out / "runs")  # once more: nothing is left to do
     assert reproduce_table7(pilot) == 0
-    assert len(runs) == count
-    saved = json.loads(
-        (config.out / f"pilot/runs/{METHOD}-s0/last/training/state.json").read_text()
-    )
-    assert saved["config"]["loss"]["perceptual_net"] == "self:perceptual"
+    assert files(out / "runs") == before
+
+    diverging = dataclasses.replace(tiny_config().optim, base_lr=1e30, warmup_epochs=0.0)
+    PRESETS["micro"] = lambda: tiny_config(optim=diverging)
+    shutil.rmtree(out / "runs/3x196-random-s0")
+    (out / "probes/3x196-random-s0.json").unlink()
+    assert reproduce_table7(pilot) == 0  # a finding, not a reason to stop
+    assert re.search("3x196-random-s0 failed: .* not finite", (out / "table.md").read_text())
 
 
-def test_other_flags_are_refused(small):
-    config, _ = small
+def test_other_flags_are_refused(config):
     make_plan(config, tuple(ABLATIONS))
     with pytest.raises(UserError, match="give the same flags, or another --out"):
         make_plan(dataclasses.replace(config, seeds=5), tuple(ABLATIONS))
-    for damage in ("{", "[]", '{"preset": "micro"}'):
+    plan = json.loads((config.out / "plan.json").read_text())
+    for damage in (
+        "{",
+        "[]",
+        '{"preset": "micro"}',
+        "[" * 10**5,
+        json.dumps(plan | {"epochs": 1.5}),
+    ):
         (config.out / "plan.json").write_text(damage)
-        with pytest.raises(UserError, match="is no plan of this command"):
+        with pytest.raises(UserError, match="is no plan of this command") as caught:
             make_plan(config, tuple(ABLATIONS))
+        assert "\n" not in str(caught.value)
 
 
-def test_a_run_that_diverges_is_a_finding(small, monkeypatch):
-    config, probed = small
-
-    def diverging(run, crops, options):
-        if options.out.name == "3x196-random-s0":
-            raise NotFiniteError("step 3 is not finite")
-        return pretrain(run, crops, options)
-
-    monkeypatch.setattr(pacofr.analysis.table7, "pretrain", diverging)
-    pilot = dataclasses.replace(config, pilot=True, minutes_per_run=0.2)
-    assert reproduce_table7(pilot) == 0
-    assert (
-        "3x196-random-s0 failed: step 3 is not finite"
-        in (config.out / "pilot/table.md").read_text()
-    )
-    assert "3x196-random-s0" not in probed
+def test_without_a_perceptual_net_there_is_no_comparison(config):
+    diverging = dataclasses.replace(tiny_config().optim, base_lr=1e30, warmup_epochs=0.0)
+    PRESETS["micro"] = lambda: tiny_config(optim=diverging)
+    with pytest.raises(UserError, match="its own failed: .* not finite"):
+        reproduce_table7(config)
 
 
-def test_without_a_perceptual_net_there_is_no_comparison(small, monkeypatch):
-    def diverging(_run, _crops, _place):
-        raise NotFiniteError("step 3 is not finite")
-
-    monkeypatch.setattr(pacofr.analysis.table7, "pretrain", diverging)
-    with pytest.raises(UserError, match="its own failed: step 3 is not finite"):
-        reproduce_table7(small[0])
-
-
-def test_torchrun_is_refused(small, monkeypatch):
+def test_torchrun_is_refused(config, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="one of torchrun's"):
-        reproduce_table7(small[0])
+        reproduce_table7(config)

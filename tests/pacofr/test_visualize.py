@@ -2,16 +2,14 @@
 
 import dataclasses
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.crops import write_shards
 from PIL import Image
 
 from pacofr.analysis import visualize
 from pacofr.analysis.config import ShowConfig
-from pacofr.data.shard_index import write_index
-from pacofr.data.shard_writer import TarWriter
 from pacofr.engine.checkpoint import write_model
 from pacofr.errors import UserError
 from pacofr.models.config import VitConfig
@@ -24,16 +22,6 @@ MODEL = config.PaCoFRConfig(
     decoder=config.DecoderConfig(width=16, heads=1),
     predictor=config.PredictorConfig(hidden=8),
 )
-
-
-def write_shards(folder):
-    random = np.random.default_rng(0)
-    writer = TarWriter(folder / "shard-000000.tar")
-    for number in range(12):
-        crop = cv2.resize(random.integers(0, 256, (8, 8, 3), dtype=np.uint8), (256, 256))
-        writer.add(f"{number:06d}", cv2.imencode(".jpg", crop)[1].tobytes(), {})
-    write_index(folder, [writer.close()], [writer.locations], canvas=256, face=200)
-    return folder
 
 
 def publish(folder, settings, seed):
@@ -87,7 +75,6 @@ def test_groups_hold_those_who_chose_the_candidate():
 
 
 def test_all_pictures_of_two_runs(tmp_path):
-    (tmp_path / "shards").mkdir()
     folder = write_shards(tmp_path / "shards")
     publish(tmp_path / "a", MODEL, 0)
     publish(tmp_path / "b", presets.ABLATIONS["1-token"].apply(presets.micro()).model, 1)

@@ -3,11 +3,18 @@
     from flame_assets.model.head_module import HeadDecoder, HeadParameters
     from flame_assets.store import load_head
 
-    head = load_head("auto")                          # a converted FLAME, else Anthro
+    head = load_head("auto")                                # a converted FLAME, else Anthro
     mesh = HeadDecoder(head)(HeadParameters.zeros(head))    # vertices, joints, landmarks [m]
 
-head.py says what a head is and head_files.py how it lies on disk; lbs.py, landmarks.py and flame.py
-pose it; convert.py makes one of FLAME's files, which inert_pickle.py and plain_arrays.py read as
-data only; store.py keeps heads by name; fingerprint.py tells one head from another; contour_side.py
-tells which way a contour table looks; download.py and export_smplx.py are the doors in and out.
+| room or module                 | what is there                                                  |
+|--------------------------------|----------------------------------------------------------------|
+| cli, commands, config          | the program `flame-assets`                                     |
+| store, catalogue               | heads and public files on this machine, by name                |
+| download, fetch, transfer      | FLAME's archives with an account, public files; bounded HTTP   |
+| model                          | what a head is, on disk and as a torch module                  |
+| formats                        | FLAME's files in, smplx's folder out                           |
+| anthro                         | the procedural head                                            |
+| arkit                          | ARKit's expressions, as weights and joint rotations            |
+| inert                          | bounded readers of other people's files, for all packages      |
+| files, errors                  | folders that appear whole; one line for what a user can mend   |
 """

@@ -6,8 +6,11 @@
 
 smplx looks the contour up by the opposite yaw, so the rows are exchanged: `use_face_contour=True`
 then gives our contour for a turned head. It counts the global rotation only, not the neck's.
-It orders the landmarks 51 inner, then 17 contour, behind its five joints. It has no lid contacts:
-a half-closed lid may cut the globe there.
+It orders the landmarks 51 inner, then 17 contour, behind its five joints.
+
+smplx is linear before skinning and has no lid contacts (`HeadModel.lid_contacts`): there a closing
+lid cuts through the globe instead of sliding over it. Those lid vertices differ, by
+`lid_contact_offset`; all others, the joints and the landmarks agree within 2e-6 m.
 """
 
 import pickle
@@ -64,6 +67,24 @@ def export_smplx(head: HeadModel, folder: Path) -> Path:
 
     write_folder(target, fill)
     return folder
+
+
+def lid_contact_offset(head: HeadModel) -> float:
+    """How far [m] lid contacts move a vertex at most, at mean identity, for any one expression.
+
+    The expressions are taken at a quarter, half, three quarters and all of their weight; 0.0 for a
+    head without lid contacts.
+    """
+    farthest = 0.0
+    for contact in head.lid_contacts:
+        regressor = head.joint_regressor[contact.joint]
+        rays = head.template[contact.vertices] - regressor @ head.template
+        basis = head.expression_basis
+        motion = basis[contact.vertices] - np.einsum("v,vie->ie", regressor, basis)
+        for weight in (0.0, 0.25, 0.5, 0.75, 1.0):
+            distance = np.linalg.norm(rays[:, :, None] + weight * motion, axis=1)
+            farthest = max(farthest, float((contact.radius[:, None] - distance).max(initial=0.0)))
+    return farthest
 
 
 def _padded_basis(head: HeadModel) -> Float64[np.ndarray, "V 3 400"]:

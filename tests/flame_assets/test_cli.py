@@ -20,7 +20,7 @@ from helpers.form_server import form_server
 
 from flame_assets import cli, store
 from flame_assets.errors import UserError
-from flame_assets.formats.smplx import export_smplx
+from flame_assets.formats.smplx import export_smplx, lid_contact_offset
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 
 HEAVY = ("torch", "numba", "scipy", "cv2", "safetensors", "matplotlib")
@@ -283,13 +283,33 @@ def test_smplx_loads_anthro_and_agrees(tmp_path, home):
     compare_with_smplx(dataclasses.replace(store.load_head("anthro"), lid_contacts=()), tmp_path)
 
 
-def test_the_export_command_says_how_to_load_it(run, tmp_path, home):
+def test_smplx_differs_from_anthro_at_its_lids_only_and_as_far_as_said(tmp_path, head):
+    """Every expression at half its weight, mean identity."""
+    import smplx
+
+    folder = str(export_smplx(head, tmp_path / "out"))
+    count = head.expression_count
+    model = smplx.create(
+        folder, "flame", num_betas=head.shape_count, num_expression_coeffs=count, batch_size=count
+    )
+    p = HeadParameters.zeros(head, count)._replace(expression=0.5 * torch.eye(count))
+    with torch.no_grad():
+        far = (model(expression=p.expression).vertices - HeadDecoder(head)(p).vertices).norm(dim=2)
+    lids = np.concatenate([contact.vertices for contact in head.lid_contacts])
+    others = np.setdiff1d(np.arange(head.vertices_count), lids)
+    assert far[:, others].max() < 2e-6
+    assert 1e-3 < far.max() <= lid_contact_offset(head) + 2e-6
+    assert lid_contact_offset(dataclasses.replace(head, lid_contacts=())) == 0
+
+
+def test_the_export_command_says_how_to_load_it(run, tmp_path, home, caplog):
     store.add_head(tiny_head(name="mine"))
     folder = tmp_path / r"Users\new"  # a Windows path, or what looks like one
     code, out, _ = run("export-smplx", "mine", folder)
     assert code == 0
     assert ast.literal_eval(ast.parse(out, mode="eval").body.args[0]) == str(folder)
     assert "num_betas=4, num_expression_coeffs=3" in out
+    assert "its lids differ from those of mine by up to" in caplog.text
     code, _, err = run("export-smplx", "mine", folder)
     assert code == 2
     assert "exists" in err

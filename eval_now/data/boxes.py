@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eval_now.errors import UserError
+from eval_now.io.budgets import MAX_BOX_BYTES
 from eval_now.io.files import read_bytes, write_bytes_atomic
 from eval_now.io.npy import read_npy_header
 
@@ -21,7 +22,6 @@ _ALLOWED = {
     for module in ("numpy.core.multiarray", "numpy._core.multiarray")
     for name in ("_reconstruct", "scalar")
 } | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
-_MAX_BOX_BYTES = 65536
 
 
 class Box(NamedTuple):
@@ -45,10 +45,8 @@ class _Unpickler(pickle.Unpickler):  # noqa: S301
 
 def load_box(path: Path) -> Box:
     """Read the box of one photo: an `.npy` with the dictionary {left, right, top, bottom}."""
-    data = read_bytes(path)
+    data = read_bytes(path, MAX_BOX_BYTES)
     expected = f"{path}: expected a box with left, right, top and bottom"
-    if len(data) > _MAX_BOX_BYTES:
-        raise UserError(f"{expected}, found {len(data)} bytes")
     header = read_npy_header(path, data)
     if not header.dtype.hasobject or math.prod(header.shape) != 1:
         raise UserError(f"{expected}, found an array {header.shape} of {header.dtype}")

@@ -23,6 +23,7 @@ from eval_now.data.layout import (
 from eval_now.errors import UserError
 from eval_now.geometry.crop import crop_mask
 from eval_now.geometry.morton import morton_order
+from eval_now.io.budgets import MAX_LANDMARK_BYTES
 from eval_now.io.files import read_bytes
 from eval_now.io.landmarks import PickedPoints, parse_pp
 from eval_now.io.meshes import MESH_SUFFIXES, load_vertices
@@ -113,7 +114,7 @@ class NowDataset:
 
     def _picked_points(self, subject: str) -> PickedPoints:
         path = self.landmark_file(subject)
-        return parse_pp(path, read_bytes(path))
+        return parse_pp(path, read_bytes(path, MAX_LANDMARK_BYTES))
 
     def scan(self, subject: str) -> Scan:
         """Read a subject's scan and crop it to the evaluated region."""

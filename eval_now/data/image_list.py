@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eval_now.errors import UserError
+from eval_now.io.budgets import MAX_IMAGE_LIST_BYTES
 from eval_now.io.files import read_bytes
 
 LOGGER = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def read_image_list(path: Path) -> list[ImageEntry]:
     entries: list[ImageEntry] = []
     line_of: dict[str, int] = {}
     repeats: list[str] = []
-    lines = read_bytes(path).decode("utf-8", "replace").splitlines()
+    lines = read_bytes(path, MAX_IMAGE_LIST_BYTES).decode("utf-8", "replace").splitlines()
     for number, line in enumerate(lines, start=1):
         name = line.strip().lstrip("\ufeff")
         if not name:

@@ -17,9 +17,9 @@ from jaxtyping import Float, Int
 from eval_now.data.boxes import Box
 from eval_now.data.predictions import UNIT_MM, Unit
 from eval_now.errors import UserError
+from eval_now.io.budgets import MAX_COORDINATE
 from eval_now.io.landmarks import MIN_EXTENT
 from eval_now.io.meshes import MIN_TRIANGLES
-from eval_now.io.text import MAX_COORDINATE
 
 GROUP = "eval_now.predictors"
 

@@ -1,6 +1,7 @@
 """Bounded reading of whole files, and atomic writing."""
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,23 +10,28 @@ from typing import BinaryIO
 
 from eval_now.errors import UserError
 
-MAX_FILE_BYTES = 2**30
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def read_bytes(path: Path) -> bytes:
-    """Content of a file without a UTF-8 byte-order mark.
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Content of a regular file without a UTF-8 byte-order mark.
 
     Raises:
-        UserError: the file cannot be read, is empty or larger than 1 GiB.
+        UserError: it cannot be read, is a pipe or device, is empty or longer than `limit` bytes.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise UserError(f"{path}: expected at most {MAX_FILE_BYTES >> 20} MiB")
+        # without O_NONBLOCK, opening a pipe would wait for somebody to write into it
+        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(number, "rb") as file:
+            if not stat.S_ISREG(os.fstat(number).st_mode):
+                raise UserError(f"{path}: expected a file, found a folder, pipe or device")
+            data = file.read(limit + 1)
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({reason})") from None
+    if len(data) > limit:
+        size = f"{limit >> 20} MiB" if limit >= 2**20 else f"{limit >> 10} KiB"
+        raise UserError(f"{path}: expected at most {size}")
     data = data.removeprefix(BYTE_ORDER_MARK)
     if not data:
         raise UserError(f"{path}: the file is empty")

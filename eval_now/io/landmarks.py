@@ -6,6 +6,7 @@ nose bottom, right and left corner of the mouth (iBUG indices 36, 39, 42, 45, 33
 
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,15 +14,17 @@ import numpy as np
 from jaxtyping import Float
 
 from eval_now.errors import UserError
+from eval_now.io.budgets import MAX_COORDINATE, MAX_LANDMARK_BYTES
 from eval_now.io.files import read_bytes, write_bytes_atomic
 from eval_now.io.npy import read_npy_header
-from eval_now.io.text import MAX_COORDINATE, parse_floats, split_lines
+from eval_now.io.text import parse_floats, split_lines
 
 Landmarks = Float[np.ndarray, "7 3"]
 MIN_EXTENT = 1e-9  # of the landmarks, in any unit
 IBUG_ROWS = (36, 39, 42, 45, 33, 48, 54)
 
-_ATTRIBUTE = re.compile(r'(\w+)\s*=\s*"([^"]*)"')
+# The look-behind and the possessive quantifiers keep the search linear in the length of the line.
+_ATTRIBUTE = re.compile(r'(?<!\w)(\w++)\s*+=\s*+"([^"]*+)"')
 
 
 def load_landmarks(path: Path) -> Landmarks:
@@ -30,7 +33,7 @@ def load_landmarks(path: Path) -> Landmarks:
     Raises:
         UserError: unreadable, malformed, or all seven landmarks coincide.
     """
-    data = read_bytes(path)
+    data = read_bytes(path, MAX_LANDMARK_BYTES)
     parse = parse_npy if path.suffix.lower() == ".npy" else parse_txt
     landmarks = parse(path, data)
     if np.ptp(landmarks, axis=0).max() < MIN_EXTENT:
@@ -54,7 +57,7 @@ def parse_pp(path: Path, data: bytes) -> PickedPoints:
     line_of: dict[tuple[float, ...], int] = {}
     remarks: list[str] = []
     for number, line in enumerate(split_lines(data), start=1):
-        for element in re.findall(r"<point\b[^>]*>", line):
+        for element in _point_elements(line):
             values = dict(_ATTRIBUTE.findall(element))
             words = [values.get(axis, "missing") for axis in "xyz"]
             point = parse_floats(words, 3, path, number)
@@ -68,6 +71,18 @@ def parse_pp(path: Path, data: bytes) -> PickedPoints:
         remarks.append(f"holds {len(points)} points, the first 7 count")
     landmarks = np.array(points[:7]).astype(np.float32).astype(np.float64)
     return PickedPoints(landmarks, "; ".join(remarks))
+
+
+def _point_elements(line: str) -> Iterator[str]:
+    """The complete `<point ...>` elements of a line."""
+    begin = line.find("<point")
+    while begin >= 0:
+        end = line.find(">", begin)
+        if end < 0:
+            return
+        if not line[begin + len("<point") : begin + len("<point") + 1].isalnum():
+            yield line[begin:end]
+        begin = line.find("<point", end)
 
 
 def parse_txt(path: Path, data: bytes) -> Landmarks:

@@ -7,10 +7,11 @@ from jaxtyping import Float
 
 from eval_now.errors import UserError
 from eval_now.geometry.mesh import Mesh
+from eval_now.io.budgets import MAX_MESH_BYTES
 from eval_now.io.files import read_bytes, write_bytes_atomic
 from eval_now.io.mesh_writers import obj_bytes, ply_bytes
 from eval_now.io.obj import read_obj
-from eval_now.io.ply import read_ply
+from eval_now.io.ply.reader import read_ply
 
 MESH_SUFFIXES = (".obj", ".ply")
 MIN_TRIANGLES = 4  # a tetrahedron
@@ -22,7 +23,7 @@ def load_mesh(path: Path) -> Mesh:
     Raises:
         UserError: unreadable, malformed, or fewer than 4 triangles.
     """
-    mesh = Mesh(*_reader(path)(path, read_bytes(path)))
+    mesh = _read(path, with_faces=True)
     if not len(mesh.vertices):
         raise UserError(f"{path}: expected a mesh, found no vertices")
     if not len(mesh.triangles):
@@ -36,22 +37,19 @@ def load_mesh(path: Path) -> Mesh:
 
 def load_vertices(path: Path) -> Float[np.ndarray, "V 3"]:
     """Read the vertices of a scan; the benchmark does not use its faces."""
-    data = read_bytes(path)
-    if path.suffix.lower() == ".obj":
-        vertices, _ = read_obj(path, data, with_faces=False)
-    else:
-        vertices, _ = _reader(path)(path, data)
+    vertices = _read(path, with_faces=False).vertices
     if not len(vertices):
         raise UserError(f"{path}: expected a scan, found no vertices")
     return vertices
 
 
-def _reader(path: Path):  # noqa: ANN202
-    if path.suffix.lower() == ".obj":
-        return read_obj
-    if path.suffix.lower() == ".ply":
-        return read_ply
-    raise UserError(f"{path}: expected a mesh file .obj or .ply")
+def _read(path: Path, with_faces: bool) -> Mesh:
+    """Read a mesh by the suffix of its file; a PLY's faces are read in any case."""
+    suffix = path.suffix.lower()
+    if suffix not in MESH_SUFFIXES:
+        raise UserError(f"{path}: expected a mesh file .obj or .ply")
+    data = read_bytes(path, MAX_MESH_BYTES)
+    return read_obj(path, data, with_faces) if suffix == ".obj" else read_ply(path, data)
 
 
 def save_ply(path: Path, mesh: Mesh) -> None:

@@ -1,212 +1,263 @@
-"""Wavefront OBJ: a fast reader for plain files, and a careful one that names the faulty line.
-
-The fast reader stops at anything it does not know; the careful one then reads the file again and
-either understands it (17-digit numbers, say) or raises the error.
-"""
+"""Reader of Wavefront OBJ: vertices and faces in one compiled pass over the bytes."""
 
 from pathlib import Path
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from eval_now.errors import UserError
+from eval_now.geometry.mesh import Mesh
 from eval_now.geometry.numba_jit import cached_njit
-from eval_now.io.text import MAX_COORDINATE, parse_floats, split_lines
+from eval_now.io.budgets import MAX_COORDINATE, MAX_TRIANGLES, MAX_VERTICES
 
-Vertices = Float[np.ndarray, "V 3"]
-Triangles = Int[np.ndarray, "F 3"]
+_GOOD, _FULL_VERTICES, _FULL_TRIANGLES, _BAD_VERTEX, _FEW_CORNERS, _BAD_CORNER = range(6)
+_NEWLINE, _RETURN, _PLUS, _MINUS, _POINT, _SLASH, _ZERO, _NINE = b"\n\r+-./09"
+_UPPER_E, _LOWER_E, _BACKSLASH, _F, _V = b"Ee\\fv"
+_WORD, _BLANK, _END, _JOINER = range(4)
+_KINDS = np.zeros(256, np.uint8)  # kind of each byte
+_KINDS[list(b" \t\v\f")], _KINDS[list(b"\n\r#")], _KINDS[_BACKSLASH] = _BLANK, _END, _JOINER
 
 
-def read_obj(path: Path, data: bytes, with_faces: bool = True) -> tuple[Vertices, Triangles]:
-    """Vertices and triangles of an OBJ file; polygons become fans, the rest is skipped."""
+def read_obj(path: Path, data: bytes, with_faces: bool = True) -> Mesh:
+    """Parse the vertices and faces of an OBJ file; polygons become triangle fans.
+
+    Understands colours and weights behind the coordinates, texture and normal indices, negative
+    indices, comments anywhere, a backslash that continues a line, and any line ends; other
+    statements are skipped. Coordinates of up to 15 digits are exact, others right to 4 units in the
+    last place.
+
+    Args:
+        path: for error messages.
+        data: content of the file.
+        with_faces: False skips the faces.
+
+    Raises:
+        UserError: names the first line that is malformed or refers to a missing vertex.
+    """
     text = np.frombuffer(data, np.uint8)
-    vertex_count, triangle_count = _count(text)
-    vertices = np.empty((vertex_count, 3))
-    triangles = np.empty((triangle_count if with_faces else 0, 3), np.int64)
-    read_vertices, read_triangles, plain = _read(text, vertices, triangles, with_faces)
-    triangles = triangles[:read_triangles]
-    inside = triangles.size == 0 or (triangles.min() >= 0 and triangles.max() < read_vertices)
-    vertices = vertices[:read_vertices]
-    if plain and inside and (np.abs(vertices) < MAX_COORDINATE).all():
-        return vertices, triangles
-    return _read_carefully(path, data, with_faces)
+    vertices = np.empty((len(data) // 32 + 8, 3))  # typical files fit, others grow
+    triangles = np.empty((len(data) // 32 + 8 if with_faces else 0, 3), np.int64)
+    lines = np.empty(len(triangles), np.int64)
+    at, v, t = 0, 0, 0
+    while at < len(data):
+        outcome, at, v, t = _parse(
+            text, at, v, t, vertices, triangles, lines, with_faces, MAX_COORDINATE
+        )
+        if outcome == _FULL_VERTICES:
+            vertices = _grow(vertices, MAX_VERTICES, f"{path}: expected at most {{}} vertices")
+        elif outcome == _FULL_TRIANGLES:
+            message = f"{path}: expected at most {{}} triangles"
+            triangles = _grow(triangles, MAX_TRIANGLES, message)
+            lines = _grow(lines, MAX_TRIANGLES, message)
+        elif outcome != _GOOD:
+            raise UserError(_describe(path, data, outcome, at))
+    vertices, triangles = vertices[:v], triangles[:t]
+    if t and (triangles.min() < 0 or triangles.max() >= v):
+        wrong = ((triangles < 0) | (triangles >= v)).any(axis=1).argmax()
+        number = _line_number(data, int(lines[wrong]))
+        raise UserError(
+            f"{path} line {number}: a face names a vertex that is not there "
+            f"(the file has {v} vertices)"
+        )
+    return Mesh(vertices, triangles)
 
 
-@cached_njit()
+def _grow(array: np.ndarray, limit: int, message: str) -> np.ndarray:
+    """A copy with twice as many rows, at most `limit`."""
+    if len(array) >= limit:
+        raise UserError(message.format(limit))
+    larger = np.empty((min(2 * len(array), limit), *array.shape[1:]), array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+def _line_number(data: bytes, offset: int) -> int:
+    """Line of a byte, counted from 1 as an editor does."""
+    before = data[:offset]
+    return 1 + before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
+
+
+def _describe(path: Path, data: bytes, outcome: int, offset: int) -> str:
+    """Error message for the statement or word at `offset`."""
+    statement = data[offset : offset + 200].decode("latin-1")
+    line = statement.replace("\r", "\n").split("\n")[0]
+    message = f"{path} line {_line_number(data, offset)}: "
+    if outcome == _FEW_CORNERS:
+        return message + f"expected a face of 3 or more corners: {line!r}"
+    if outcome == _BAD_CORNER:
+        word = line.split()[0] if line.split() else ""
+        return message + f"expected a vertex number from 1 on, found {word!r}"
+    numbers = " ".join(line.split()[1:4])[:80]
+    return message + f"expected 3 finite numbers below {MAX_COORDINATE:g}, found {numbers!r}"
+
+
+@cached_njit(inline="always")
 @no_type_check
-def _count(text):  # noqa: ANN001, ANN202
-    """Upper bounds for vertices and triangles, from the beginnings of the lines."""
-    vertices, triangles = 0, 0
-    fresh, face, in_word = True, False, False
-    for i in range(len(text)):
-        c = text[i]
-        if c == 10 or c == 13:
-            fresh, face, in_word = True, False, False
-        elif c == 32 or c == 9:
-            in_word = False
-        elif fresh:
-            fresh = False
-            following = text[i + 1] if i + 1 < len(text) else 10
-            if following in (32, 9, 10, 13):
-                if c == 118:  # v
-                    vertices += 1
-                elif c == 102:  # f
-                    face = True
-                    in_word = True
-        elif face and not in_word:
-            in_word = True
-            triangles += 1
-    return vertices, triangles
+def _continues(text, i):  # noqa: ANN001, ANN202
+    """Length of the line continuation at position i, 0 if there is none."""
+    if text[i] != _BACKSLASH or i + 1 >= len(text):
+        return 0
+    if text[i + 1] == _NEWLINE:
+        return 2
+    if text[i + 1] != _RETURN:
+        return 0
+    return 3 if i + 2 < len(text) and text[i + 2] == _NEWLINE else 2
 
 
-@cached_njit()
+@cached_njit(inline="always")
 @no_type_check
-def _blank(text, i):  # noqa: ANN001, ANN202
-    """First place from i on that is neither space nor tab."""
-    while i < len(text) and (text[i] == 32 or text[i] == 9):
+def _skip_blank(text, i):  # noqa: ANN001, ANN202
+    """First position from i on that is neither a blank nor part of a line continuation."""
+    while i < len(text):
+        kind = _KINDS[text[i]]
+        if kind == _BLANK:
+            i += 1
+        elif kind == _JOINER and _continues(text, i):
+            i += _continues(text, i)
+        else:
+            break
+    return i
+
+
+@cached_njit(inline="always")
+@no_type_check
+def _ends_word(text, i):  # noqa: ANN001, ANN202
+    """Whether a word ends before position i."""
+    if i >= len(text):
+        return True
+    kind = _KINDS[text[i]]
+    return kind != _WORD and (kind != _JOINER or _continues(text, i) > 0)
+
+
+@cached_njit(inline="always")
+@no_type_check
+def _ends_statement(text, i):  # noqa: ANN001, ANN202
+    """Whether a statement ends at position i, which is not blank."""
+    return i >= len(text) or _KINDS[text[i]] == _END
+
+
+@cached_njit(inline="always")
+@no_type_check
+def _skip_word(text, i):  # noqa: ANN001, ANN202
+    """Position behind the word at i."""
+    while not _ends_word(text, i):
         i += 1
     return i
+
+
+@cached_njit(inline="always")
+@no_type_check
+def _skip_line(text, i):  # noqa: ANN001, ANN202
+    """Start of the line after position i."""
+    while i < len(text) and text[i] != _NEWLINE and text[i] != _RETURN:
+        i += 1
+    return i + 1
 
 
 @cached_njit()
 @no_type_check
 def _number(text, i, powers):  # noqa: ANN001, ANN202
-    """Decimal number at place i: (value, place behind it, understood); right to 2^-52."""
+    """Decimal number at position i, as (value, position behind it); position -1 if malformed."""
     count = len(text)
     negative = False
-    if i < count and (text[i] == 45 or text[i] == 43):
-        negative = text[i] == 45
+    if i < count and (text[i] == _MINUS or text[i] == _PLUS):
+        negative = text[i] == _MINUS
         i += 1
     mantissa = np.uint64(0)
-    digits, exponent, seen, point = 0, 0, False, False
+    exponent, has_digits, has_point = 0, False, False
     while i < count:
         c = text[i]
-        if 48 <= c <= 57:
-            seen = True
-            if mantissa > 0 or c > 48:
-                digits += 1
-            mantissa = mantissa * np.uint64(10) + np.uint64(c - 48)
-            exponent -= point
-        elif c == 46 and not point:
-            point = True
+        if _ZERO <= c <= _NINE:
+            has_digits = True
+            if mantissa < np.uint64(10**18):
+                mantissa = mantissa * np.uint64(10) + np.uint64(c - _ZERO)
+                exponent -= has_point
+            else:
+                exponent += not has_point
+        elif c == _POINT and not has_point:
+            has_point = True
         else:
             break
         i += 1
-    if not seen or digits > 18:
-        return 0.0, i, False
-    if i < count and (text[i] == 101 or text[i] == 69):
+    if i < count and (text[i] == _LOWER_E or text[i] == _UPPER_E):
         i += 1
-        down = i < count and text[i] == 45
-        if i < count and (text[i] == 45 or text[i] == 43):
+        falls = i < count and text[i] == _MINUS
+        if i < count and (text[i] == _MINUS or text[i] == _PLUS):
             i += 1
-        power, seen = 0, False
-        while i < count and 48 <= text[i] <= 57 and power < 1000:
-            power = power * 10 + (text[i] - 48)
-            seen = True
+        power, has_power = 0, False
+        while i < count and _ZERO <= text[i] <= _NINE:
+            power = min(power * 10 + (text[i] - _ZERO), 10**9)
+            has_power = True
             i += 1
-        if not seen:
-            return 0.0, i, False
-        exponent += -power if down else power
-    if exponent < -22 or exponent > 22:
-        return 0.0, i, mantissa == 0
+        has_digits = has_digits and has_power
+        exponent += -power if falls else power
+    if not has_digits or not _ends_word(text, i):
+        return 0.0, -1
     value = np.float64(mantissa)
-    value = value / powers[-exponent] if exponent < 0 else value * powers[exponent]
-    if i < count and text[i] not in (32, 9, 10, 13):
-        return value, i, False
-    return (-value if negative else value), i, True
+    if mantissa == 0 or exponent < -350:
+        value = 0.0
+    elif exponent > 300:
+        value = np.inf
+    elif exponent >= 0:
+        value *= powers[exponent]
+    elif exponent >= -300:
+        value /= powers[-exponent]
+    else:
+        value = value / powers[300] / powers[-exponent - 300]
+    return (-value if negative else value), i
 
 
 @cached_njit()
 @no_type_check
-def _read(text, vertices, triangles, with_faces):  # noqa: ANN001, ANN202
-    """Fill vertices and triangles; (vertices read, triangles read, everything understood)."""
-    powers = np.array([10.0**k for k in range(23)])
-    count, i, v, t = len(text), 0, 0, 0
-    while i < count:
-        i = _blank(text, i)
-        if i < count and (i + 1 == count or text[i + 1] in (32, 9, 10, 13)):
-            if text[i] == 118:  # v x y z, then perhaps a weight or a colour
+def _parse(  # noqa: ANN202
+    text, i, v, t, vertices, triangles, lines, with_faces, limit  # noqa: ANN001
+):  # fmt: skip
+    """Parse from position i on, with v vertices and t triangles read before.
+
+    Fills the arrays; `lines` receives the offset of each triangle's statement. Returns the outcome,
+    the position of the statement or word that caused it, and the numbers of vertices and triangles.
+    """
+    powers = np.array([10.0**k for k in range(301)])
+    while i < len(text):
+        i = _skip_blank(text, i)
+        begin = i
+        if i < len(text) and _ends_word(text, i + 1):
+            if text[i] == _V:
+                if v == len(vertices):
+                    return _FULL_VERTICES, begin, v, t
                 i += 1
                 for k in range(3):
-                    i = _blank(text, i)
-                    vertices[v, k], i, good = _number(text, i, powers)
-                    if not good:
-                        return v, t, False
+                    value, i = _number(text, _skip_blank(text, i), powers)
+                    if i < 0 or not abs(value) < limit:
+                        return _BAD_VERTEX, begin, v, t
+                    vertices[v, k] = value
                 v += 1
-            elif text[i] == 102 and with_faces:  # f a/b/c ...
-                i += 1
-                corners, first, last = 0, 0, 0
-                while True:
-                    i = _blank(text, i)
-                    if i >= count or text[i] == 10 or text[i] == 13:
-                        break
-                    negative = text[i] == 45
+            elif text[i] == _F and with_faces:
+                i = _skip_blank(text, i + 1)
+                corners, first, previous, before = 0, 0, 0, t
+                while not _ends_statement(text, i):
+                    word = i
+                    negative = text[i] == _MINUS
                     i += negative
-                    index, start = 0, i
-                    while i < count and 48 <= text[i] <= 57:
-                        index = index * 10 + (text[i] - 48)
+                    index = 0
+                    while i < len(text) and _ZERO <= text[i] <= _NINE:
+                        index = min(index * 10 + (text[i] - _ZERO), 10**10)
                         i += 1
-                    if i == start or i - start > 15:
-                        return v, t, False
-                    while i < count and (47 <= text[i] <= 57 or text[i] == 45):
-                        i += 1  # texture and normal indices
-                    if i < count and text[i] not in (32, 9, 10, 13):
-                        return v, t, False
+                    if index == 0 or not (_ends_word(text, i) or text[i] == _SLASH):
+                        return _BAD_CORNER, word, v, t
+                    i = _skip_blank(text, _skip_word(text, i))
                     index = v - index if negative else index - 1
                     corners += 1
                     if corners == 1:
                         first = index
                     elif corners >= 3:
-                        triangles[t, 0], triangles[t, 1], triangles[t, 2] = first, last, index
+                        if t == len(triangles):
+                            return _FULL_TRIANGLES, begin, v, before
+                        triangles[t, 0], triangles[t, 1], triangles[t, 2] = first, previous, index
+                        lines[t] = begin
                         t += 1
-                    last = index
+                    previous = index
                 if corners < 3:
-                    return v, t, False
-        while i < count and text[i] != 10 and text[i] != 13:
-            if text[i] == 92:  # a backslash may carry the line on
-                return v, t, False
-            i += 1
-        i += 1
-    return v, t, True
-
-
-def _read_carefully(path: Path, data: bytes, with_faces: bool) -> tuple[Vertices, Triangles]:
-    """The same in Python, line by line, with an error that names the line."""
-    vertices: list[list[float]] = []
-    triangles: list[tuple[int, int, int]] = []
-    lines_of_triangles: list[int] = []
-    for number, line in enumerate(split_lines(data), start=1):
-        words = line.split()
-        if not words:
-            continue
-        if words[0] == "v":
-            vertices.append(parse_floats(words[1:4], 3, path, number))
-        elif words[0] == "f" and with_faces:
-            corners = [_corner(word, len(vertices), path, number) for word in words[1:]]
-            if len(corners) < 3:
-                raise UserError(
-                    f"{path} line {number}: expected a face of 3 or more corners: {line!r}"
-                )
-            for second, third in zip(corners[1:], corners[2:], strict=False):
-                triangles.append((corners[0], second, third))
-                lines_of_triangles.append(number)
-    faces = np.array(triangles, np.int64).reshape(-1, 3)
-    wrong = np.flatnonzero((faces < 0).any(axis=1) | (faces >= len(vertices)).any(axis=1))
-    if len(wrong):
-        raise UserError(
-            f"{path} line {lines_of_triangles[wrong[0]]}: a face names a vertex that is not there "
-            f"(the file has {len(vertices)} vertices)"
-        )
-    return np.array(vertices).reshape(-1, 3), faces
-
-
-def _corner(word: str, vertices_so_far: int, path: Path, number: int) -> int:
-    """Vertex index of a face corner such as 7, 7/1, 7//2 or -1."""
-    try:
-        index = int(word.split("/")[0])
-    except ValueError:
-        index = 0
-    if index == 0 or abs(index) > 2**31:
-        raise UserError(f"{path} line {number}: expected a vertex number from 1 on, found {word!r}")
-    return index - 1 if index > 0 else vertices_so_far + index
+                    return _FEW_CORNERS, begin, v, t
+        i = _skip_line(text, i)
+    return _GOOD, i, v, t

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from eval_now.errors import UserError
-
-MAX_COORDINATE = 1e9
-"""Bound of every coordinate read, in any unit; larger values would overflow when squared later."""
+from eval_now.io.budgets import MAX_COORDINATE
 
 
 def split_lines(data: bytes) -> list[str]:
@@ -16,7 +14,7 @@ def split_lines(data: bytes) -> list[str]:
 def parse_floats(words: list[str], count: int, path: Path, line: int) -> list[float]:
     """`count` finite numbers below MAX_COORDINATE; a `UserError` that names the line otherwise."""
     try:
-        values = [float(word) for word in words]
+        values = [float(word.replace("_", "?")) for word in words]  # float() accepts 1_000
     except ValueError:
         values = []
     if len(values) != count or not all(abs(value) < MAX_COORDINATE for value in values):

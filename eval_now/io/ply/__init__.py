@@ -1,0 +1,1 @@
+"""Stanford PLY, ascii and binary: vertices and triangles."""

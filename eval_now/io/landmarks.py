@@ -16,8 +16,9 @@ from jaxtyping import Float
 from eval_now.errors import UserError
 from eval_now.io.budgets import MAX_COORDINATE, MAX_LANDMARK_BYTES
 from eval_now.io.files import read_bytes, write_bytes_atomic
-from eval_now.io.npy import read_npy_header
 from eval_now.io.text import parse_floats, split_lines
+from flame_assets.inert import npy as inert_npy
+from flame_assets.inert.files import ReadError
 
 Landmarks = Float[np.ndarray, "7 3"]
 MIN_EXTENT = 1e-9  # of the landmarks, in any unit
@@ -101,14 +102,17 @@ def parse_txt(path: Path, data: bytes) -> Landmarks:
 
 def parse_npy(path: Path, data: bytes) -> Landmarks:
     """Parse a numeric array of shape (7, 3) or (1, 7, 3); object arrays are refused."""
-    shape, fortran, dtype, body = read_npy_header(path, data)
-    if shape not in ((7, 3), (1, 7, 3)):
-        hint = _subset_hint(shape[0]) if len(shape) == 2 else ""
-        raise UserError(f"{path}: expected landmarks of shape (7, 3), found {shape}{hint}")
-    if dtype.kind not in "fiu" or len(data) - body < 21 * dtype.itemsize:
-        raise UserError(f"{path}: expected 21 numbers, found {dtype} and {len(data) - body} bytes")
-    flat = np.frombuffer(data, dtype, 21, body).astype(np.float64)
-    points = flat.reshape(shape, order="F" if fortran else "C").reshape(7, 3)
+    try:
+        points = inert_npy.parse_npy(data)
+    except ReadError as error:
+        raise UserError(f"{path} {error}; expected landmarks of shape (7, 3)") from None
+    if not isinstance(points, np.ndarray) or points.dtype.kind not in "fiu":
+        kind = points.dtype if isinstance(points, np.ndarray) else "object"
+        raise UserError(f"{path}: expected 21 numbers, found {kind}")
+    if points.shape not in ((7, 3), (1, 7, 3)):
+        hint = _subset_hint(len(points)) if points.ndim == 2 else ""
+        raise UserError(f"{path}: expected landmarks of shape (7, 3), found {points.shape}{hint}")
+    points = points.reshape(7, 3).astype(np.float64)
     invalid = np.flatnonzero(~(np.abs(points) < MAX_COORDINATE).all(axis=1))
     if len(invalid):
         raise UserError(f"{path}: landmark {invalid[0]} is not finite and below {MAX_COORDINATE:g}")

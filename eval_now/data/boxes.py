@@ -1,7 +1,6 @@
 """Face boxes as the benchmark distributes them: pickled dictionaries inside `.npy` files."""
 
 import io
-from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +41,10 @@ def load_box(path: Path) -> Box:
         raise UserError(f"{path}: {expected}, found {kind}")
     for name in Box._fields:
         value = content.get(name)
-        if not isinstance(value, Real) or not abs(value) < MAX_COORDINATE:
+        if (
+            not isinstance(value, int | float | np.integer | np.floating)
+            or not abs(value) < MAX_COORDINATE
+        ):
             raise UserError(f"{path}: {expected}, found {name} {str(value)[:40]!r}")
     box = Box(*(float(content[name]) for name in Box._fields))
     if box.right <= box.left or box.bottom <= box.top:

@@ -186,17 +186,3 @@ def test_official_figures_are_reproduced(now_cases):
         assert np.median(pooled) == pytest.approx(expected["median"], abs=1e-4)
         assert pooled.mean() == pytest.approx(expected["mean"], abs=1e-4)
         assert pooled.std() == pytest.approx(expected["std"], abs=1e-4)
-
-
-def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
-    from eval_now.geometry import numba_jit as module
-
-    plain = module.njit
-
-    def refusing(cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return plain(**options)
-
-    monkeypatch.setattr(module, "njit", refusing)
-    assert module.cached_njit()(lambda x: x + 1)(2) == 3

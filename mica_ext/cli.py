@@ -4,13 +4,13 @@ Importing this module costs milliseconds. All further imports, option parsing an
 under `run_command`, so that Ctrl-C and closed streams end alike at any moment.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from mica_ext.errors import run_command
+from pacofr.utils.threads import use_one_thread_per_operation
 
 
 class Command(NamedTuple):
@@ -83,9 +83,7 @@ def _run(command: Command, program: str, arguments: list[str]) -> int:
 
     logging.basicConfig(level=command.log_level, format="%(levelname)s: %(message)s")
     config = tyro.cli(_imported(command.config), prog=program, args=arguments)
-    # NumPy's BLAS solves small systems here: threads gain nothing, and on a busy machine or under a
-    # CPU quota they wait for each other a hundred times longer than they work.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
+    use_one_thread_per_operation()
     result = _imported(command.function)(config)
     return result if isinstance(result, int) else 0
 

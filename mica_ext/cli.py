@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from mica_ext.errors import run_command
-from pacofr.utils.threads import use_one_thread_per_operation
 
 
 class Command(NamedTuple):
@@ -80,6 +79,8 @@ def _run(command: Command, program: str, arguments: list[str]) -> int:
     import logging
 
     import tyro
+
+    from pacofr.utils.threads import use_one_thread_per_operation
 
     logging.basicConfig(level=command.log_level, format="%(levelname)s: %(message)s")
     config = tyro.cli(_imported(command.config), prog=program, args=arguments)

@@ -83,7 +83,8 @@ def _run_command(name: str, arguments: list[str]) -> int | None:
     command = COMMANDS[name]
     main_process = os.environ.get("RANK", "0") == "0"
     level = logging.INFO if main_process else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("pacofr").setLevel(level)  # not those of the libraries
     if command.leading and arguments and not arguments[0].startswith("-"):
         arguments = [command.leading, *arguments]
     config = tyro.cli(_load(command.config), prog=f"pacofr {name}", args=arguments)

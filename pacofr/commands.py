@@ -5,6 +5,7 @@ import dataclasses
 from pacofr.analysis.config import ProbeCommand, ShowConfig
 from pacofr.analysis.table7_config import EvidenceConfig
 from pacofr.data.curation.config import CurateConfig
+from pacofr.data.curation.stats import in_words
 from pacofr.errors import UserError
 from pacofr.pretraining.command import PretrainCommand
 from pacofr.utils.threads import set_threads
@@ -33,9 +34,10 @@ def curate(config: CurateConfig) -> None:
     from pacofr.data.curation.curate import curate
 
     stats = curate(config)
-    rejected = ", ".join(f"{count.photos} {count.reason}" for count in stats.rejected)
     print(f"{stats.kept} of {stats.photos} photos kept: {config.out}")
-    print(f"rejected: {rejected or 'none'}")
+    print(f"rejected: {in_words(stats.rejected)}")
+    if stats.left_out:
+        print(f"left out: {in_words(stats.left_out, examples=True)}")
     if not stats.complete:
         print("other parts are still to be done; the index follows the last of them")
 

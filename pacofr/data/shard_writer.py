@@ -1,5 +1,6 @@
 """Writing tar shards of crops (the layout: `shard_index`)."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -41,7 +42,8 @@ class TarWriter:
 
     def abandon(self) -> None:
         """Drop what was written."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # on a full disk what is buffered cannot be written
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
     def _member(self, name: str, data: bytes) -> None:

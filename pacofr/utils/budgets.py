@@ -58,3 +58,16 @@ PLAIN_PNM_BYTES = 100 * MIB
 """Of a PNM file of decimal numbers, which Pillow reads at 4 MB a second."""
 BMP_RLE_BYTES = 32 * MIB
 """Of a run-length coded BMP, which Pillow reads in Python."""
+
+TAR_BYTES = 1 << 50
+"""A source's tar, which is read member by member."""
+TAR_NAME_BYTES = 64 * 1024
+"""Of a member's name or extended header."""
+PHOTO_BYTES = 256 * MIB
+"""Of a photo among a curation's sources."""
+SAMPLE_JSON_BYTES = MIB
+"""The JSON beside a photo in a tar."""
+SAMPLE_MEMBERS = 64
+"""Of one sample of a tar; img2dataset writes 3."""
+MARKER_BYTES = 64 * MIB
+"""The JSON that says what became of a source's photos."""

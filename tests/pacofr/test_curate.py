@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,24 +18,26 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.tars import header
 from PIL import Image
 
 from pacofr.data.curation import curate as curation
 from pacofr.data.curation import worker as curate_unit
-from pacofr.data.curation.config import CurateConfig, Reason
+from pacofr.data.curation.config import CurateConfig
+from pacofr.data.curation.stats import Count, CurateStats, LeftOut, Reason
 from pacofr.data.shards import ShardDataset
 from pacofr.errors import UserError
 from pacofr.faces.align import ffhq_matrix
 from pacofr.faces.detect import detect
 from pacofr.faces.landmarks68 import read_pts
+from pacofr.utils.locks import file_lock
 
 HELEN = 16
 
 
-@pytest.fixture
-def in_this_process(monkeypatch):
-    """Threads instead of processes: no start of an interpreter per test."""
-    monkeypatch.setattr(curation, "_pool", lambda jobs: ThreadPoolExecutor(1))
+def curate(config: CurateConfig) -> CurateStats:
+    """Curate in a thread: no start of an interpreter per test."""
+    return curation.curate(config, lambda jobs: ThreadPoolExecutor(1))
 
 
 @pytest.fixture(scope="session")
@@ -85,18 +88,20 @@ def files(out: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted(out.glob("*")) if p.is_file()}
 
 
+def counts(stats: CurateStats) -> dict[str, int]:
+    return {reason: each.count for reason, each in stats.rejected.items()}
+
+
 @pytest.fixture(scope="session")
 def curated(source, tmp_path_factory):
     """One curation that several tests look at."""
     out = tmp_path_factory.mktemp("curated")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curation, "_pool", lambda jobs: ThreadPoolExecutor(1))
-        return out, curation.curate(config(source, out))
+    return out, curate(config(source, out))
 
 
 def test_each_photo_is_kept_or_counted(curated):
     out, stats = curated
-    rejected = dict(stats.rejected)
+    rejected = counts(stats)
     assert stats.complete
     assert stats.kept + sum(rejected.values()) - rejected[Reason.CUT_SHARD] == stats.photos
     assert stats.kept >= HELEN - 2
@@ -106,7 +111,7 @@ def test_each_photo_is_kept_or_counted(curated):
     assert rejected[Reason.BLURRED] >= 1
     written = json.loads((out / "stats.json").read_text())
     assert (written["kept"], written["photos"]) == (stats.kept, stats.photos)
-    assert written["rejected"] == {str(reason): count for reason, count in stats.rejected}
+    assert written["rejected"] == counts(stats)
     sheet = np.asarray(Image.open(out / "contact_sheet.png"))
     assert sheet.shape[1] == 16 * 96
     assert sheet.std() > 20
@@ -138,22 +143,22 @@ def test_crops_show_the_face_where_its_landmarks_say(curated, helen):
     assert np.mean(labelled) < 0.02
 
 
-def test_the_same_command_does_nothing_twice(curated, source, in_this_process):
+def test_the_same_command_does_nothing_twice(curated, source):
     out, stats = curated
     before = files(out)
-    again = curation.curate(config(source, out))
+    again = curate(config(source, out))
     assert again.new_photos == 0
     assert again.kept == stats.kept
     assert files(out) == before
 
 
-def test_a_lost_or_cut_shard_is_made_again(curated, source, tmp_path, in_this_process):
+def test_a_lost_or_cut_shard_is_made_again(curated, source, tmp_path):
     out = tmp_path / "copy"
     shutil.copytree(curated[0], out)
     before = files(out)
     (out / "shard-000001.tar").unlink()
     (out / "shard-000002.tar").write_bytes(before["shard-000002.tar"][:-512])
-    again = curation.curate(config(source, out))
+    again = curate(config(source, out))
     assert 0 < again.new_photos < again.photos
     assert files(out) == before
 
@@ -161,42 +166,41 @@ def test_a_lost_or_cut_shard_is_made_again(curated, source, tmp_path, in_this_pr
 def test_other_settings_are_refused(curated, source):
     out, _ = curated
     with pytest.raises(UserError, match=r"begun with other settings \(min_face, seed\)"):
-        curation.curate(config(source, out, seed=5, min_face=20.0))
+        curate(config(source, out, seed=5, min_face=20.0))
 
 
-def test_parts_add_up_to_the_whole(curated, source, tmp_path, in_this_process):
-    first = curation.curate(config(source, tmp_path, part=1, parts=2))
+def test_parts_add_up_to_the_whole(curated, source, tmp_path):
+    first = curate(config(source, tmp_path, part=1, parts=2))
     assert not first.complete
     assert not (tmp_path / "index.json").exists()
-    second = curation.curate(config(source, tmp_path, part=0, parts=2))
+    second = curate(config(source, tmp_path, part=0, parts=2))
     assert second.complete
     assert files(tmp_path).keys() == files(curated[0]).keys()
     assert files(tmp_path)["shard-000002.tar"] == files(curated[0])["shard-000002.tar"]
 
 
 def test_shards_of_a_source_no_longer_given_stay_and_count_again_with_it(
-    curated, source, tmp_path, in_this_process, caplog, monkeypatch
+    curated, source, tmp_path, caplog
 ):
-    monkeypatch.setattr(curation, "LOG_SECONDS", 0.0)
     out, fewer = tmp_path / "copy", tmp_path / "fewer"
     shutil.copytree(curated[0], out)
     shutil.copytree(source, fewer)
     for tar in ("00002.tar", "00003.tar"):
         (fewer / tar).unlink()
-    with caplog.at_level("INFO", "pacofr.data.curation.curate"):
-        curation.curate(config(fewer, out))
+    with caplog.at_level("INFO", "pacofr"):
+        curate(config(fewer, out))
         assert "1 shards of sources no longer given stay" in caplog.text
         assert len(ShardDataset(out)) < curated[1].kept
         caplog.clear()
-        assert curation.curate(config(source, out)).new_photos == 0
+        assert curate(config(source, out)).new_photos == 0
     assert files(out) == files(curated[0])
 
 
-def test_a_sample_is_drawn_by_seed(source, tmp_path, in_this_process):
+def test_a_sample_is_drawn_by_seed(source, tmp_path):
     keys = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         out = tmp_path / name
-        stats = curation.curate(config(source, out, sample=9, seed=seed, min_sharpness=0.0))
+        stats = curate(config(source, out, sample=9, seed=seed, min_sharpness=0.0))
         assert stats.photos == 9
         data = ShardDataset(out)
         keys.append({data.about(i)["key"] for i in range(len(data))})
@@ -204,7 +208,7 @@ def test_a_sample_is_drawn_by_seed(source, tmp_path, in_this_process):
     assert keys[0] != keys[2]
 
 
-def test_one_face_of_several_by_seed(helen, tmp_path, in_this_process):
+def test_one_face_of_several_by_seed(helen, tmp_path):
     pair = [np.asarray(Image.open(p).convert("RGB").resize((240, 240))) for p in helen[:2]]
     folder = tmp_path / "pairs"
     folder.mkdir()
@@ -214,7 +218,7 @@ def test_one_face_of_several_by_seed(helen, tmp_path, in_this_process):
     sides = []
     for seed in (0, 0, 1):
         out = tmp_path / f"out{len(sides)}"
-        curation.curate(config(folder, out, seed=seed, min_sharpness=0.0))
+        curate(config(folder, out, seed=seed, min_sharpness=0.0))
         data = ShardDataset(out)
         assert len(data) == 8
         sides.append([data.about(i)["points"][2][0] > 240 for i in range(8)])
@@ -223,7 +227,7 @@ def test_one_face_of_several_by_seed(helen, tmp_path, in_this_process):
     assert 0 < sum(sides[0]) < 8
 
 
-def test_laion_detections_instead_of_the_detector(source, helen, tmp_path, in_this_process):
+def test_laion_detections_instead_of_the_detector(source, helen, tmp_path):
     table = {}
     for i, photo in enumerate(helen[:9]):
         face = detect(np.asarray(Image.open(photo).convert("RGB")), rotations=False)[0]
@@ -235,52 +239,105 @@ def test_laion_detections_instead_of_the_detector(source, helen, tmp_path, in_th
     torch.save(table, tmp_path / "sample2detect_0.pth")
     out = tmp_path / "out"
     settings = config(source, out, detections=tmp_path, min_sharpness=0.0)
-    stats = curation.curate(settings)
-    rejected = dict(stats.rejected)
+    stats = curate(settings)
+    rejected = counts(stats)
     assert stats.kept == 5
     assert rejected[Reason.LOW_SCORE] == 1
     assert rejected[Reason.NO_FACE] == 1
     assert rejected[Reason.NOT_A_FACE] == 2
     assert rejected[Reason.NO_DETECTION] >= HELEN - 9
     torch.save(table | {5: []}, tmp_path / "sample2detect_0.pth")  # other detections: other crops
-    assert curation.curate(settings).kept == 4
+    assert curate(settings).kept == 4
 
 
-def test_nothing_kept_is_said_with_its_reasons(tmp_path, in_this_process):
+def test_nothing_kept_is_said_with_its_reasons(tmp_path):
     folder = tmp_path / "grey"
     folder.mkdir()
     Image.new("RGB", (200, 200), (90, 90, 90)).save(folder / "a.png")
     (folder / "b.jpg").write_bytes(b"junk")
     with pytest.raises(UserError, match="of 2 photos .*1 unreadable.*1 no face.*--min-face"):
-        curation.curate(config(folder, tmp_path / "out"))
+        curate(config(folder, tmp_path / "out"))
     assert not (tmp_path / "out" / "index.json").exists()
 
 
-def test_a_full_disk_is_one_line_and_the_next_run_goes_on(
-    source, curated, tmp_path, monkeypatch, in_this_process
-):
-    def full(self, data):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(curate_unit.TarWriter, "_write", full)
-        with pytest.raises(UserError, match="No space left on device; make room"):
-            curation.curate(config(source, tmp_path))
+def test_a_full_disk_is_one_line_and_the_next_run_goes_on(source, curated, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="cannot write the shards: File too large; make room"):
+            curate(config(source, tmp_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.glob("*.tar"))
     assert not list(tmp_path.glob(".shard*"))
-    curation.curate(config(source, tmp_path))
+    curate(config(source, tmp_path))
     assert files(tmp_path) == files(curated[0])
+
+
+def test_two_processes_are_not_at_work_in_one_folder(source, curated, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(curated[0], out)
+    with file_lock(out / ".parts" / "part-0-of-1"):
+        for parts in (1, 2):
+            with pytest.raises(UserError, match=f"another process is at work in {out}"):
+                curate(config(source, out, parts=parts))
+    curate(config(source, out))
+    with file_lock(out / ".parts" / "part-1-of-2"):
+        assert curate(config(source, out, part=0, parts=2)).new_photos == 0
+
+
+def test_what_travels_with_the_shards_names_no_folder_of_this_machine(curated, source):
+    out, _ = curated
+    for file in (out / "stats.json", out / "index.json", out / "shard-000000.tar"):
+        assert str(source.parent).encode() not in file.read_bytes()
+    about = json.loads((out / "stats.json").read_text())
+    assert about["sources"] == [source.name]
+    assert len(about["sources_sha256"]) == 64
+
+
+def test_counts_come_with_an_example_and_names_in_any_encoding(helen, tmp_path):
+    folder = tmp_path / os.fsdecode(b"n\xff")
+    folder.mkdir()
+    shutil.copy(helen[0], folder / os.fsdecode(b"\xfe.jpg"))
+    (folder / os.fsdecode(b"bad\xfd.jpg")).write_bytes(b"junk")
+    (folder / "notes.txt").write_text("hello")
+    stats = curate(config(folder, tmp_path / "out", min_sharpness=0.0))
+    assert stats.kept == 1
+    assert stats.rejected == {Reason.UNREADABLE: Count(1, "bad\\udcfd.jpg")}
+    assert stats.left_out == {LeftOut.NO_PICTURE: Count(1, "n\\udcff/notes.txt")}
+    written = json.loads((tmp_path / "out" / "stats.json").read_text())
+    assert written["rejected"] == {"unreadable": 1}
+    assert written["rejected_examples"] == {"unreadable": "bad\\udcfd.jpg"}
+    assert written["left_out"] == {"no picture": {"count": 1, "example": "n\\udcff/notes.txt"}}
+    assert ShardDataset(tmp_path / "out").about(0)["key"] == "\\udcfe.jpg"
+
+
+def test_a_source_of_damaged_tars_only_is_one_line(tmp_path):
+    (tmp_path / "a.tar").write_bytes(header("loop.jpg", -512) + bytes(1024))
+    with pytest.raises(UserError, match=r"no photo that can be read \(1 cut shard \(a.tar\)\)"):
+        curate(config(tmp_path / "a.tar", tmp_path / "out"))
+
+
+def test_a_folder_begun_by_another_version_is_said(source, tmp_path):
+    (tmp_path / ".parts").mkdir()
+    for text in ('{"rules": 1}', "{}", "[1]"):
+        (tmp_path / ".parts" / "settings.json").write_text(text)
+        with pytest.raises(UserError, match="another version"):
+            curate(config(source, tmp_path))
+    (tmp_path / ".parts" / "settings.json").write_text("{")
+    with pytest.raises(UserError, match="settings.json"):
+        curate(config(source, tmp_path))
 
 
 def test_an_output_that_is_a_file_is_refused(source, tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(UserError, match="cannot write into"):
-        curation.curate(config(source, tmp_path / "out"))
+        curate(config(source, tmp_path / "out"))
 
 
 def test_an_output_among_the_photos_is_refused(source):
     with pytest.raises(UserError, match="would count as photos"):
-        curation.curate(config(source, source / "out"))
+        curate(config(source, source / "out"))
     assert not (source / "out").exists()
 
 
@@ -298,11 +355,32 @@ def test_a_photo_that_kills_the_process_costs_its_batch_only(source, tmp_path, m
     monkeypatch.setattr(curate_unit, "decode_image", deadly)
     monkeypatch.setattr(curate_unit, "BATCH_PHOTOS", 2)
     fork = get_context("fork")
-    monkeypatch.setattr(curation, "_pool", lambda jobs: ProcessPoolExecutor(1, mp_context=fork))
-    stats = curation.curate(config(source, tmp_path))
+    stats = curation.curate(
+        config(source, tmp_path), lambda jobs: ProcessPoolExecutor(1, mp_context=fork)
+    )
     assert stats.complete
-    assert 1 <= dict(stats.rejected)[Reason.CRASHED] <= 2
+    assert 1 <= counts(stats)[Reason.CRASHED] <= 2
     assert stats.kept >= HELEN - 4
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_word_whenever_it_comes(source, tmp_path):
+    """The group gets the signal, as in a terminal; workers say nothing and end."""
+    for seconds in (1.0, 4.0, 8.0, 12.0):
+        command = [sys.executable, "-m", "pacofr", "curate", str(source), "--jobs", "2"]
+        process = subprocess.Popen(
+            [*command, "--out", str(tmp_path / str(seconds))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate()[1].decode().splitlines()
+        if process.returncode != 0:  # not finished before
+            assert process.returncode == 130
+            assert said[-1] == "stopped"
+            assert len(said) <= 2
 
 
 def group_lives(group: int) -> bool:

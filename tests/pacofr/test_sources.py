@@ -1,34 +1,34 @@
 """Where curation reads from: tars as img2dataset writes them, folders, LAION-Face detections."""
 
-import io
 import json
 import os
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from helpers.tars import header, tar_bytes, write_tar
 
-from pacofr.data.curation.config import CurateConfig, Reason
-from pacofr.data.curation.sources import (
-    DetectionTable,
-    convert_detections,
-    count_photos,
-    detection_file,
-    find_units,
-    photos,
-)
+from pacofr.data.curation.config import CurateConfig
+from pacofr.data.curation.sources.tars import Photo
+from pacofr.data.curation.sources.units import Unit, count_photos, find_units, read_photos
+from pacofr.data.curation.stats import Count, Counter, LeftOut, Reason
 from pacofr.errors import UserError
 
+JPEG = b"\xff\xd8\xff\xe0" + bytes(16)
 
-def write_tar(path, members) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for name, data in members:
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            tar.addfile(header, io.BytesIO(data))
+
+def units_of(*sources: Path) -> list[Unit]:
+    return find_units(sources).units
+
+
+def read(unit: Unit, wanted, *, want_ids: bool) -> list[Photo]:
+    return list(read_photos(unit, wanted, Counter(), with_ids=want_ids))
+
+
+def left_out(unit: Unit) -> dict[str, Count]:
+    counter = Counter()
+    list(read_photos(unit, None, counter, with_ids=False))
+    return counter.counts
 
 
 def about(sample_id) -> bytes:
@@ -49,15 +49,15 @@ IMG2DATASET = [
 
 def test_img2dataset_tars(tmp_path):
     write_tar(tmp_path / "00000.tar", IMG2DATASET)
-    (unit,) = find_units((tmp_path,))
-    found = list(photos(unit, None, want_ids=True))
+    (unit,) = units_of(tmp_path)
+    found = read(unit, None, want_ids=True)
     assert [(p.key, p.data, p.sample_id) for p in found] == [
         ("000000001", b"one", 11),
         ("000000002", b"two", 22),
         ("000000004", b"four", None),
     ]
     assert count_photos(unit) == 3
-    chosen = list(photos(unit, np.array([0, 2]), want_ids=False))
+    chosen = read(unit, np.array([0, 2]), want_ids=False)
     assert [p.key for p in chosen] == ["000000001", "000000004"]
 
 
@@ -65,65 +65,130 @@ def test_a_tar_cut_short_gives_what_stands_before(tmp_path):
     path = tmp_path / "00000.tar"
     write_tar(path, [(f"{i}.jpg", bytes(3000)) for i in range(5)])
     path.write_bytes(path.read_bytes()[:9000])
-    (unit,) = find_units((path,))
-    found = list(photos(unit, None, want_ids=False))
-    assert [p.problem for p in found] == [None, None, Reason.CUT_SHARD]
+    (unit,) = units_of(path)
+    for want_ids in (False, True):
+        found = read(unit, None, want_ids=want_ids)
+        assert [p.problem for p in found] == [None, None, Reason.CUT_SHARD]
     path.write_bytes(b"no tar at all" * 100)
-    assert [p.problem for p in photos(unit, None, want_ids=False)] == [Reason.CUT_SHARD]
+    assert [p.problem for p in read(unit, None, want_ids=False)] == [Reason.CUT_SHARD]
 
 
 @pytest.mark.parametrize("value", [b"Infinity", b"1e999", b"[" * 9**6, b"{", b"null"])
 def test_an_id_that_is_no_number_is_none(tmp_path, value):
     write_tar(tmp_path / "a.tar", [("1.jpg", b"one"), ("1.json", b'{"SAMPLE_ID": ' + value + b"}")])
-    (unit,) = find_units((tmp_path,))
-    assert [p.sample_id for p in photos(unit, None, want_ids=True)] == [None]
+    (unit,) = units_of(tmp_path)
+    assert [p.sample_id for p in read(unit, None, want_ids=True)] == [None]
 
 
-def test_a_tar_of_nested_headers_counts_as_cut(tmp_path):
-    header = tarfile.TarInfo("././@LongLink")
-    header.size, header.type = 5, tarfile.GNUTYPE_LONGNAME
-    nested = header.tobuf(tarfile.GNU_FORMAT) + b"name".ljust(512, b"\0")
-    (tmp_path / "a.tar").write_bytes(nested * 2000)
-    (unit,) = find_units((tmp_path,))
-    assert [p.problem for p in photos(unit, None, want_ids=False)] == [Reason.CUT_SHARD]
+def test_every_member_is_read_or_counted_with_an_example(tmp_path):
+    members = [
+        ("Photo 2021.05.01.jpg", b"one"),
+        ("Photo 2021.05.02.jpg", b"two"),
+        ("._Photo 2021.05.02.jpg", b"resource fork"),
+        ("7.jpg", b"three"),
+        ("7.mask.png", b"four"),
+        ("7.txt", b"someone"),
+        ("8.JPEG", b"five"),
+        ("no suffix", JPEG),
+        (".hidden/9.jpg", b"six"),
+        ("more.zip", b"PK"),
+        ("readme", b"hello"),
+    ]
+    link = header("link.jpg", 0, b"1")
+    data = tar_bytes([("10.jpg", b"behind the end")])
+    (tmp_path / "a.tar").write_bytes(tar_bytes(members) + link + data)
+    (unit,) = units_of(tmp_path)
+    found = read(unit, None, want_ids=False)
+    assert [photo.key for photo in found] == [
+        "Photo 2021.05.01",
+        "Photo 2021.05.02",
+        "7",
+        "7.mask",
+        "8",
+        "no suffix",
+        "10",
+    ]
+    assert count_photos(unit) == 7
+    assert left_out(unit) == {
+        LeftOut.HIDDEN: Count(2, "._Photo 2021.05.02.jpg"),
+        LeftOut.NO_PICTURE: Count(2, "7.txt"),
+        LeftOut.ARCHIVE: Count(1, "more.zip"),
+        LeftOut.LINK: Count(1, "link.jpg"),
+    }
 
 
-def test_only_files_are_taken_for_tars(tmp_path):
-    (tmp_path / "gone.tar").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "folder.tar").mkdir()
-    write_tar(tmp_path / "a.tar", IMG2DATASET)
-    assert [unit.name for unit in find_units((tmp_path,))] == ["a.tar"]
+def test_everything_in_a_folder_is_a_unit_or_counted_with_an_example(tmp_path):
+    source, elsewhere = tmp_path / "src", tmp_path / "elsewhere"
+    for name, data in {
+        "people/1.jpg": b"beside tars",
+        "people/2": JPEG,
+        "people/notes.txt": b"hello",
+        "people/more.tar.gz": b"\x1f\x8b",
+        "people/._1.jpg": b"",
+        "folder.tar/3.jpg": b"",
+    }.items():
+        file = source / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    write_tar(source / "B.TAR", IMG2DATASET)
+    write_tar(elsewhere / "a.tar", IMG2DATASET)
+    (elsewhere / "4.jpg").touch()
+    (source / "link").symlink_to("../elsewhere")
+    (source / "loop").symlink_to(".")
+    (source / "gone.tar").symlink_to("nowhere")
+    os.mkfifo(source / "fifo.jpg")
+    found = find_units((source,))
+    assert [unit.name for unit in found.units] == ["B.TAR", "link/a.tar", "src/000000"]
+    assert [found.units[2].key(file) for file in found.units[2].files] == [
+        "folder.tar/3.jpg",
+        "link/4.jpg",
+        "people/1.jpg",
+        "people/2",
+    ]
+    assert found.left_out.counts == {
+        LeftOut.NO_FILE: Count(2, "src/fifo.jpg"),
+        LeftOut.REPEATED_FOLDER: Count(1, "src/loop"),
+        LeftOut.HIDDEN: Count(1, "src/people/._1.jpg"),
+        LeftOut.ARCHIVE: Count(1, "src/people/more.tar.gz"),
+        LeftOut.NO_PICTURE: Count(1, "src/people/notes.txt"),
+    }
 
 
-def test_links_and_odd_members_are_left_out(tmp_path):
-    with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        link = tarfile.TarInfo("evil.jpg")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        tar.addfile(link)
-        folder = tarfile.TarInfo("folder.jpg")
-        folder.type = tarfile.DIRTYPE
-        tar.addfile(folder)
-        header = tarfile.TarInfo("../up/good.v2.jpg")
-        tar.addfile(header)
-        header = tarfile.TarInfo("../up/fine.jpg")
-        header.size = 2
-        tar.addfile(header, io.BytesIO(b"ok"))
-    (unit,) = find_units((tmp_path,))
-    assert [p.key for p in photos(unit, None, want_ids=False)] == ["../up/fine"]
+def test_photos_of_any_size_are_read_within_bounds(tmp_path):
+    (tmp_path / "huge.jpg").touch()
+    os.truncate(tmp_path / "huge.jpg", 2**40)
+    (unit,) = units_of(tmp_path)
+    assert [photo.problem for photo in read(unit, None, want_ids=False)] == [Reason.UNREADABLE]
+
+
+def test_a_sample_of_endless_members_is_read_piece_by_piece(tmp_path):
+    members = [(f"7.{i}.jpg", b"x") for i in range(1000)] + [("7.json", about(5))]
+    write_tar(tmp_path / "a.tar", members)
+    (unit,) = units_of(tmp_path)
+    assert len(read(unit, None, want_ids=True)) == 1000
+
+
+def test_the_json_of_a_photos_own_name_counts(tmp_path):
+    members = []
+    for day in (1, 2):
+        members += [(f"a.0{day}.jpg", b"x"), (f"a.0{day}.json", about(day))]
+    write_tar(tmp_path / "a.tar", members)
+    (unit,) = units_of(tmp_path)
+    assert [photo.sample_id for photo in read(unit, None, want_ids=True)] == [1, 2]
 
 
 def test_folders_are_taken_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("pacofr.data.curation.sources.FILES_PER_UNIT", 4)
+    monkeypatch.setattr("pacofr.data.curation.sources.units.FILES_PER_UNIT", 4)
     for i in range(9):
         file = tmp_path / "people" / f"{i // 5}" / f"{i}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(bytes([i]))
-    units = find_units((tmp_path / "people",))
+    units = units_of(tmp_path / "people")
     assert [len(unit.files) for unit in units] == [4, 4, 1]
     assert [unit.name for unit in units] == ["people/000000", "people/000001", "people/000002"]
     (tmp_path / "people/1/6.jpg").chmod(0)
     (tmp_path / "people/1/7.jpg").unlink()
-    found = list(photos(units[1], None, want_ids=False))
+    found = read(units[1], None, want_ids=False)
     assert [p.key for p in found] == ["0/4.jpg", "1/5.jpg", "1/6.jpg", "1/7.jpg"]
     assert found[3].problem is Reason.UNREADABLE
 
@@ -131,83 +196,23 @@ def test_folders_are_taken_in_pieces(tmp_path, monkeypatch):
 def test_a_units_digest_follows_names_and_sizes(tmp_path):
     path = tmp_path / "a.tar"
     write_tar(path, IMG2DATASET)
-    before = find_units((path,))[0].digest
+    before = units_of(path)[0].digest
     os.utime(path, (1, 1))
-    assert find_units((path,))[0].digest == before
+    assert units_of(path)[0].digest == before
     write_tar(path, [*IMG2DATASET, ("000000005.jpg", bytes(20000))])
-    assert find_units((path,))[0].digest != before
+    assert units_of(path)[0].digest != before
 
 
 def test_sources_that_are_none(tmp_path):
     (tmp_path / "list.txt").touch()
     with pytest.raises(UserError, match="neither a folder nor a .tar"):
-        find_units((tmp_path / "list.txt",))
+        units_of(tmp_path / "list.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no image"):
-        find_units((tmp_path / "empty",))
+        units_of(tmp_path / "empty")
 
 
 def test_settings_that_cannot_be():
     for wrong in ({"sources": ()}, {"sample": 0}, {"part": 2, "parts": 2}, {"jobs": -1}):
         with pytest.raises(UserError, match="must|needed"):
             CurateConfig(**{"sources": (Path("a"),), "out": Path("b"), **wrong})
-
-
-def face(shift: float):
-    box = np.array([10, 20, 110, 140], np.float32) + shift
-    points = np.array([[40, 60], [80, 60], [60, 85], [45, 105], [75, 105]], np.float32) + shift
-    return box, points, np.float32(0.99)
-
-
-@pytest.mark.parametrize("kind", ["numpy", "lists", "tensors", "old"])
-def test_laion_detections(tmp_path, kind):
-    def as_kind(part):
-        if kind == "lists":
-            return part.tolist()
-        return torch.from_numpy(np.asarray(part)) if kind == "tensors" else part
-
-    table = {
-        907: [tuple(as_kind(p) for p in face(0)), tuple(as_kind(p) for p in face(5))],
-        12: [tuple(as_kind(p) for p in face(9))],
-        500: [],
-    }
-    path = tmp_path / "sample2detect_3.pth"
-    torch.save(table, path, _use_new_zipfile_serialization=kind != "old")
-    convert_detections(path, tmp_path / "table")
-    loaded = DetectionTable(tmp_path / "table")
-    rows = loaded.rows_of(907)
-    assert rows.shape == (2, 15)
-    assert np.allclose(rows[1, :4], face(5)[0])
-    assert np.allclose(rows[1, 4:14].reshape(5, 2), face(5)[1])
-    assert np.allclose(rows[1, 14], 0.99)
-    assert loaded.rows_of(12).shape == (1, 15)
-    assert loaded.rows_of(500).shape == (0, 15)
-    assert loaded.rows_of(13) is None
-    assert loaded.rows_of(None) is None
-
-
-class Trap:
-    def __reduce__(self):
-        return (os.mkdir, ("sprung",))
-
-
-@pytest.mark.parametrize(
-    "content", [{1: Trap()}, [1, 2], {1: [([1, 2], [3], 0.5)]}, {"a": 1}, {1: 2}]
-)
-def test_detection_files_of_another_kind_are_refused(tmp_path, monkeypatch, content):
-    monkeypatch.chdir(tmp_path)
-    torch.save(content, tmp_path / "sample2detect_0.pth")
-    with pytest.raises(UserError, match="no file of LAION-Face detections") as caught:
-        convert_detections(tmp_path / "sample2detect_0.pth", tmp_path / "table")
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "sprung").exists()
-    assert not (tmp_path / "table").exists()
-
-
-def test_each_split_has_its_detections(tmp_path):
-    write_tar(tmp_path / "split_00007" / "00001.tar", IMG2DATASET)
-    (unit,) = find_units((tmp_path,))
-    with pytest.raises(UserError, match="sample2detect_7.pth is missing"):
-        detection_file(unit, tmp_path)
-    (tmp_path / "sample2detect_7.pth").touch()
-    assert detection_file(unit, tmp_path) == tmp_path / "sample2detect_7.pth"

@@ -1,9 +1,7 @@
-"""Settings and result of `pacofr curate`; imports neither torch nor OpenCV."""
+"""Settings of `pacofr curate`; imports neither torch nor OpenCV."""
 
 import dataclasses
-from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
 
 from pacofr.errors import UserError
 
@@ -51,45 +49,3 @@ class CurateConfig:
             raise UserError(f"part must lie in 0..{self.parts - 1}, not {self.part}")
         if self.jobs < 0:
             raise UserError("jobs must not be negative")
-
-
-class Reason(StrEnum):
-    """Why a photo gave no crop."""
-
-    UNREADABLE = "unreadable"
-    """Not an image, damaged, or larger than 120 million pixels or 32,766 on a side."""
-    CUT_SHARD = "cut shard"
-    """The source's tar ends early; counted once, what stands before the end is used."""
-    NO_DETECTION = "not in the detections"
-    """LAION-Face's files have no entry for it."""
-    NO_FACE = "no face"
-    SMALL = "small"
-    LOW_SCORE = "low score"
-    NOT_A_FACE = "not a face"
-    """The five points lie as in no upright face, or MTCNN's last network disagrees."""
-    BLURRED = "blurred"
-    CRASHED = "crashed a decoder"
-    """Killed a worker process; its neighbours of the same batch count with it."""
-
-
-class Rejected(NamedTuple):
-    """Photos that one reason cost."""
-
-    reason: Reason
-    photos: int
-
-
-class CurateStats(NamedTuple):
-    """What a curation did; stats.json holds the same."""
-
-    photos: int
-    """Looked at, by this call or an earlier one."""
-    kept: int
-    rejected: tuple[Rejected, ...]
-    shards: int
-    new_photos: int
-    """Looked at by this call."""
-    seconds: float
-    """Taken by this call."""
-    complete: bool
-    """All parts are done and the index is written."""

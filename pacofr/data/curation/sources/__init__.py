@@ -1,0 +1,1 @@
+"""What curation reads: folders of photos, tars, LAION-Face's detections."""

@@ -1,0 +1,105 @@
+"""LAION-Face's detections: any way to save them gives the same table, nothing is unpickled."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from pacofr.data.curation.sources.laion_detections import (
+    DetectionTable,
+    convert_detections,
+    detection_file,
+)
+from pacofr.errors import UserError
+
+
+def face(shift: float):
+    box = np.array([10, 20, 110, 140], np.float32) + shift
+    points = np.array([[40, 60], [80, 60], [60, 85], [45, 105], [75, 105]], np.float32) + shift
+    return box, points, np.float32(0.99)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "lists", "tensors", "old"])
+def test_laion_detections(tmp_path, kind):
+    def as_kind(part):
+        if kind == "lists":
+            return part.tolist()
+        return torch.from_numpy(np.asarray(part)) if kind == "tensors" else part
+
+    table = {
+        907: [tuple(as_kind(p) for p in face(0)), tuple(as_kind(p) for p in face(5))],
+        12: [tuple(as_kind(p) for p in face(9))],
+        500: [],
+    }
+    path = tmp_path / "sample2detect_3.pth"
+    torch.save(table, path, _use_new_zipfile_serialization=kind != "old")
+    convert_detections(path, tmp_path / "table")
+    loaded = DetectionTable(tmp_path / "table")
+    rows = loaded.rows_of(907)
+    assert rows.shape == (2, 15)
+    assert np.allclose(rows[1, :4], face(5)[0])
+    assert np.allclose(rows[1, 4:14].reshape(5, 2), face(5)[1])
+    assert np.allclose(rows[1, 14], 0.99)
+    assert loaded.rows_of(12).shape == (1, 15)
+    assert loaded.rows_of(500).shape == (0, 15)
+    assert loaded.rows_of(13) is None
+    assert loaded.rows_of(None) is None
+
+
+class Trap:
+    def __reduce__(self):
+        return (os.mkdir, ("sprung",))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {1: Trap()},
+        [1, 2],
+        {1: [([1, 2], [3], 0.5)]},
+        {"a": 1},
+        {1: 2},
+        {1: [("box", "points", 0.5)]},
+        {1: [(np.array([Trap()]), [1] * 10, 0.5)]},
+        {1 << 70: []},
+        {True: []},
+        "text",
+    ],
+)
+def test_detection_files_of_another_kind_are_refused(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, tmp_path / "sample2detect_0.pth")
+    with pytest.raises(UserError, match="no file of LAION-Face detections") as caught:
+        convert_detections(tmp_path / "sample2detect_0.pth", tmp_path / "table")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "sprung").exists()
+    assert not (tmp_path / "table").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"version https://git-lfs", b"<!DOCTYPE html>", b"PK\3\4"])
+def test_files_that_are_no_checkpoints(tmp_path, data):
+    (tmp_path / "a.pth").write_bytes(data)
+    with pytest.raises(UserError, match="no file of LAION-Face detections"):
+        convert_detections(tmp_path / "a.pth", tmp_path / "table")
+
+
+def test_detections_of_many_samples_in_any_order(tmp_path):
+    random = np.random.default_rng(0)
+    ids = random.permutation(500)
+    table = {int(i): [(np.full(4, i), np.full(10, n), 0.5) for n in range(int(i) % 4)] for i in ids}
+    torch.save(table, tmp_path / "a.pth")
+    convert_detections(tmp_path / "a.pth", tmp_path / "table")
+    loaded = DetectionTable(tmp_path / "table")
+    for i in range(500):
+        rows = loaded.rows_of(i)
+        assert rows[:, 0].tolist() == [i] * (i % 4)
+        assert rows[:, 4].tolist() == list(range(i % 4))
+
+
+def test_each_split_has_its_detections(tmp_path):
+    tar = tmp_path / "split_00007" / "00001.tar"
+    with pytest.raises(UserError, match="sample2detect_7.pth is missing"):
+        detection_file(tar, tmp_path)
+    (tmp_path / "sample2detect_7.pth").touch()
+    assert detection_file(tar, tmp_path) == tmp_path / "sample2detect_7.pth"

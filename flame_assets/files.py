@@ -1,11 +1,13 @@
 """Files and folders that appear whole or not at all, and their checksums."""
 
 import contextlib
+import glob
 import hashlib
 import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +32,7 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> Path:
     temporary = target.with_name(f".{target.name}.new-{secrets.token_hex(6)}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target)
         temporary.mkdir()
         fill(temporary)
         _put_in_place(temporary, target)
@@ -41,6 +44,14 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Delete what killed processes left of `target`, once it is a day old."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*-*"):
+        with contextlib.suppress(OSError):
+            if left.is_dir() and time.time() - left.stat().st_mtime > 86_400:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _put_in_place(folder: Path, target: Path) -> None:

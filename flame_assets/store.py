@@ -47,7 +47,9 @@ def home() -> Path:
     try:
         return Path(folder).expanduser()
     except RuntimeError as error:  # ~user of nobody
-        raise UserError(f"PACOFR_HOME={folder}: {error}; set it to a folder") from error
+        raise UserError(
+            f"PACOFR_HOME={folder}: no such home folder; set it to a folder that can be made"
+        ) from error
 
 
 def heads_folder() -> Path:

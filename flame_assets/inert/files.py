@@ -64,7 +64,7 @@ def open_regular(path: Path) -> BinaryIO:
         return os.fdopen(number, "rb")
     os.close(number)
     kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-    raise ReadError(f"is {kind}; expected a file", path)
+    raise ReadError(f"is {kind}, not a file", path)
 
 
 def read_regular(path: Path, limit: int) -> bytes:

@@ -33,8 +33,8 @@ def contour_row(yaw: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
     """Row of the 79-row contour table for a head yaw [rad].
 
     Row a for 0..39 whole degrees, 39 - a for -1..-39, clamped at both ends: FLAME's table with the
-    sign of MICA and DECA. smplx looks up the row of the opposite yaw; contour_side.py decides by
-    geometry which sign a table is made for.
+    sign of MICA and DECA. smplx looks up the row of the opposite yaw; `formats.contour_direction`
+    tells by geometry which sign a table is made for.
     """
     degrees = torch.round(yaw.detach() * (180 / math.pi))
     degrees = degrees.clamp(-CONTOUR_MAX_DEGREES, CONTOUR_MAX_DEGREES).long()

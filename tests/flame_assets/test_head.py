@@ -5,9 +5,11 @@ import hashlib
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -18,14 +20,6 @@ from flame_assets.errors import UserError
 from flame_assets.files import write_folder
 from flame_assets.model.head import HeadModel, LidContact, array_fields
 from flame_assets.model.head_io import load_head_folder, save_head
-
-
-@pytest.fixture
-def unhooked():
-    """Without the tests' own type checks: the errors that users see."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def wrong(name, change):
@@ -155,6 +149,45 @@ def test_a_failing_write_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError):
         write_folder(tmp_path / "head", fill)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_goes_after_a_day(tmp_path):
+    for name, age_s in ((".head.new-1", 100_000), (".head.old-2", 100_000), (".head.new-3", 100)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    save_head(tiny_head(), tmp_path / "head")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".head.new-3", "head"]
+
+
+SAVE_FOREVER = """
+import sys
+from pathlib import Path
+from helpers.flame_tiny import tiny_head
+from flame_assets.model.head_io import save_head
+print("ready", flush=True)
+version = 0
+while True:
+    version += 1
+    save_head(tiny_head(version=str(version)), Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="kills as POSIX does")
+def test_a_head_is_whole_whenever_its_writer_is_killed(tmp_path):
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parents[1], *sys.path[1:])))
+    }
+    save_head(tiny_head(version="0"), tmp_path / "head")
+    for round_ in range(20):
+        command = [sys.executable, "-c", SAVE_FOREVER, str(tmp_path / "head")]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            time.sleep(0.01 * round_)
+            process.kill()
+        if (tmp_path / "head").exists():  # killed between the two moves of a replacement
+            assert int(load_head_folder(tmp_path / "head").version) >= 0
+        assert not [path for path in tmp_path.iterdir() if not path.name.startswith((".", "head"))]
 
 
 def test_a_full_disk_is_one_line_and_spares_the_older_head(tmp_path):

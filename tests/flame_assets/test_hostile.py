@@ -3,6 +3,8 @@
 import os
 import pathlib
 import pickle
+import random
+import re
 import struct
 import subprocess
 import sys
@@ -237,6 +239,69 @@ def test_members_that_no_model_needs_are_not_unpacked(folder, plain_head):
         archive.writestr("extra.npy", b"damaged")
         archive.writestr("notes.txt", "-")
     assert_same_arrays(convert_flame(folder / "model.npz"), plain_head)
+
+
+def mutated(rng, data):
+    """`data` with some bytes changed, cut out or doubled, or without its end."""
+    data = bytearray(data)
+    for _ in range(rng.randint(1, 3)):
+        at, size = rng.randrange(len(data)), rng.randint(1, 6)
+        kind = rng.randrange(6)
+        if kind == 0:
+            del data[at : at + size]
+        elif kind == 1:
+            data[at:at] = data[at : at + size]
+        elif kind == 2 and rng.random() < 0.3:
+            del data[at:]
+        else:
+            data[at : at + size] = rng.choice([rng.randbytes(size), b"\xff" * size, bytes(size)])
+        data = data or bytearray(b"\x80")
+    return bytes(data)
+
+
+def near_the_structure(rng, data):
+    """`data` damaged where it holds no numbers of arrays: around the names in it."""
+    names = [at.start() for at in re.finditer(rb"[a-z_]{4,}|PK|NUMPY", data)]
+    at = max(rng.choice(names) - 40, 0)
+    return data[:at] + mutated(rng, data[at : at + 120]) + data[at + 120 :]
+
+
+def convert_mutations(folder, count):
+    """How many of `count` damaged sets of files are refused; the others convert."""
+    rng = random.Random(11)
+    np.savez(folder / "model.npz", **{k: v for k, v in small_model().items() if k != "bs_type"})
+    masks = {"lips": np.arange(5), "face": np.arange(SMALL_V)}
+    honest = {
+        "generic_model.pkl": pickle.dumps(small_model(), 2),
+        "model.npz": (folder / "model.npz").read_bytes(),
+        "landmark_embedding.npy": (folder / "landmark_embedding.npy").read_bytes(),
+        "masks.pkl": pickle.dumps(masks, 4),
+    }
+    refused = 0
+    for index in range(count):
+        for name, data in honest.items():
+            (folder / name).write_bytes(data)
+        name = list(honest)[index % len(honest)]
+        (folder / name).write_bytes(near_the_structure(rng, honest[name]))
+        model = folder / ("model.npz" if name == "model.npz" else "generic_model.pkl")
+        try:
+            convert_flame(model, masks=folder / "masks.pkl")
+        except UserError as error:
+            refused += str(error).isprintable() and len(str(error)) <= 500
+    return refused
+
+
+@pytest.mark.usefixtures("unhooked")
+def test_damaged_files_convert_or_are_one_line(folder):
+    assert convert_mutations(folder, 40) > 5
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unhooked")
+def test_many_damaged_files_convert_or_are_one_line(folder):
+    refused = convert_mutations(folder, 6000)
+    print(f"{refused} of 6000 damaged sets of files refused, the others convert")
+    assert 2500 < refused < 6000
 
 
 MEASURED = """

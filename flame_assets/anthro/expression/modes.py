@@ -1,6 +1,6 @@
 """The 51 ARKit expressions as vertex displacements at weight 1.
 
-Skin moves by the listed controls (`expression_table.py`) through the thin-plate field. Lids rotate
+Skin moves by the listed controls (`expression.table`) through the thin-plate field. Lids rotate
 about the eye, blinks bring both margins together exactly. Shapes of the jaw move teeth and tongue
 with it; jawOpen holds only the condyles' glide, since the joint turns; mouthClose is the inverse of
 the opened jaw at the lips, so that both at weight 1 keep them shut.

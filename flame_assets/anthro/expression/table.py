@@ -2,7 +2,7 @@
 
 `PAIRED` holds the left one of each pair (x outward, y up, z forward; points on the midline move by
 the blended sum of both sides); `WHOLE` the ones without a side. Lids, jaw and the joints' part are
-in `expressions.py`. Amplitudes are those of a strong but ordinary face.
+in `expression.modes`. Amplitudes are those of a strong but ordinary face.
 """
 
 from flame_assets.anthro.surface.displacements import Moves

@@ -1,7 +1,7 @@
 """Named traits of a face and how far people differ in them: the fields of the identity prior.
 
 Each is a bump around some controls; spreads are per side [mm] and only set how traits share the
-published variances, since `identity.py` conditions their sum on the measures.
+published variances, since `identity.modes` conditions their sum on the measures.
 """
 
 from typing import NamedTuple

@@ -1,8 +1,8 @@
 """The 68 iBUG landmarks: 51 pinned ones, and the contour for each of FLAME's 79 head yaws.
 
 Row a of the table is a head turned a degrees to the subject's left, row 39 + a one turned a degrees
-to the right (the convention of `flame_assets.landmarks.contour_row`). On the side turned away each
-contour point slides forward along its own line to the visible outline.
+to the right (the convention of `flame_assets.model.landmarks.contour_row`). On the side turned away
+each contour point slides forward along its own line to the visible outline.
 """
 
 from typing import NamedTuple

@@ -7,6 +7,7 @@ import igl
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from eval_now.geometry.normals import vertex_normals
 from flame_assets.anthro import EXPRESSIONS
 from flame_assets.anthro.rig import jaw as anthro_jaw
 from flame_assets.arkit import JAW_OPEN
@@ -50,20 +51,6 @@ class Fit(NamedTuple):
     landmark_error: np.ndarray
     vertices: np.ndarray
     target: Target
-
-
-def vertex_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Area-weighted unit normals."""
-    a, b, c = (points[triangles[:, k]] for k in range(3))
-    face = np.cross(b - a, c - a)
-    normals = np.stack(
-        [
-            sum(np.bincount(triangles[:, k], face[:, i], len(points)) for k in range(3))
-            for i in range(3)
-        ],
-        1,
-    )
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 
 def visible_points(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:

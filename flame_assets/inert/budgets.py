@@ -13,6 +13,8 @@ PICKLE_OPCODES = 2_000_000
 """Steps of a pickle, also between two batches of a streamed one; a FLAME model takes hundreds."""
 PICKLE_DEPTH = 100
 """Containers within containers."""
+PICKLE_UNFOLDED = 8_000_000
+"""Values within values, shared ones counted each time they occur: what a loop over them sees."""
 PICKLE_DIGITS = 1000
 """Digits of a number written as text, and bytes of one written as an integer of any size."""
 PICKLE_LINE = 16 * MIB

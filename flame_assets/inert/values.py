@@ -6,7 +6,8 @@
 | 8-bit strings of Python 2                       | text, as latin-1                            |
 | dict, OrderedDict, defaultdict, Counter         | dict; keys that are bytes become text,      |
 |                                                 | NumPy integers int; entries whose key is no |
-|                                                 | text or integer of 64 bits are dropped      |
+|                                                 | text up to 4096 characters or integer of 64 |
+|                                                 | bits are dropped                            |
 | set, frozenset                                  | the same if of text and numbers, else list  |
 | deque, torch.Size                               | list, tuple                                 |
 | numpy arrays and scalars of numbers             | read-only array, NumPy scalar               |
@@ -30,7 +31,7 @@ from flame_assets.inert.arrays import (
     nested_lists,
     numeric_dtype,
 )
-from flame_assets.inert.budgets import PICKLE_BYTES, PICKLE_DEPTH
+from flame_assets.inert.budgets import PICKLE_BYTES, PICKLE_DEPTH, PICKLE_UNFOLDED
 from flame_assets.inert.files import ReadError, shown
 from flame_assets.inert.nodes import (
     GlobalRef,
@@ -43,6 +44,9 @@ from flame_assets.inert.nodes import (
 from flame_assets.inert.tensors import inline_storage, parameter, tensor
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+_LONG = frozenset({str, bytes})
+_TEXT = 128  # characters that count as one value
+_KEY = 4096  # characters of the longest key
 
 
 class PickledObject(NamedTuple):
@@ -56,7 +60,8 @@ class PickledObject(NamedTuple):
 class _Node(NamedTuple):
     node: Any  # keeps its id from being used again
     value: Any
-    height: int  # containers below it
+    height: int  # containers within it
+    size: int  # values within it, shared ones each time they occur
 
 
 class Resolver:
@@ -76,7 +81,7 @@ class Resolver:
 
     def resolve(self, node: Any) -> Any:
         """The value of a node."""
-        return self._visit(node, 0)[0]
+        return self._visit(node, 0).value
 
     def resolve_pairs(self, pairs: list[Any]) -> Iterator[tuple[str | int, Any]]:
         """Key and value of a part of a dictionary, its keys and values given in turn."""
@@ -85,71 +90,75 @@ class Resolver:
             if known is not None:
                 yield known, self.resolve(value)
 
-    def _visit(self, node: Any, depth: int) -> tuple[Any, int]:
-        """The value of a node below `depth` containers, and how many containers are below it."""
+    def _visit(self, node: Any, depth: int) -> "_Node":
+        """The value of a node that lies in `depth` containers."""
         if type(node) in _PLAIN:
-            return node, 0
+            return _Node(node, node, 0, 1)
         if id(node) in self.done:
             known = self.done[id(node)]
             if known is None:
                 raise ReadError("contains itself")
             if depth + known.height > PICKLE_DEPTH:
                 raise ReadError(f"is nested deeper than {PICKLE_DEPTH} levels")
-            return known.value, known.height
+            return known
         if depth >= PICKLE_DEPTH:
             raise ReadError(f"is nested deeper than {PICKLE_DEPTH} levels")
         self.done[id(node)] = None
-        value, height = self._make(node, depth)
-        self.done[id(node)] = _Node(node, value, height)
-        return value, height
+        self.done[id(node)] = made = self._make(node, depth)
+        if made.size > PICKLE_UNFOLDED:
+            raise ReadError(f"unfolds to more than {PICKLE_UNFOLDED} values")
+        return made
 
-    def _make(self, node: Any, depth: int) -> tuple[Any, int]:
+    def _make(self, node: Any, depth: int) -> "_Node":
         kind = type(node)
         if kind is PickledCall:
             return self._call(node, depth)
         if kind is GlobalRef:
-            return Unread(node.name), 0
+            return _Node(node, Unread(node.name), 0, 1)
         if kind is OldString:
-            return node.decode("latin-1"), 0
+            return _Node(node, node.decode("latin-1"), 0, 1 + len(node) // _TEXT)
         if kind is PersistentId:
-            id_, height = self._visit(node.id, depth + 1)
             if self.persistent is None:
                 raise ReadError("refers to data outside itself")
-            return self.persistent(id_), height + 1
-        items, height = self._children(node, depth)
+            id_ = self._visit(node.id, depth + 1)
+            return _Node(node, self.persistent(id_.value), id_.height + 1, id_.size)
+        items = self._children(node, depth)
         if kind is tuple:
-            return tuple(items), height
+            return items._replace(value=tuple(items.value))
         if kind is PairList:
-            return _dict(items), height
-        return (_set(items) if kind is SetList else items), height
+            return items._replace(value=_dict(items.value))
+        return items._replace(value=_set(items.value)) if kind is SetList else items
 
-    def _children(self, nodes: Any, depth: int) -> tuple[list[Any], int]:
-        values, height = [], 1
-        for node in nodes:
-            if type(node) in _PLAIN:
-                values.append(node)
+    def _children(self, node: Any, depth: int) -> "_Node":
+        """The values in a list of nodes, as a list."""
+        values, height, size = [], 1, 1
+        for child in node:
+            if type(child) in _PLAIN:
+                values.append(child)
+                size += 1 + (len(child) // _TEXT if type(child) in _LONG else 0)
             else:
-                value, below = self._visit(node, depth + 1)
-                values.append(value)
-                height = max(height, below + 1)
-        return values, height
+                made = self._visit(child, depth + 1)
+                values.append(made.value)
+                height, size = max(height, made.height + 1), size + made.size
+        return _Node(node, values, height, size)
 
-    def _call(self, node: PickledCall, depth: int) -> tuple[Any, int]:
+    def _call(self, node: PickledCall, depth: int) -> "_Node":
         kept = self.keep is not None and node.function.startswith(f"{self.keep}.")
         maker = _MAKERS.get(node.function)
         if maker is None and not kept:
-            return Unread(node.function), 0
-        args, height = self._children(node.args, depth)
-        state, below = self._visit(node.state, depth + 1)
-        items, third = self._children(node.items, depth)
-        pairs, fourth = self._children(node.pairs, depth)
-        height = max(height, below + 1, third, fourth)
+            return _Node(node, Unread(node.function), 0, 1)
+        parts = [self._children(part, depth) for part in (node.args, node.items, node.pairs)]
+        parts.append(state := self._visit(node.state, depth + 1))
+        height, size = max(part.height for part in parts) + 1, sum(part.size for part in parts)
+        args, items, pairs = (part.value for part in parts[:3])
         if kept or maker is None:
-            return PickledObject(node.function, tuple(args), state), height
+            value = PickledObject(node.function, tuple(args), state.value)
+            return _Node(node, value, height, size)
         try:
-            return maker(self, _Call(args, state, items, pairs)), height
+            value = maker(self, _Call(args, state.value, items, pairs))
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
             raise ReadError(f"holds a malformed {shown(node.function)}") from error
+        return _Node(node, value, height, size)
 
     def copy(self, size: int) -> None:
         """Account for `size` bytes or items that are copied: shared ones may be copied often."""
@@ -174,12 +183,14 @@ def _dict(pairs: list[Any]) -> dict[Any, Any]:
 
 
 def _key(key: Any) -> str | int | None:
-    if isinstance(key, bytes):
-        return key.decode("latin-1")
+    """A key as it is hashed; None for one that is dropped."""
+    if isinstance(key, str | bytes):
+        if len(key) > _KEY:
+            return None
+        return key.decode("latin-1") if isinstance(key, bytes) else key
     if isinstance(key, np.integer):
         return int(key)
-    known = type(key) is str or (type(key) in (int, bool) and -(1 << 63) <= key < 1 << 64)
-    return key if known else None
+    return key if isinstance(key, int) and -(1 << 63) <= key < 1 << 64 else None
 
 
 def _set(items: list[Any]) -> set[Any] | list[Any]:
@@ -261,7 +272,9 @@ def _array(resolver: Resolver, raw: Any, dtype: Any, shape: Any, fortran: bool) 
     if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple | list):
         raise TypeError(type(dtype))
     if dtype.kind != "O":
-        return array_of(_raw(resolver, raw), dtype, shape, fortran=fortran)
+        raw = _raw(resolver, raw)
+        resolver.copy(len(raw) if dtype.kind == "b" else 0)
+        return array_of(raw, dtype, shape, fortran=fortran)
     if not isinstance(raw, list):
         raise TypeError(type(raw))
     resolver.copy(8 * len(raw))
@@ -315,7 +328,9 @@ def _parameter(resolver: Resolver, call: _Call) -> Any:
 
 
 def _load_from_bytes(resolver: Resolver, call: _Call) -> Any:
-    return inline_storage(_raw(resolver, call.args[0]))
+    raw = _raw(resolver, call.args[0])
+    resolver.copy(len(raw))
+    return inline_storage(raw)
 
 
 Maker = Callable[[Resolver, _Call], Any]

@@ -65,6 +65,12 @@ def hostile_pickles(flag):
         ),
         "a tuple as key": (b"\x80\x02})" + b"\x85" * 20_000 + b"Ns.", "deeper than 100"),
         "billion laughs": (b"\x80\x02)" + b"q\x01h\x01\x86" * 1000 + b".", "deeper than 100"),
+        "laughs within 90 levels": (b"\x80\x02)" + b"q\x01h\x01\x86" * 90 + b".", "8000000 values"),
+        "long text many times": (
+            b"\x80\x02(X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20) + b"q\x00"
+            + b"h\x00" * 1000 + b"l.",
+            "8000000 values",
+        ),
         "a list in itself": (b"\x80\x02]q\x00h\x00a.", "contains itself"),
         "a dict in itself": (b"\x80\x02}q\x00K\x01h\x00s.", "contains itself"),
         "a long number": (b"\x80\x02\x8b" + struct.pack("<I", 9999) + bytes(9999) + b".", "digits"),

@@ -37,7 +37,7 @@ from pacofr.pretraining.config import PretrainConfig
 from pacofr.pretraining.data import ShardCrops
 from pacofr.pretraining.masking import sample_masks
 from pacofr.pretraining.model import PaCoFR, load_pretrained, pretraining_loss
-from pacofr.pretraining.perceptual import PerceptualNet
+from pacofr.pretraining.perceptual_net import PerceptualNet
 from pacofr.pretraining.presets import ABLATIONS, preset
 from pacofr.pretraining.train import pretrain
 from pacofr.utils.config_json import from_json, read_json

@@ -26,7 +26,7 @@ from pacofr.engine.step_metrics import StepAccumulator, StepMetrics
 from pacofr.engine.task import Batch, RunOptions, Stage, TrainerConfig, TrainingTask
 from pacofr.errors import UserError
 from pacofr.utils.locks import exclusive_run
-from pacofr.utils.signals import StopRequest
+from pacofr.utils.stop_request import StopRequest
 
 LOGGER = logging.getLogger(__name__)
 

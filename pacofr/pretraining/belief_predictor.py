@@ -1,4 +1,10 @@
-"""The belief predictor (Sec. 3.3): probabilities of the n candidate tokens for every patch."""
+"""The belief predictor (Sec. 3.3): probabilities of the n candidate tokens for every patch.
+
+Its labels and its loss (eqs 5 and 6) are `losses.belief_labels` and `losses.belief_cross_entropy`.
+It is trained during incubation only: `PretrainConfig.incubation_steps` says how long,
+`masking.sample_masks` draws which of its choices a random candidate replaces meanwhile, and
+`train.Pretraining.begin_stage` freezes it afterwards.
+"""
 
 import torch
 import torch.nn.functional as F

@@ -34,7 +34,7 @@ from pacofr.pretraining.losses import (
     mse_loss,
     perceptual_loss,
 )
-from pacofr.pretraining.perceptual import PerceptualNet
+from pacofr.pretraining.perceptual_net import PerceptualNet
 
 
 class Decoder(nn.Module):

@@ -35,7 +35,7 @@ from pacofr.pretraining.codebook import restructure, unpatchify
 from pacofr.pretraining.config import PretrainConfig, model_to_json
 from pacofr.pretraining.masking import sample_masks
 from pacofr.pretraining.model import PaCoFR, pretraining_loss
-from pacofr.pretraining.perceptual import load_perceptual
+from pacofr.pretraining.perceptual_net import load_perceptual
 
 RESUME_MAY_CHANGE = frozenset(
     {
@@ -126,9 +126,9 @@ class Pretraining(TrainingTask[PretrainBatch]):
             self.perceptual.to(world.device)
             if config.compile:
                 self.perceptual.compile()
-        judged_by = None if self.perceptual is None else self.perceptual.fingerprint
-        self.run_config = _run_config(config, crops, judged_by)
-        self.shown: Reconstructions | None = None
+        perceptual_fingerprint = None if self.perceptual is None else self.perceptual.fingerprint
+        self.run_config = _run_config(config, crops, perceptual_fingerprint)
+        self.last_reconstructions: Reconstructions | None = None
 
     def initialize(self, images: int = 256) -> None:
         """Initialise the tokens from the first crops of the first epoch, alike on every rank."""
@@ -174,7 +174,9 @@ class Pretraining(TrainingTask[PretrainBatch]):
             images / 255, mask, candidate, drop, predictor_training=stage.name == "incubation"
         )
         terms = pretraining_loss(output, self.perceptual, self.config.loss)
-        self.shown = Reconstructions(output.target, output.prediction.detach(), output.chosen, mask)
+        self.last_reconstructions = Reconstructions(
+            output.target, output.prediction.detach(), output.chosen, mask
+        )
         return StepLoss(
             means={
                 "loss": terms.total,
@@ -194,7 +196,11 @@ class Pretraining(TrainingTask[PretrainBatch]):
 
     def picture(self) -> UInt8[np.ndarray, "H W 3"] | None:
         """`reconstruction_grid` of the last micro-batch, with the tokens as they are now."""
-        return None if self.shown is None else reconstruction_grid(self.pacofr, self.shown)
+        return (
+            None
+            if self.last_reconstructions is None
+            else reconstruction_grid(self.pacofr, self.last_reconstructions)
+        )
 
     def export(self, folder: Path, model: nn.Module) -> None:
         """Write config.json and model.safetensors."""

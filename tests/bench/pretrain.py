@@ -24,7 +24,7 @@ from pacofr.pretraining.codebook import unpatchify
 from pacofr.pretraining.config import DecoderConfig
 from pacofr.pretraining.masking import sample_masks
 from pacofr.pretraining.model import PaCoFR, pretraining_loss
-from pacofr.pretraining.perceptual import PerceptualNet
+from pacofr.pretraining.perceptual_net import PerceptualNet
 from pacofr.pretraining.presets import PRESETS, preset
 
 

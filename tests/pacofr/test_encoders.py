@@ -20,7 +20,7 @@ from pacofr.errors import UserError
 from pacofr.models import encoders
 from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer
-from pacofr.pretraining import config, perceptual
+from pacofr.pretraining import config, perceptual_net
 from pacofr.pretraining.model import PaCoFR, load_pretrained
 
 TINY = VitConfig(image_size=32, patch_size=8, width=32, depth=3, heads=2)
@@ -253,7 +253,7 @@ def test_another_resolution_keeps_the_weights_and_resizes_the_table():
 
 def test_perceptual_net_is_frozen_but_lets_gradients_through():
     torch.manual_seed(0)
-    net = perceptual.PerceptualNet(VisionTransformer(TINY), (3, 6, 9, 12))
+    net = perceptual_net.PerceptualNet(VisionTransformer(TINY), (3, 6, 9, 12))
     assert net.layers == (1, 2, 2, 3)
     image = torch.rand(1, 3, 48, 48, requires_grad=True)  # another size is scaled
     sum(f.sum() for f in net(image)).backward()
@@ -263,13 +263,13 @@ def test_perceptual_net_is_frozen_but_lets_gradients_through():
 
 def test_perceptual_nets_by_name(tmp_path):
     ask = config.LossConfig
-    assert perceptual.load_perceptual(ask(perceptual_net="none")) is None
+    assert perceptual_net.load_perceptual(ask(perceptual_net="none")) is None
     with pytest.raises(UserError, match="perceptual-weights"):
-        perceptual.load_perceptual(ask(perceptual_net="moco-v3"))
+        perceptual_net.load_perceptual(ask(perceptual_net="moco-v3"))
     with pytest.raises(UserError, match=r"config\.json"):
-        perceptual.load_perceptual(ask(perceptual_net=f"self:{tmp_path}"))
+        perceptual_net.load_perceptual(ask(perceptual_net=f"self:{tmp_path}"))
     with pytest.raises(UserError, match="unknown perceptual net"):
-        perceptual.load_perceptual(ask(perceptual_net="vgg"))
+        perceptual_net.load_perceptual(ask(perceptual_net="vgg"))
 
 
 def test_scratch_is_a_vit_base():

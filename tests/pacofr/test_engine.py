@@ -16,7 +16,7 @@ from pacofr.engine.run_log import RunLog, Throughput, cut_metrics, format_time
 from pacofr.engine.sampling import EpochPlan, MixturePlan, MixtureSource, RankSampler
 from pacofr.errors import UserError
 from pacofr.pretraining.candidate_usage import usage_entropy
-from pacofr.utils.signals import StopRequest
+from pacofr.utils.stop_request import StopRequest
 
 CPU = torch.device("cpu")
 ALONE = World(0, 1, CPU)

@@ -16,7 +16,7 @@ from pacofr.pretraining.config import (
     PredictorConfig,
 )
 from pacofr.pretraining.model import PaCoFR, pretraining_loss
-from pacofr.pretraining.perceptual import PerceptualNet
+from pacofr.pretraining.perceptual_net import PerceptualNet
 
 IMAGES, POSITIONS, CANDIDATES, VALUES = 2, 16, 3, 48
 SMALL = PaCoFRConfig(

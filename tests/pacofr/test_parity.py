@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pacofr.models import encoders, vit
-from pacofr.pretraining import codebook, config, losses, perceptual
+from pacofr.pretraining import codebook, config, losses, perceptual_net
 
 SEED = 1
 CASES = {  # name of the item -> (name of the encoder, builder, entry with the tensors, input)
@@ -87,7 +87,7 @@ def test_farl_at_448_equals_the_official_one(case, stream, size, tmp_path, parit
 
 def test_perceptual_distance_of_mcf_equals_the_official_one(moco_file, parity_folder):
     spec, want = pc.load(parity_folder, "perceptual")
-    net = perceptual.load_perceptual(
+    net = perceptual_net.load_perceptual(
         config.LossConfig(perceptual_net="moco-v3", perceptual_weights=moco_file)
     )
     prediction = torch.from_numpy(pw.image_normalised("perc_a", SEED, 224, 2))

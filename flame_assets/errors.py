@@ -1,6 +1,6 @@
 """Errors a user can mend, and the guard that makes one line and an exit code of them.
 
-The four packages do not import each other, so each holds this same file; a test compares them.
+Each package holds this same file, for the libraries do not import each other; a test compares them.
 """
 
 import contextlib

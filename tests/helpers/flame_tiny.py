@@ -68,7 +68,7 @@ SMALL_V, SMALL_F = 60, 100
 
 
 def small_model() -> dict:
-    """The content of a FLAME pickle with 60 vertices; the real size is in test_flame_model.py."""
+    """The content of a FLAME pickle with 60 vertices; `parity_weights` has one of the real size."""
     rng = np.random.default_rng(3)
     weights = rng.random((SMALL_V, 5))
     table = np.array([[4294967295, 0, 1, 1, 1], [0, 1, 2, 3, 4]], dtype=np.uint32)

@@ -176,7 +176,7 @@ while True:
 @pytest.mark.skipif(os.name == "nt", reason="kills as POSIX does")
 def test_a_head_is_whole_whenever_its_writer_is_killed(tmp_path):
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parents[1], *sys.path[1:])))
+        "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parents[2], *sys.path[1:])))
     }
     save_head(tiny_head(version="0"), tmp_path / "head")
     for round_ in range(20):

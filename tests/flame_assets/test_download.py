@@ -2,6 +2,7 @@
 
 import io
 import logging
+import random
 import struct
 import zipfile
 
@@ -280,3 +281,28 @@ def test_a_bomb_is_refused_before_it_unpacks(server, tmp_path, monkeypatch, copi
     with pytest.raises(UserError, match=f"came damaged .*{words}.* was deleted"):
         fetch(server, tmp_path)
     assert not list(tmp_path.glob("[!.]*"))
+
+
+@pytest.mark.slow
+def test_damaged_answers_arrive_or_are_one_line(server, tmp_path):
+    rng, refused = random.Random(12), 0
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Range: bytes 0-9/10\r\n\r\n" % len(
+        DATA
+    )
+    chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
+    limits = Limits(silence_s=1.0, grace_s=5.0, attempts=2)
+    for index in range(400):
+        answer = bytearray(head + DATA if index % 2 else chunks % (len(DATA), DATA))
+        for _ in range(rng.randint(1, 3)):
+            at, size = rng.randrange(90), rng.randint(1, 6)
+            answer[at : at + rng.choice([0, size])] = rng.choice([b"", rng.randbytes(size)])
+        server.raw = bytes(answer)
+        folder = tmp_path / str(index)
+        try:
+            path = download(FLAME, folder, ACCOUNT, endpoint=server.endpoint, limits=limits)
+            assert zipfile.is_zipfile(path)
+        except UserError as error:
+            refused += str(error).isprintable() and len(str(error)) <= 500
+            assert not list(folder.glob("[!.]*.zip"))  # noqa: PT017
+    print(f"{refused} of 400 damaged answers refused, the others gave the archive")
+    assert refused > 100

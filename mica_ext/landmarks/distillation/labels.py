@@ -23,7 +23,8 @@ from mica_ext.landmarks.distillation.face_store import (
     make_store,
     save_store,
 )
-from pacofr.data.curation.sources import Unit, find_units, photos
+from pacofr.data.curation.sources.units import Unit, find_units, read_photos
+from pacofr.data.curation.stats import Counter
 from pacofr.errors import UserError as PhotoError
 from pacofr.faces.detect import Face, detect
 from pacofr.faces.face_mesh.network import CROP, FaceMeshNetwork
@@ -64,7 +65,7 @@ def label_photos(sources: Sequence[Path], teacher: FaceMeshNetwork, folder: Path
     Raises:
         UserError: no photos or no faces; `folder` holds the faces of other photos.
     """
-    units = find_units(tuple(sources))
+    units = find_units(tuple(sources)).units
     folder.mkdir(parents=True, exist_ok=True)
     _require_same_photos(units, folder / "labels.json")
     stores = []
@@ -99,7 +100,10 @@ def _require_same_photos(units: Sequence[Unit], path: Path) -> None:
 
 
 def _label_unit(unit: Unit, teacher: FaceMeshNetwork) -> Iterator[LabelledFace]:
-    for photo in photos(unit, None, want_ids=False):
+    for photo in read_photos(unit, None, Counter(), with_ids=False):
+        if photo.problem is not None:
+            LOGGER.warning("left out: %s: %s", photo.key, photo.problem.value)
+            continue
         try:
             image = decode_image(photo.data, photo.key)
         except PhotoError as error:

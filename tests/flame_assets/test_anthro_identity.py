@@ -103,7 +103,8 @@ def test_ears_stay_attached(head):
 
 
 def test_the_mouths_inside_stays_inside_whatever_the_person(head):
-    from mica_ext.render.shading import View, draw
+    from mica_ext.render.shading import render
+    from mica_ext.render.views import View
 
     flame = HeadDecoder(head)
     people = np.random.default_rng(3).standard_normal((4, head.shape_count)).astype(np.float32)
@@ -117,5 +118,5 @@ def test_the_mouths_inside_stays_inside_whatever_the_person(head):
     view = View(900.0, np.array([64.0, 64.0]), np.array([0, 0.06, -0.6]), np.eye(3))
     for vertices in flame(parameters).vertices.numpy():
         white = np.full((128, 128, 3), 255, np.uint8)
-        picture = draw(vertices, head.triangles, view, white, colours=colours).picture.astype(int)
+        picture = render(vertices, head.triangles, view, white, colours=colours).picture.astype(int)
         assert not (picture[..., 0] - picture[..., 2] > 60).any()

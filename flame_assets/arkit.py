@@ -1,7 +1,6 @@
-"""ARKit's expressions by name, and their weights as Anthro's parameters.
+"""ARKit's expressions by name, and their weights as parameters of a head.
 
-The joints carry part of some: the jaw opens by its hinge, the eyes turn. Imports none of what
-builds the head.
+jawOpen and the eyeLook shapes are rotations of the jaw and eye joints as well as blend shapes.
 """
 
 from collections.abc import Mapping
@@ -39,7 +38,7 @@ JAW_OPEN = float(np.radians(19.0))
 """Rotation about x of the jaw joint at jawOpen = 1 [rad]."""
 _LOOK_UP, _LOOK_DOWN = np.radians(22.0), np.radians(28.0)
 _LOOK_IN, _LOOK_OUT = np.radians(30.0), np.radians(30.0)
-"""Turn of an eye at weight 1 [rad]."""
+"""Rotation of an eye at weight 1 [rad]."""
 
 
 class ArkitPose(NamedTuple):

@@ -1,8 +1,8 @@
-"""A few numbers that tell one head from another: do saved parameters belong to this very head?
+"""A fingerprint of a head's geometry, saved with parameters to tell whether a head is theirs.
 
-Name and version do not say it (a converted head has the name its user chose), and a checksum says
-too much: Anthro is made by linear algebra, whose last bits follow the processor and its threads
-(under 1e-10 m). These sums agree to 1e-8 wherever the same head is built or loaded.
+Name and version are not enough: users choose the names of converted heads. A checksum is too
+strict: Anthro is computed with linear algebra whose last bits depend on the processor and its
+threads (below 1e-10 m). These weighted sums agree to 1e-8 wherever the same head is built or loaded.
 """
 
 from typing import NamedTuple
@@ -14,12 +14,12 @@ from numpy import ndarray
 from flame_assets.model.head import HeadModel
 
 TOLERANCE = 1e-6
-"""Sums closer than this are equal; one vertex moved by 0.01 mm is told."""
+"""Sums closer than this are equal; one vertex moved by 0.01 mm differs."""
 _STEP = np.pi * (3 - np.sqrt(5))  # golden angle [rad]: no two weights in a head are alike
 
 
 class Fingerprint(NamedTuple):
-    """One weighted sum per part of a head that its mesh, joints or landmarks depend on."""
+    """One weighted sum per array that the mesh, joints or landmarks of a head depend on."""
 
     template: float  # [m]
     shape_basis: float  # [m]
@@ -34,7 +34,7 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(head: HeadModel) -> Fingerprint:
-    """The fingerprint of `head`; about 10 ms. Regions, colours and names have no part in it."""
+    """The fingerprint of `head`, in about 10 ms. Regions, colours and names do not enter it."""
     corners = head.template[head.triangles]
 
     def points(triangles: ndarray, barycentric: ndarray) -> ndarray:
@@ -64,7 +64,7 @@ def fingerprint(head: HeadModel) -> Fingerprint:
 
 
 def differing(first: Fingerprint, second: Fingerprint) -> tuple[str, ...]:
-    """Names of the parts in which two heads differ; none if they are the same head."""
+    """Names of the entries in which two fingerprints differ; none for the same head."""
     return tuple(
         name
         for name, a, b in zip(Fingerprint._fields, first, second, strict=True)

@@ -2,7 +2,8 @@
 
 Name and version are not enough: users choose the names of converted heads. A checksum is too
 strict: Anthro is computed with linear algebra whose last bits depend on the processor and its
-threads (below 1e-10 m). These weighted sums agree to 1e-8 wherever the same head is built or loaded.
+threads (below 1e-10 m). These weighted sums agree to 1e-8 wherever the same head is built or
+loaded.
 """
 
 from typing import NamedTuple

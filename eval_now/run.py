@@ -23,6 +23,7 @@ from eval_now.data.validation import (
     validate_predictions,
 )
 from eval_now.errors import UserError
+from eval_now.io.terminal import print_line
 from eval_now.report.tables import (
     print_missing,
     print_table,
@@ -30,13 +31,12 @@ from eval_now.report.tables import (
     save_tables,
     table_rows,
 )
-from eval_now.scoring.result import (
+from eval_now.scoring.result import RunResult, Settings, protocol_result
+from eval_now.scoring.result_files import (
     RESULT_FILE,
-    RunResult,
-    Settings,
     clear_results,
+    folder_id,
     load_result,
-    protocol_result,
     save_distances,
     save_result,
 )
@@ -80,12 +80,14 @@ def run(config: EvalConfig, console: Console) -> RunResult | None:
     require_complete(folder, scores.missing, len(images), config.allow_missing, console)
     settings = Settings(
         split=config.split,
-        dataset=str(dataset.root),
-        predictions=str(folder),
+        dataset=dataset.root.resolve().name,
+        predictions=folder.resolve().name,
         predictor=config.predictor or (manifest.predictor if manifest else None),
         unit=unit,
         challenges=config.challenge,
-        image_list=None if config.image_list is None else str(config.image_list),
+        image_list=None if config.image_list is None else config.image_list.name,
+        dataset_id=folder_id(dataset.root),
+        predictions_id=folder_id(folder),
     )
     name = config.name or out.resolve().name
     result = _assemble_result(name, settings, images, protocols, scores)
@@ -96,7 +98,7 @@ def run(config: EvalConfig, console: Console) -> RunResult | None:
         draw_heatmaps(
             out, dataset, dict(predictions.readable), scores.images, config.heatmaps, console
         )
-    console.print(f"written to {out}", highlight=False, markup=False, soft_wrap=True)
+    print_line(console, f"written to {out}")
     return result
 
 
@@ -138,11 +140,14 @@ def _require_same_run(out: Path, dataset: NowDataset, folder: Path) -> None:
         return  # not readable: nothing to keep
     if settings is None:
         return
-    old = (Path(settings.predictions).resolve(), Path(settings.dataset).resolve())
-    if old != (folder.resolve(), dataset.root.resolve()):
+    old = (
+        settings.predictions_id or folder_id(Path(settings.predictions)),
+        settings.dataset_id or folder_id(Path(settings.dataset)),
+    )
+    if old != (folder_id(folder), folder_id(dataset.root)):
         raise UserError(
-            f"{out}: holds the result of {settings.predictions} on {settings.dataset}; "
-            "give a folder for this one: --out DIR"
+            f"{out}: holds the result of other predictions or data ({settings.predictions} on "
+            f"{settings.dataset}); give a folder for this one: --out DIR"
         )
 
 

@@ -1,6 +1,8 @@
 """What a run reports about single images: why one has no score, and named warnings."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 WarningName = Literal[
@@ -30,3 +32,8 @@ class MissingImage:
 
     image: str
     reason: str
+
+
+def relative_reason(error: Exception, folder: Path) -> str:
+    """The text of an error without the path of `folder`: reports do not hold absolute paths."""
+    return str(error).replace(f"{folder}{os.sep}", "")

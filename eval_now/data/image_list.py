@@ -38,7 +38,7 @@ def read_image_list(path: Path) -> list[ImageEntry]:
             continue
         parts = name.split("/")
         plain = len(parts) == 3 and all(part.strip(". ") and "\\" not in part for part in parts)
-        if not plain or "\0" in name or "." not in parts[2]:
+        if not plain or not name.isprintable() or "\ufffd" in name or "." not in parts[2]:
             raise UserError(
                 f"{path} line {number}: expected SUBJECT/CHALLENGE/IMAGE.jpg, found {name!r}"
             )

@@ -1,16 +1,22 @@
 """Running a predictor over the benchmark's photos, resumable image by image."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
+from eval_now.data.boxes import Box
 from eval_now.data.dataset import NowDataset
+from eval_now.data.image_issues import relative_reason
 from eval_now.data.image_list import ImageEntry
 from eval_now.data.predictions import (
     UNIT_MM,
     Manifest,
+    find_file,
     find_prediction,
     load_manifest,
     load_prediction,
@@ -19,6 +25,7 @@ from eval_now.data.predictions import (
 from eval_now.data.predictors import (
     NoFaceError,
     Photo,
+    Predict,
     Prediction,
     fingerprint_of,
     load_predictor,
@@ -28,54 +35,80 @@ from eval_now.errors import UserError
 from eval_now.geometry.mesh import Mesh
 from eval_now.io.landmarks import save_landmarks
 from eval_now.io.meshes import save_ply
+from eval_now.io.terminal import print_line
 
 
 def predict_images(
     name: str, dataset: NowDataset, images: list[ImageEntry], folder: Path, console: Console
 ) -> Manifest:
-    """Predict the images that have no usable prediction in `folder` yet."""
+    """Predict the images that have no usable prediction in `folder` yet.
+
+    Raises:
+        UserError: the folder holds files of another predictor, model or data set, or of none.
+    """
     before = load_manifest(folder)
     _refuse_foreign_files(folder, images, before)
-    todo = [image for image in images if not _is_usable(folder, image)]
+    usable = [image for image in images if _is_usable(folder, image)]
+    todo = [image for image in images if image not in usable]
     if todo:
         dataset.check_photos()
     predict = load_predictor(name)
     manifest = Manifest(
         predictor=name,
         unit="mm",
-        dataset=str(dataset.root.resolve()),
+        dataset=dataset.root.resolve().name,
         fingerprint=fingerprint_of(predict),
     )
     if before is not None:
         _require_same_source(folder, before, manifest)
+        _require_same_photos(folder, before, dataset, usable)
         manifest = before
-    if len(todo) < len(images):
-        console.print(
-            f"{len(images) - len(todo)} of {len(images)} predictions are already in {folder}; "
+    if usable:
+        print_line(
+            console,
+            f"{len(usable)} of {len(images)} predictions are already in {folder}; "
             "delete it to predict anew",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
         )
     if before is None:
         save_manifest(folder, manifest)
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(f"predicting with {name}", total=len(todo))
+        task = progress.add_task(escape(f"predicting with {name}"), total=len(todo))
         for image in todo:
-            try:
-                photo = Photo(image.name, dataset.photo_file(image), dataset.box(image))
-                outcome = predict(photo)
-            except (NoFaceError, UserError) as error:
-                outcome = str(error) or "no face found"
+            outcome = _predict(predict, name, dataset, image)
+            manifest = _record_outcome(manifest, image.name, outcome)
+            save_manifest(folder, manifest)
             if not isinstance(outcome, str):
-                outcome = validate_prediction(outcome, f"--predictor {name}, {image.name}")
-            before, manifest = manifest, _record_outcome(manifest, image.name, outcome)
-            if manifest != before:
-                save_manifest(folder, manifest)
-            if not isinstance(outcome, str):
-                _save_prediction(folder / image.name, outcome)
+                _save_prediction(folder / image.name, outcome.prediction)
             progress.advance(task)
     return manifest
+
+
+class _Outcome(NamedTuple):
+    """A prediction and the digest of what it was made of."""
+
+    prediction: Prediction
+    photo: str
+
+
+def _predict(predict: Predict, name: str, dataset: NowDataset, image: ImageEntry) -> _Outcome | str:
+    """The outcome of one image; a string is the reason why there is none."""
+    try:
+        photo = Photo(image.name, dataset.photo_file(image), dataset.box(image))
+        prediction = predict(photo)
+    except (NoFaceError, UserError) as error:
+        return relative_reason(error, dataset.root) or "no face found"
+    prediction = validate_prediction(prediction, f"--predictor {name}, {image.name}")
+    if isinstance(prediction, str):
+        return prediction
+    return _Outcome(prediction, photo_digest(photo.path, photo.box))
+
+
+def photo_digest(path: Path, box: Box | None) -> str:
+    """Identifies a photo and its face box: SHA-256 of its size, its first 64 KiB and the box."""
+    with path.open("rb") as file:
+        head = file.read(2**16)
+    content = f"{path.stat().st_size} {box} ".encode() + head
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _refuse_foreign_files(folder: Path, images: list[ImageEntry], before: Manifest | None) -> None:
@@ -84,8 +117,8 @@ def _refuse_foreign_files(folder: Path, images: list[ImageEntry], before: Manife
     for image in images:
         base = folder / image.subject / image.challenge / image.stem
         for suffix in foreign:
-            path = base.with_name(base.name + suffix)
-            if path.exists():
+            path = find_file(base, suffix)
+            if path is not None:
                 raise UserError(
                     f"{path}: not written by a predictor; leave --predictor out to score it, "
                     f"or give the predictor another folder (--out, --predictions)"
@@ -93,17 +126,39 @@ def _refuse_foreign_files(folder: Path, images: list[ImageEntry], before: Manife
 
 
 def _require_same_source(folder: Path, before: Manifest, now: Manifest) -> None:
-    """Refuse to add to predictions of another predictor, model or data set."""
+    """Refuse to add to predictions of another predictor or model."""
     for origin, old, new in (
         ("by the predictor", before.predictor, now.predictor),
-        ("of the data in", before.dataset, now.dataset),
         ("by the model", before.fingerprint, now.fingerprint),
     ):
         if old is not None and new is not None and old != new:
-            raise UserError(
-                f"{folder}: these predictions were made {origin} '{old}', not '{new}'; "
-                "give another folder (--out, --predictions) or delete this one"
-            )
+            raise _made_otherwise(folder, f"{origin} '{old}', not '{new}'")
+
+
+def _require_same_photos(
+    folder: Path, before: Manifest, dataset: NowDataset, usable: list[ImageEntry]
+) -> None:
+    """Refuse to use predictions of other photos or boxes again."""
+    old_root = Path(before.dataset or "")
+    if not before.photos and old_root.is_absolute() and old_root != dataset.root.resolve():
+        raise _made_otherwise(folder, f"of the data in '{old_root}', not '{dataset.root}'")
+    digests = dict(before.photos)
+    for image in usable:
+        if image.name not in digests:
+            continue
+        try:
+            digest = photo_digest(dataset.photo_file(image), dataset.box(image))
+        except UserError:
+            continue  # predicted before, and not needed any more
+        if digest != digests[image.name]:
+            raise _made_otherwise(folder, f"of another photo or box of {image.name}")
+
+
+def _made_otherwise(folder: Path, how: str) -> UserError:
+    return UserError(
+        f"{folder}: these predictions were made {how}; "
+        "give another folder (--out, --predictions) or delete this one"
+    )
 
 
 def _is_usable(folder: Path, image: ImageEntry) -> bool:
@@ -118,16 +173,22 @@ def _is_usable(folder: Path, image: ImageEntry) -> bool:
     return True
 
 
-def _record_outcome(manifest: Manifest, name: str, outcome: Prediction | str) -> Manifest:
+def _record_outcome(manifest: Manifest, name: str, outcome: _Outcome | str) -> Manifest:
     """The manifest with the outcome of one image; a string is the reason of a failure."""
     failed = {image: reason for image, reason in manifest.failed if image != name}
+    photos = {image: digest for image, digest in manifest.photos if image != name}
     not_neutral = set(manifest.not_neutral) - {name}
     if isinstance(outcome, str):
         failed[name] = outcome
-    elif outcome.neutral is False:
-        not_neutral.add(name)
+    else:
+        photos[name] = outcome.photo
+        if outcome.prediction.neutral is False:
+            not_neutral.add(name)
     return replace(
-        manifest, not_neutral=tuple(sorted(not_neutral)), failed=tuple(sorted(failed.items()))
+        manifest,
+        photos=tuple(sorted(photos.items())),
+        not_neutral=tuple(sorted(not_neutral)),
+        failed=tuple(sorted(failed.items())),
     )
 
 

@@ -17,6 +17,7 @@ from eval_now.geometry.mesh import Mesh
 from eval_now.io.files import write_bytes_atomic
 from eval_now.io.landmarks import load_landmarks
 from eval_now.io.meshes import load_mesh
+from eval_now.io.typed_json import decode, read_json
 
 Unit = Literal["m", "cm", "mm"]
 UNIT_MM: dict[Unit, float] = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
@@ -30,41 +31,31 @@ class Manifest:
     predictor: str
     unit: Unit
     dataset: str | None = None
-    """Data folder of the photos; None in files of earlier versions."""
+    """Name of the data folder; earlier versions wrote its whole path, or nothing."""
     fingerprint: str | None = None
     """Identifies the predictor's code and weights; None if it gives none."""
+    photos: tuple[tuple[str, str], ...] = ()
+    """(image, digest of its photo and face box) of all predictions; earlier versions wrote none."""
     not_neutral: tuple[str, ...] = ()
     """Images whose mesh has an expression."""
     failed: tuple[tuple[str, str], ...] = ()
     """(image, reason) of photos without a prediction."""
-    version: int = 1
+    version: Literal[1] = 1
 
 
 def load_manifest(folder: Path) -> Manifest | None:
-    """Read the manifest of a predictions folder; None if there is none."""
+    """Read the manifest of a predictions folder; None if there is none.
+
+    Raises:
+        UserError: it is not a predictions.json of version 1.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text("utf-8"))
-        if content["version"] != 1 or content["unit"] not in UNIT_MM:
-            raise KeyError("version")
-        return Manifest(
-            predictor=str(content["predictor"]),
-            unit=content["unit"],
-            dataset=_text_or_none(content.get("dataset")),
-            fingerprint=_text_or_none(content.get("fingerprint")),
-            not_neutral=tuple(str(name) for name in content["not_neutral"]),
-            failed=tuple((str(name), str(reason)) for name, reason in content["failed"]),
-        )
-    except (ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{path}: not a predictions.json of version 1; remove it or predict again"
-        ) from None
-
-
-def _text_or_none(value: object) -> str | None:
-    return None if value is None else str(value)
+        return decode(Manifest, read_json(path), path)
+    except UserError as error:
+        raise UserError(f"{error}; remove it or predict again") from None
 
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:
@@ -81,25 +72,28 @@ class PredictionFiles(NamedTuple):
 
 
 def find_prediction(folder: Path, image: ImageEntry) -> PredictionFiles | str:
-    """Find the files of one prediction; a string says what is missing."""
+    """Find the files of one prediction, suffixes in any case; a string says what is missing."""
     base = folder / image.subject / image.challenge / image.stem
-    meshes = [
-        path
-        for path in (base.with_name(base.name + end) for end in (".obj", ".ply"))
-        if path.is_file()
-    ]
-    points = [
-        path
-        for path in (base.with_name(base.name + end) for end in (".npy", ".txt"))
-        if path.is_file()
-    ]
-    if not meshes and not points:
+    meshes = [path for suffix in (".obj", ".ply") if (path := find_file(base, suffix))]
+    landmarks = [path for suffix in (".npy", ".txt") if (path := find_file(base, suffix))]
+    if not meshes and not landmarks:
         return "no prediction"
     if not meshes:
         return "no mesh (.obj or .ply)"
-    if not points:
+    if not landmarks:
         return "no landmarks (.npy or .txt)"
-    return PredictionFiles(meshes[0], points[0], len(meshes) > 1)
+    return PredictionFiles(meshes[0], landmarks[0], len(meshes) > 1)
+
+
+def find_file(base: Path, suffix: str) -> Path | None:
+    """The file `base` + `suffix`, or with the suffix in other case, e.g. IMG_0001.OBJ."""
+    exact = base.with_name(base.name + suffix)
+    if exact.is_file() or not base.parent.is_dir():
+        return exact if exact.is_file() else None
+    for path in sorted(base.parent.iterdir()):
+        if path.suffix.lower() == suffix and path.stem == base.name and path.is_file():
+            return path
+    return None
 
 
 class LoadedPrediction(NamedTuple):

@@ -16,6 +16,7 @@ from eval_now.errors import UserError
 from eval_now.io.files import open_atomic
 from eval_now.io.landmarks import save_landmarks
 from eval_now.io.meshes import save_ply
+from eval_now.io.terminal import print_line
 
 ADDRESS = "ringnet@tue.mpg.de"
 
@@ -52,12 +53,10 @@ def write_submission(
             for suffix in (".ply", ".npy"):
                 packed.write(folder / (name + suffix), name + suffix)
     unit_note = f"the meshes are in {unit}" if unit else "state the meshes' unit (here: --unit)"
-    console.print(
+    print_line(
+        console,
         f"{len(predictions)} of {listed} listed images packed in {archive}; {unit_note}; the test "
         f"scans are not public: send a link to the archive and the name of the method to {ADDRESS}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
     )
     return archive
 

@@ -6,10 +6,11 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import track
 
-from eval_now.data.image_issues import ImageWarning, MissingImage
+from eval_now.data.image_issues import ImageWarning, MissingImage, relative_reason
 from eval_now.data.image_list import ImageEntry
 from eval_now.data.predictions import Manifest, PredictionFiles, find_prediction, load_prediction
 from eval_now.errors import UserError
+from eval_now.io.terminal import print_line
 
 MAX_MISSING_IN_LINE = 20
 
@@ -38,7 +39,9 @@ def validate_predictions(
         try:
             load_prediction(files)
         except UserError as error:
-            result.missing.append(MissingImage(image=image.name, reason=str(error)))
+            result.missing.append(
+                MissingImage(image=image.name, reason=relative_reason(error, folder))
+            )
             continue
         result.readable.append((image, files))
         if image.name in not_neutral:
@@ -70,7 +73,7 @@ def _missing_error(
     entries = [f"{entry.image} ({entry.reason})" for entry in missing]
     if len(entries) > MAX_MISSING_IN_LINE:
         for entry in entries:
-            console.print(entry, highlight=False, markup=False, soft_wrap=True)
+            print_line(console, entry)
         entries = [*entries[:3], f"and {len(entries) - 3} more, listed above"]
     return UserError(
         f"{folder}: {len(missing)} of {listed} images have no usable prediction: "

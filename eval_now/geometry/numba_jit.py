@@ -22,7 +22,7 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., 
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
         dispatcher = njit(**options)(function)
         with contextlib.suppress(RuntimeError):  # no folder that can be written to
-            dispatcher._cache = _OptionalCache(function)
+            dispatcher._cache = _OptionalCache(function)  # pyright: ignore[reportAttributeAccessIssue]
         return dispatcher
 
     return wrap

@@ -26,6 +26,6 @@ MAX_JSON_BYTES = 32 * 2**20
 MAX_JSON_DEPTH = 50
 
 MAX_PHOTO_BYTES = 64 * 2**20
-MAX_PHOTO_PIXELS = 100_000_000
+MAX_PHOTO_PIXELS = 80_000_000
 MAX_PHOTO_SCANS = 100
 """Of a progressive JPEG, each of which costs a pass over the picture."""

@@ -7,10 +7,12 @@ import numpy as np
 from rich.console import Console
 
 from eval_now.config import CompareConfig
-from eval_now.errors import UserError
+from eval_now.errors import UserError, one_line
 from eval_now.io.files import write_bytes_atomic
+from eval_now.io.terminal import print_line
 from eval_now.report.tables import print_table, save_tables, table_rows
-from eval_now.scoring.result import RunResult, load_distances, load_result
+from eval_now.scoring.result import RunResult
+from eval_now.scoring.result_files import load_distances, load_result
 from eval_now.scoring.score import Protocol
 
 
@@ -35,7 +37,7 @@ def compare_runs(config: CompareConfig, console: Console) -> None:
     rows = table_rows(runs)
     save_tables(config.out, rows)
     print_table(console, rows)
-    console.print(f"written to {config.out}", highlight=False, markup=False, soft_wrap=True)
+    print_line(console, f"written to {config.out}")
 
 
 def _require_same_images(folders: list[Path], runs: list[RunResult]) -> None:
@@ -72,7 +74,7 @@ def _draw_curves(
         )
         median = next(entry.pooled.median for entry in run.protocols if entry.protocol == protocol)
         labels.append(
-            f"{run.name}{'' if run.complete else ' (incomplete)'}, median {median:.2f} mm"
+            f"{one_line(run.name)}{'' if run.complete else ' (incomplete)'}, median {median:.2f} mm"
         )
         style = styles[index // 10 % len(styles)]
         axes.plot(errors, 100 * fraction, style, label=str(index), linewidth=1.6)

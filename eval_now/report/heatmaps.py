@@ -1,6 +1,7 @@
 """Heat maps: photo, aligned prediction, and the scan coloured by its distances."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from eval_now.data.predictions import PredictionFiles
 from eval_now.errors import UserError
 from eval_now.geometry.crop import crop_mask
 from eval_now.geometry.similarity import Similarity
-from eval_now.io.files import write_bytes_atomic
+from eval_now.io.budgets import MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS, MAX_PHOTO_SCANS
+from eval_now.io.files import read_bytes, write_bytes_atomic
 from eval_now.io.meshes import load_mesh
 from eval_now.report.scan_rendering import face_view, render
 from eval_now.scoring.score import ScoredImage
@@ -127,14 +129,19 @@ def heatmap_png(
 
 
 def _photo(dataset: NowDataset, entry: ImageEntry) -> UInt8[np.ndarray, "H W 3"] | None:
-    """The photo at panel size; None if it is missing or unreadable."""
+    """The photo at panel size; None if it is missing, unreadable or too large."""
     from PIL import Image, ImageOps
 
     try:
-        path = dataset.photo_file(entry)
-        with Image.open(path) as image:
+        data = read_bytes(dataset.photo_file(entry), MAX_PHOTO_BYTES)
+        if data.count(b"\xff\xda") > MAX_PHOTO_SCANS:
+            return None
+        with warnings.catch_warnings(action="ignore"):  # of Pillow about sizes and metadata
+            image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP"))
+            if image.width * image.height > MAX_PHOTO_PIXELS:
+                return None
             small = ImageOps.exif_transpose(image).convert("RGB")
-            small.thumbnail((PANEL_PX, PANEL_PX))
-            return np.asarray(small)
+        small.thumbnail((PANEL_PX, PANEL_PX))
+        return np.asarray(small)
     except (UserError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None  # optional: a data set of scans only, or a damaged photo

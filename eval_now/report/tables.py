@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from eval_now.data.image_issues import ImageWarning, MissingImage
+from eval_now.errors import one_line
 from eval_now.io.files import write_bytes_atomic
 from eval_now.scoring.result import RunResult, Settings
 from eval_now.scoring.statistics import Interval, Pooled
@@ -48,20 +49,12 @@ def table_rows(results: list[RunResult]) -> list[Row]:
         ]
         measured.sort(key=lambda pair: pair[1].pooled.median)
         for run, entry in measured:
-            images, incomplete = describe_images(run.settings), not run.complete
-            rows.append(Row(protocol, run.name, images, True, entry.pooled, incomplete))
-            if images != _short_name(entry.challenges[0].challenge):
-                rows.extend(
-                    Row(
-                        protocol,
-                        run.name,
-                        _short_name(part.challenge),
-                        False,
-                        part.pooled,
-                        incomplete,
-                    )
-                    for part in entry.challenges
-                )
+            name, images = one_line(run.name), one_line(describe_images(run.settings))
+            incomplete = not run.complete
+            rows.append(Row(protocol, name, images, True, entry.pooled, incomplete))
+            parts = [(one_line(_short_name(p.challenge)), p.pooled) for p in entry.challenges]
+            if images not in [challenge for challenge, _ in parts[:1]]:
+                rows += [Row(protocol, name, c, False, p, incomplete) for c, p in parts]
     return rows
 
 
@@ -157,10 +150,8 @@ def print_warnings(console: Console, warnings: Sequence[ImageWarning]) -> None:
         same = [warning for warning in warnings if warning.name == name]
         where = same[0].image + (f", {same[0].protocol}" if same[0].protocol else "")
         more = f" and {len(same) - 1} more" if len(same) > 1 else ""
-        console.print(
-            f"[yellow]warning {name}[/yellow] {escape(f'({where}{more}): {same[0].text}')}",
-            highlight=False,
-        )
+        text = one_line(f"({where}{more}): {same[0].text}")
+        console.print(f"[yellow]warning {name}[/yellow] {escape(text)}", highlight=False)
 
 
 def print_missing(console: Console, missing: Sequence[MissingImage]) -> None:
@@ -169,4 +160,4 @@ def print_missing(console: Console, missing: Sequence[MissingImage]) -> None:
     if len(missing) > MAX_MISSING_PRINTED:
         lines.append(f"and {len(missing) - MAX_MISSING_PRINTED} more")
     for line in lines:
-        console.print(f"[yellow]missing[/yellow] {escape(line)}", highlight=False)
+        console.print(f"[yellow]missing[/yellow] {escape(one_line(line))}", highlight=False)

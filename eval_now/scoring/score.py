@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from eval_now.data.dataset import ImageEntry, NowDataset, Scan
-from eval_now.data.image_issues import ImageWarning
+from eval_now.data.image_issues import ImageWarning, relative_reason
 from eval_now.data.predictions import PredictionFiles, load_prediction
 from eval_now.errors import UserError
 from eval_now.geometry.align import Alignment, align
@@ -95,7 +95,8 @@ def score_subject(task: SubjectTask) -> SubjectResult:
         try:
             _score_image(scan, image, files, task, result)
         except UserError as error:
-            result.failures.append((image.name, str(error)))
+            folder = files.mesh.parents[2]
+            result.failures.append((image.name, relative_reason(error, folder)))
     return result
 
 

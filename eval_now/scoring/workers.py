@@ -36,7 +36,8 @@ def map_parallel(
         return
     context = multiprocessing.get_context("spawn")
     others = multiprocessing.active_children()
-    with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as pool:
+    workers = min(jobs, len(tasks))
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         try:
             with _ignore_interrupts():
                 futures = [pool.submit(function, task) for task in tasks]
@@ -52,6 +53,18 @@ def map_parallel(
                 if process not in others:
                     process.terminate()
             raise
+
+
+def _end_with_parent() -> None:
+    """Let this worker end when its parent does, however that ended."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from eval_now.errors import UserError
 from eval_now.geometry.mesh import Mesh
 from eval_now.io.landmarks import save_landmarks
 from eval_now.io.meshes import save_ply
-from eval_now.scoring.result import load_result
+from eval_now.scoring.result_files import load_result
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,6 @@
 """What eval-now writes and shows of a run: folder, rows, intervals, pictures, processes."""
 
-import multiprocessing
-import os
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +14,9 @@ from eval_now.errors import UserError
 from eval_now.report.heatmaps import choose_images
 from eval_now.report.tables import describe_images, table_rows
 from eval_now.run import default_out
-from eval_now.scoring.result import load_result
+from eval_now.scoring.result_files import load_result
 from eval_now.scoring.score import ImageScore, ScoredImage
 from eval_now.scoring.statistics import pool
-from eval_now.scoring.workers import available_cpus, map_parallel
 
 BLANK = ImageScore(
     image="", subject="s", challenge="c", protocol="metrical", count=1, median=0.0, mean=0.0,
@@ -73,7 +69,7 @@ def test_two_methods_do_not_share_a_default_folder(now, tmp_path, monkeypatch):
     result, _ = evaluate(now, predictions=one, image_list=listed)
     assert result.name == "one"
     assert load_result(Path("now_result/one")) == result
-    with pytest.raises(UserError, match=r"one: holds the result of .*a/one on .*--out DIR"):
+    with pytest.raises(UserError, match=r"one: holds the result of other .*\(one on now.*--out D"):
         evaluate(now, predictions=other, image_list=listed)
     assert load_result(Path("now_result/one")) == result
     evaluate(now, predictions=Path("a/one"), image_list=listed)  # the same, scored again
@@ -106,24 +102,3 @@ def test_a_truncated_photo_is_left_out_of_the_picture(now, tmp_path):
     predictions = write_predictions(tmp_path / "p", names=NAMES[:1])
     evaluate(copy, predictions=predictions, image_list=listed, out=tmp_path / "o", heatmaps=1)
     assert list((tmp_path / "o/heatmaps/non-metrical").iterdir())
-
-
-def test_only_the_cpus_of_this_process_count(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5}, raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    assert available_cpus() == 2
-
-
-def test_a_stop_ends_the_pools_processes_only():
-    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(300,))
-    other.start()
-    try:
-        results = map_parallel(time.sleep, [0.0, 300.0], 2)
-        next(results)
-        with pytest.raises(KeyboardInterrupt):
-            results.throw(KeyboardInterrupt())
-        other.join(0.5)
-        assert other.is_alive()
-    finally:
-        other.terminate()
-        other.join()

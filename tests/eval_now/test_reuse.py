@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from helpers.eval_toy import NAMES, ToyPredictors, evaluate, face, write_now, write_predictions
 
+from eval_now.data.boxes import Box, save_box
+from eval_now.data.dataset import NowDataset
 from eval_now.data.predictions import load_manifest
 from eval_now.data.predictors import Photo, Prediction, validate_prediction
 from eval_now.errors import UserError
@@ -58,7 +60,7 @@ def test_predictions_of_another_model_are_not_taken(now, tmp_path, use):
     evaluate(now, predictor="mine", out=tmp_path / "o")
     folder = tmp_path / "o/predictions"
     assert load_manifest(folder).fingerprint == "weights 1"
-    assert load_manifest(folder).dataset == str(now.resolve())
+    assert load_manifest(folder).dataset == now.name
     predictor.fingerprint = "weights 2"
     message = r"made by the model 'weights 1', not 'weights 2'; give another folder \(--out"
     with pytest.raises(UserError, match=message):
@@ -69,16 +71,63 @@ def test_predictions_of_another_model_are_not_taken(now, tmp_path, use):
 
 
 def test_predictions_of_other_photos_are_not_taken(now, tmp_path, use):
-    use(Predictor())
+    predictor = Predictor()
+    use(predictor)
     evaluate(now, predictor="mine", out=tmp_path / "o")
     copy = shutil.copytree(now, tmp_path / "copy")
-    with pytest.raises(UserError, match=r"made of the data in .*, not '.*copy'"):
+    evaluate(copy, predictor="mine", out=tmp_path / "o")  # the same photos elsewhere
+    assert len(predictor.asked) == 2
+    photo = NowDataset(copy).photo_file(NowDataset(copy).images("val")[1])
+    photo.write_bytes(photo.read_bytes() + b"another")
+    with pytest.raises(UserError, match=f"made of another photo or box of {NAMES[1]}; give"):
         evaluate(copy, predictor="mine", out=tmp_path / "o")
+    assert len(predictor.asked) == 2
+
+
+def test_predictions_of_another_box_are_not_taken(now, tmp_path, use):
+    use(Predictor())
+    copy = shutil.copytree(now, tmp_path / "copy")
+    evaluate(copy, predictor="mine", out=tmp_path / "o")
+    box = next(copy.rglob(f"detected_face/{NAMES[0].removesuffix('.jpg')}.npy"))
+    save_box(box, Box(1, 2, 30, 40))
+    with pytest.raises(UserError, match=f"made of another photo or box of {NAMES[0]}; give"):
+        evaluate(copy, predictor="mine", out=tmp_path / "o")
+
+
+def test_predictions_of_earlier_versions_are_taken(now, tmp_path, use):
+    """They name the whole path of the data, or nothing."""
+    predictor = Predictor()
+    use(predictor)
+    evaluate(now, predictor="mine", out=tmp_path / "o")
     path = tmp_path / "o/predictions/predictions.json"
     content = json.loads(path.read_text())
-    del content["dataset"], content["fingerprint"]  # as earlier versions wrote it
-    path.write_text(json.dumps(content))
-    evaluate(copy, predictor="mine", out=tmp_path / "o")
+    del content["photos"]
+    for dataset in (str(now.resolve()), None):
+        path.write_text(json.dumps(content | {"dataset": dataset}))
+        evaluate(now, predictor="mine", out=tmp_path / "o")
+    path.write_text(json.dumps(content | {"dataset": "/elsewhere/now"}))
+    with pytest.raises(UserError, match=r"made of the data in '/elsewhere/now', not"):
+        evaluate(now, predictor="mine", out=tmp_path / "o")
+    assert len(predictor.asked) == 2
+
+
+def test_no_path_of_the_machine_is_written(now, tmp_path, use):
+    def refuse(photo: Photo) -> Prediction:
+        if photo.name == NAMES[0]:
+            raise UserError(f"{photo.path}: not a picture")
+        return Predictor()(photo)
+
+    use(refuse)
+    settings = {"predictor": "mine", "out": tmp_path / "o", "allow_missing": True}
+    evaluate(now, **settings, image_list=now / "imagepathsvalidation.txt")
+    for path in (tmp_path / "o").rglob("*.json"):
+        assert str(tmp_path) not in path.read_text()
+        assert str(now) not in path.read_text()
+    folder = write_predictions(tmp_path / "p", names=NAMES[:2])
+    (folder / NAMES[1]).with_suffix(".obj").write_text("v 1 2\n")
+    result, _ = evaluate(now, predictions=folder, out=tmp_path / "o2", allow_missing=True)
+    assert result.missing[0].reason.startswith(NAMES[1].removesuffix("jpg") + "obj line 1")
+    assert str(tmp_path) not in (tmp_path / "o2/result.json").read_text()
 
 
 def test_files_of_others_are_neither_paired_nor_overwritten(now, tmp_path, use):

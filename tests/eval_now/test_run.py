@@ -16,7 +16,7 @@ from eval_now.geometry.mesh import Mesh
 from eval_now.io.landmarks import save_landmarks
 from eval_now.io.meshes import save_obj, save_ply
 from eval_now.report.tables import table_rows
-from eval_now.scoring.result import load_distances, load_result
+from eval_now.scoring.result_files import load_distances, load_result
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,9 @@ def test_runs_are_compared_in_curves_and_a_table(now, tmp_path, monkeypatch):
     assert r"\_exact\_\$50\%\$\_\$" in (out / "table.tex").read_text()
     broken = tmp_path / "other/distances_non-metrical.npz"
     broken.write_bytes(broken.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"distances_non-metrical\.npz: not readable"):
+    with pytest.raises(
+        UserError, match=r"distances_non-metrical\.npz is .*run `eval-now` for this folder again"
+    ):
         compare_runs(CompareConfig(runs=both[:1], out=out), Console())
     few, _ = evaluate(now, predictions=exact, out=tmp_path / "few", challenge=("selfie",))
     assert [(row.challenge, row.whole) for row in table_rows([few])] == [("selfie", True)]

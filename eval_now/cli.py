@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from eval_now.errors import run_command
+from eval_now.errors import one_line, run_command
 
 
 class Command(NamedTuple):
     """One row of the table."""
 
-    summary: str
     config: str
     """`module:class` of the options; its docstring is the help. Loads neither NumPy nor numba."""
     function: str
@@ -24,21 +23,9 @@ class Command(NamedTuple):
 
 DEFAULT = "score"
 COMMANDS = {
-    DEFAULT: Command(
-        "score predictions, or pack those of the test split; the default",
-        "eval_now.config:EvalConfig",
-        "eval_now.run:score_command",
-    ),
-    "compare": Command(
-        "error curves and one table of several runs",
-        "eval_now.config:CompareConfig",
-        "eval_now.report.curves:compare_command",
-    ),
-    "data": Command(
-        "how to get the NoW data",
-        "eval_now.config:DataConfig",
-        "eval_now.data.layout:print_instructions",
-    ),
+    DEFAULT: Command("eval_now.config:EvalConfig", "eval_now.run:score_command"),
+    "compare": Command("eval_now.config:CompareConfig", "eval_now.report.curves:compare_command"),
+    "data": Command("eval_now.config:DataConfig", "eval_now.data.layout:print_instructions"),
 }
 
 
@@ -49,35 +36,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> None:
-    import logging
-
-    if arguments == ["--version"]:
-        print(f"eval-now {_import('importlib.metadata:version')('pacofr')}")
-        return
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    name, program = DEFAULT, "eval-now"
     if arguments and arguments[0] in COMMANDS:
         name, arguments = arguments[0], arguments[1:]
         program = f"eval-now {name}"
-    else:
-        name, program = DEFAULT, "eval-now"
-    command = COMMANDS[name]
-    config_class = _import(command.config)
+    if arguments == ["--version"]:
+        print(f"eval-now {_import('importlib.metadata:version')('pacofr')}")
+        return
     import tyro
 
-    config = tyro.cli(config_class, prog=program, args=arguments)
+    config = tyro.cli(_import(COMMANDS[name].config), prog=program, args=arguments)
+    _log_lines()
     _limit_threads()
-    _import(command.function)(config)
+    _import(COMMANDS[name].function)(config)
+
+
+def _log_lines() -> None:
+    """Log warnings to standard error, one line each whatever names they hold."""
+    import logging
+
+    class Formatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return one_line(super().format(record))
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
 
 
 def _limit_threads() -> None:
-    """One thread per process in BLAS and OpenMP, before anything loads them.
+    """One thread per process in BLAS, OpenMP and OpenCV, before a predictor loads them.
 
     The matrices are small: further threads would only spin. Runs scale by `--jobs` processes.
     """
     import os
 
-    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ.setdefault(name, "1")
 
 
 def _import(reference: str) -> Any:

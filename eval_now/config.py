@@ -50,7 +50,7 @@ class EvalConfig:
     allow_missing: bool = False
     """Go on without the missing or unreadable predictions; the result is marked as incomplete."""
     jobs: int = 0
-    """Processes; 0 for one per core."""
+    """Processes; 0 for up to one per core, as many as the number of images keeps busy."""
     heatmaps: int = 0
     """Draw this many of the worst, the median and the best scans, coloured by error."""
     name: str | None = None

@@ -23,7 +23,7 @@ from eval_now.data.validation import (
     validate_predictions,
 )
 from eval_now.errors import UserError
-from eval_now.io.terminal import print_line
+from eval_now.io.terminal import Terminal, print_line
 from eval_now.report.tables import (
     print_missing,
     print_table,
@@ -47,14 +47,14 @@ from eval_now.scoring.score import (
     plan_tasks,
     score_subject,
 )
-from eval_now.scoring.workers import available_cpus, map_parallel
+from eval_now.scoring.workers import default_jobs, map_parallel
 
 RESULTS = Path("now_result")
 
 
 def score_command(config: EvalConfig) -> None:
     """`eval-now`."""
-    run(config, Console())
+    run(config, Terminal())
 
 
 def run(config: EvalConfig, console: Console) -> RunResult | None:
@@ -205,7 +205,7 @@ def _score(
     console: Console,
 ) -> _Scores:
     """Score the readable predictions in `config.jobs` processes."""
-    jobs = config.jobs or available_cpus()
+    jobs = config.jobs or default_jobs(len(predictions.readable) * len(protocols))
     unit_mm = UNIT_MM[unit] if unit else None
     tasks = plan_tasks(dataset, predictions.readable, protocols, unit_mm, jobs)
     scores = _Scores([], [*predictions.missing], [*predictions.warnings])

@@ -22,9 +22,10 @@ def read_bytes(path: Path, limit: int) -> bytes:
     try:
         # without O_NONBLOCK, opening a pipe would wait for somebody to write into it
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            os.close(number)
+            raise UserError(f"{path}: expected a file, found a folder, pipe or device")
         with os.fdopen(number, "rb") as file:
-            if not stat.S_ISREG(os.fstat(number).st_mode):
-                raise UserError(f"{path}: expected a file, found a folder, pipe or device")
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         reason = getattr(error, "strerror", None) or error

@@ -9,7 +9,7 @@ from rich.console import Console
 from eval_now.config import CompareConfig
 from eval_now.errors import UserError, one_line
 from eval_now.io.files import write_bytes_atomic
-from eval_now.io.terminal import print_line
+from eval_now.io.terminal import Terminal, print_line
 from eval_now.report.tables import print_table, save_tables, table_rows
 from eval_now.scoring.result import RunResult
 from eval_now.scoring.result_files import load_distances, load_result
@@ -18,7 +18,7 @@ from eval_now.scoring.score import Protocol
 
 def compare_command(config: CompareConfig) -> None:
     """`eval-now compare`."""
-    compare_runs(config, Console())
+    compare_runs(config, Terminal())
 
 
 def compare_runs(config: CompareConfig, console: Console) -> None:

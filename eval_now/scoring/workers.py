@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from eval_now.errors import UserError
 
+ALIGNMENTS_PER_PROCESS = 32
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -21,6 +22,14 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def default_jobs(alignments: int) -> int:
+    """Processes for so many alignments: up to one per processor, each with enough to do.
+
+    A process takes half a second of CPU time to start, an alignment a tenth.
+    """
+    return max(1, min(available_cpus(), alignments // ALIGNMENTS_PER_PROCESS))
 
 
 def map_parallel(

@@ -111,7 +111,7 @@ def programs(helen: Path, folder: Path) -> dict[str, Program]:
         "eval-now": Program(
             "eval_now.cli:main",
             ["--dataset", now, "--predictor", "mica_ext", "--out", "OUT/run"],
-            [],
+            ["--jobs", "1"],
         ),
         "curate": Program("pacofr.cli:main", ["curate", photos, "--out", "OUT/shards"], []),
         "probe": Program(

@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.eval_toy import NAMES, ToyPredictors, evaluate, face, write_now
+from helpers.eval_toy import NAMES, ToyPredictors, evaluate, face, write_now, write_predictions
 
 from eval_now.data.dataset import NowDataset
 from eval_now.data.predictors import Photo, Prediction
-from eval_now.data.synthetic import PICTURE_ROOT
+from eval_now.data.synthetic import PICTURE_ROOT, pp_text
 from eval_now.errors import UserError
 from eval_now.io.meshes import save_ply
 
@@ -74,3 +74,40 @@ def test_odd_landmarks_of_a_scan_are_named_once(now, caplog):
     assert (NowDataset(now).landmarks("S_1_TA") == before).all()
     (record,) = caplog.records
     assert f"{path}: holds 8 points, the first 7 count" == record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda root: (root / "scans/S_1_TA").rename(root / "elsewhere"),
+            "S_1_TA: expected one scan",
+        ),
+        (
+            lambda root: (root / "scans/S_1_TA/b.obj").write_text("v 0 0 0"),
+            "expected one scan .* found 2",
+        ),
+        (
+            lambda root: (root / "imagepathsvalidation.txt").unlink(),
+            "expected imagepathsvalidation.txt",
+        ),
+    ],
+)
+def test_damaged_data_sets_are_explained(now, tmp_path, damage, message):
+    copy = shutil.copytree(now, tmp_path / "copy")
+    damage(copy)
+    predictions = write_predictions(tmp_path / "p")
+    with pytest.raises(UserError, match=message):
+        evaluate(copy, predictions=predictions, out=tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+
+
+def test_scan_and_landmarks_in_different_frames_are_explained(now, tmp_path):
+    path = next((now / "scans_lmks_onlypp/S_1_TA").iterdir())
+    text = path.read_text()
+    try:
+        path.write_text(pp_text(NowDataset(now).landmarks("S_1_TA") + 500, "scan.obj"))
+        with pytest.raises(UserError, match="expected both in the same frame"):
+            NowDataset(now).scan("S_1_TA")
+    finally:
+        path.write_text(text)

@@ -227,3 +227,10 @@ def test_runs_are_compared_in_curves_and_a_table(now, tmp_path, monkeypatch):
     mixed = (tmp_path / "exact", tmp_path / "few")
     with pytest.raises(UserError, match="measured other images"):
         compare_runs(CompareConfig(runs=mixed, out=out), Console())
+
+
+@pytest.mark.parametrize("protocol", ["metrical", "both"])
+def test_metrical_needs_a_unit(now, tmp_path, protocol):
+    predictions = write_predictions(tmp_path / "p")
+    with pytest.raises(UserError, match="add --unit"):
+        evaluate(now, predictions=predictions, out=tmp_path / "o", protocol=protocol)

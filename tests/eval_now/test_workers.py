@@ -10,7 +10,7 @@ import time
 import pytest
 
 from eval_now.errors import UserError
-from eval_now.scoring.workers import available_cpus, map_parallel
+from eval_now.scoring.workers import available_cpus, default_jobs, map_parallel
 
 TWO_SLEEPERS = """
 import multiprocessing, time
@@ -77,6 +77,7 @@ def test_only_the_cpus_of_this_process_count(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert available_cpus() == 2
+    assert [default_jobs(count) for count in (0, 1, 63, 64, 10_000)] == [1, 1, 1, 2, 2]
 
 
 def test_a_stop_ends_the_pools_processes_only():

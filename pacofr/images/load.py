@@ -24,7 +24,7 @@ from pacofr.images.jpeg import count_scans
 from pacofr.images.kinds import EXPECTED, HEAD_BYTES, image_kind, refuse_stranger
 from pacofr.images.pixels import colour_pixels, exif_orientation, grey_pixels
 from pacofr.images.png import clean_png
-from pacofr.images.tiff import read_tiff_header
+from pacofr.images.tiff import TiffHeader, read_tiff_header
 from pacofr.utils import budgets
 from pacofr.utils.bounded import ByteStream, open_regular
 
@@ -119,12 +119,19 @@ def _decode(
     if image.mode.startswith(("I", "F")):
         return grey_pixels(image, tiff, orientation)
     to_srgb = ToSrgb(profile or image.info.get("icc_profile"))
-    photo = colour_pixels(image, to_srgb, orientation)
-    scaled = bits == 16 and (photo.max() <= HIGH_BYTE_OF_12_BITS or (tiff and tiff.max_value))
-    if scaled and photo.size // 3 <= budgets.DEEP_COLOUR_PIXELS:
+    if bits == 16 and _uses_low_bits(image, tiff):
         orientation = tiff.orientation if tiff else orientation
         return decode_deep_colour(stream, tiff, to_srgb, orientation)
-    return photo
+    return colour_pixels(image, to_srgb, orientation)
+
+
+def _uses_low_bits(image: Image.Image, tiff: TiffHeader | None) -> bool:
+    """Whether 16-bit colours, of which Pillow keeps the high byte, have another full scale."""
+    colours = [band for band in image.getbands() if band in "RGBL"]
+    if not colours or image.width * image.height > budgets.DEEP_COLOUR_PIXELS:
+        return False
+    brightest = max(int(np.asarray(image.getchannel(band)).max()) for band in colours)
+    return brightest <= HIGH_BYTE_OF_12_BITS or bool(tiff and tiff.max_value)
 
 
 def _refuse_slow(stream: ByteStream, head: bytes, kind: str | None, name: str) -> None:

@@ -1,8 +1,12 @@
 """The image loader on every kind of file people bring."""
 
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, features
 
 from pacofr.errors import UserError
-from pacofr.images import decode_image, list_images, load_image
+from pacofr.images import decode_image, list_images, load_image, scan_folder
 
 RED, GREEN, BLUE, GREY = (200, 30, 20), (20, 180, 40), (30, 40, 210), (128, 128, 128)
 
@@ -173,12 +177,12 @@ def test_a_damaged_profile_counts_as_none(profile):
     check_quarters(decode_image(data, "photo"), 0)
 
 
-def bomb(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
+def chunk(kind: bytes, body: bytes, damage: int = 0) -> bytes:
+    checksum = zlib.crc32(kind + body) ^ damage
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
 
+
+def bomb(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     rows = zlib.compress(b"\0" * 1000)
     signature = b"\x89PNG\r\n\x1a\n"
@@ -205,6 +209,189 @@ def test_a_float_tiff_bomb_is_refused_by_its_header():
         decode_image(data, "bomb.tif")
 
 
+def with_chunks(*chunks: bytes) -> bytes:
+    """A valid PNG of the quarters with these chunks behind its header."""
+    data = encoded(Image.fromarray(quarters()), "PNG")
+    return data[:33] + b"".join(chunks) + data[33:]
+
+
+def test_large_metadata_of_a_png_costs_no_photo():
+    text = b"Comment\0\0" + zlib.compress(bytes(5_000_000))
+    noise = np.random.default_rng(0).bytes(2_000_000)
+    profile = b"x\0\0" + zlib.compress(swapped_profile() + noise)
+    endless = b"x\0\0" + zlib.compress(bytes(100_000_000))
+    for chunks in (
+        [chunk(b"zTXt", text)],
+        [chunk(b"tEXt", b"Comment\0" + bytes(2_000_000))],
+        [chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(5_000_000)))],
+        [chunk(b"iCCP", endless)],
+        [chunk(b"iCCP", b"x\0\0no zlib stream")],
+        [chunk(b"tEXt", b"Comment\0hello", damage=1), chunk(b"gAMA", b"\0\0\xb1\x8f", damage=1)],
+        [chunk(b"eXIf", b"II*\0 not intact", damage=1)],
+        [chunk(b"teXt", b"a chunk of one's own")] * 3,
+    ):
+        check_quarters(decode_image(with_chunks(*chunks), "photo"), 0)
+    red, green, _ = decode_image(with_chunks(chunk(b"iCCP", profile)), "photo")[20, 30]
+    assert red == green == pytest.approx(128, abs=3)
+    swapped = decode_image(with_chunks(chunk(b"iCCP", profile)), "photo")[4, 4]
+    assert swapped[1] > swapped[0]  # a profile of 2 MB is applied, too
+
+
+def test_the_orientation_of_a_png_is_kept_wherever_it_stands():
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="3"/></x:xmpmeta>'
+    text = b"XML:com.adobe.xmp\0\0\0\0\0" + xmp
+    turned = decode_image(with_chunks(chunk(b"iTXt", text)), "photo")
+    check_quarters(turned[::-1, ::-1], 0)
+
+
+def test_damage_of_a_png_that_matters_is_said():
+    data = bytearray(encoded(Image.fromarray(quarters()), "PNG"))
+    at = data.index(b"IDAT") + 10
+    data[at] ^= 255
+    with pytest.raises(UserError, match="photo is damaged"):
+        decode_image(bytes(data), "photo")
+
+
+def tiff(values: np.ndarray, **tags: int) -> bytes:
+    """A grey TIFF with these tags, named by their numbers after an underscore."""
+    info = {int(name.lstrip("_")): value for name, value in tags.items()}
+    return encoded(Image.fromarray(values), "TIFF", tiffinfo=info)
+
+
+RAMP = np.linspace(0, 1, 64)[None].repeat(4, 0)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_10_and_12_bits_in_16_keep_their_tones(bits):
+    full = 2**bits - 1
+    grey = np.rint(RAMP * full).astype(np.uint16)
+    for data in (tiff(grey), encoded(Image.fromarray(grey), "PNG")):
+        image = decode_image(data, "scan")
+        assert np.abs(image[..., 0] - 255 * RAMP).max() <= 0.6
+    colour = np.stack([grey, grey // 2, grey // 4], -1)
+    want = 255 * RAMP[..., None] * [0.25, 0.5, 1]  # OpenCV writes BGR
+    for suffix in (".png", ".tif"):
+        data = cv2.imencode(suffix, colour)[1].tobytes()
+        image = decode_image(data, "scan")
+        assert np.abs(image - want).max() <= 1.1
+
+
+def test_white_is_zero_and_the_largest_value_are_obeyed():
+    grey = np.rint(RAMP * 65535).astype(np.uint16)
+    image = decode_image(tiff(grey, _262=0), "film")
+    assert np.abs(image[..., 0] - 255 * (1 - RAMP)).max() <= 0.6
+    image = decode_image(tiff(np.rint(RAMP * 20000).astype(np.uint16), _281=20000), "scan")
+    assert np.abs(image[..., 0] - 255 * RAMP).max() <= 0.6
+    image = decode_image(tiff(grey, _281=20000), "the value is too small")
+    assert np.abs(image[..., 0] - 255 * RAMP).max() <= 0.6
+    inverted = decode_image(tiff(np.rint(RAMP * 4095).astype(np.uint16), _262=0, _281=4095), "f")
+    assert np.abs(inverted[..., 0] - 255 * (1 - RAMP)).max() <= 0.6
+
+
+def test_deep_colour_with_transparency_lies_on_white():
+    pixels = np.full((8, 9, 4), 2000, np.uint16)
+    pixels[:4, :, 3], pixels[4:, :, 3] = 0, 65535
+    pixels[4:, 0, :3] = 4095
+    image = decode_image(cv2.imencode(".png", pixels)[1].tobytes(), "render")
+    assert (image[:4] == 255).all()
+    assert np.abs(image[4:, 1:].astype(int) - 2000 / 4095 * 255).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_strips_of_large_pictures_join(kind):
+    random = np.random.default_rng(0)
+    small = random.integers(0, 256, (31, 23, 3), np.uint8)
+    whole = cv2.resize(small, (2300, 3100), interpolation=cv2.INTER_NEAREST)  # two strips
+    image = decode_image(encoded(Image.fromarray(whole), kind, quality=95), "photo")
+    assert np.abs(image.astype(int) - whole)[50::100, 50::100].max() <= 3
+
+
+def mp4(major: bytes, *brands: bytes) -> bytes:
+    body = major + bytes(4) + b"".join(brands)
+    return struct.pack(">I", 8 + len(body)) + b"ftyp" + body + bytes(100)
+
+
+STRANGERS = {
+    "a video: .*ffmpeg": [
+        mp4(b"isom", b"isom", b"mp42"),
+        mp4(b"qt  "),
+        mp4(b"3gp5", b"isom"),
+        b"\0\0\0\x08wide" + bytes(99),
+        b"RIFF\0\0\0\0AVI LIST" + bytes(99),
+        b"\x1a\x45\xdf\xa3" + bytes(99),
+        (b"G" + bytes(187)) * 4,
+    ],
+    "a camera's raw file: .*develop": [
+        b"II*\0\x10\0\0\0CR\2\0" + bytes(99),
+        b"FUJIFILMCCD-RAW 0201" + bytes(99),
+        b"IIRO\x08\0" + bytes(99),
+        mp4(b"crx ", b"crx ", b"isom"),
+    ],
+    "a web page": [b"<!DOCTYPE html><html>", b"\xef\xbb\xbf\n<html lang='en'>"],
+    "a Git LFS pointer.*git lfs pull": [b"version https://git-lfs.github.com/spec/v1\noid"],
+    "a PDF file": [b"%PDF-1.7\n"],
+    "an SVG drawing": [b"<?xml version='1.0'?>\n<svg>"],
+    "a JPEG XL image": [b"\xff\x0a" + bytes(50)],
+    "a Photoshop file": [b"8BPS\0\1" + bytes(50)],
+    "a ZIP archive": [b"PK\3\4" + bytes(50)],
+    "not an image": [b"shopping list", bytes(100), b"RIFF    WAVE"],
+}
+
+
+@pytest.mark.parametrize("words", STRANGERS)
+def test_files_that_are_no_photo_are_named_for_what_they_are(words):
+    for data in STRANGERS[words]:
+        with pytest.raises(UserError, match=f"^photo is {words}") as caught:
+            decode_image(data, "photo")
+        assert "\n" not in str(caught.value)
+
+
+def with_tags(data: bytes, *tags: tuple[int, int, int]) -> bytes:
+    """A little-endian TIFF with more (tag, type, value) in its directory, moved to the end."""
+    at = struct.unpack("<I", data[4:8])[0]
+    count = struct.unpack("<H", data[at : at + 2])[0]
+    entries = [data[at + 2 + 12 * i : at + 14 + 12 * i] for i in range(count)]
+    entries += [struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags]
+    entries.sort(key=lambda entry: struct.unpack("<H", entry[:2])[0])
+    end = len(data) + len(data) % 2
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return data[:4] + struct.pack("<I", end) + data[8:].ljust(end - 8, b"\0") + directory
+
+
+@pytest.mark.parametrize(
+    "tag", [(254, 4, 1), (50706, 1, 0x0401), (254, 4, 5)], ids=["reduced", "DNG", "reduced mask"]
+)
+def test_a_raw_files_thumbnail_is_not_taken_for_the_photo(tag):
+    plain = encoded(Image.fromarray(quarters()), "TIFF")
+    check_quarters(decode_image(with_tags(plain), "scan"), 0)
+    with pytest.raises(UserError, match="raw file.*save it as JPEG, PNG or TIFF"):
+        decode_image(with_tags(plain, tag), "photo.dng")
+
+
+def test_avif_is_told_by_its_compatible_brands():
+    if not features.check("avif"):
+        pytest.skip("missing: this Pillow has no AVIF")
+    data = encoded(Image.fromarray(quarters()), "AVIF", quality=95)
+    assert data[8:12] == b"avif"
+    check_quarters(decode_image(data[:8] + b"mif1" + data[12:], "photo"), 12)
+
+
+def progressive(scans: int) -> bytes:
+    """A progressive JPEG with its last scan repeated."""
+    data = encoded(Image.fromarray(quarters()), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * (scans - data.count(b"\xff\xda") + 1) + data[-2:]
+
+
+def test_scans_of_a_progressive_jpeg_are_bounded():
+    plain = encoded(Image.fromarray(quarters()), "JPEG", progressive=True)
+    check_quarters(decode_image(plain, "photo"), 40)
+    with pytest.raises(UserError, match="progressive JPEG of too many scans"):
+        decode_image(progressive(300), "bomb.jpg")
+    thumbnails = b"\xff\xe2" + struct.pack(">H", 60_002) + b"\xff\xda" * 30_000
+    check_quarters(decode_image(plain[:2] + thumbnails + plain[2:], "photo"), 40)
+
+
 def test_heic_without_its_package_names_the_command(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
     with pytest.raises(UserError, match="pip install pillow-heif"):
@@ -226,6 +413,81 @@ def test_paths_that_are_no_image(tmp_path):
         with pytest.raises(UserError, match=words) as caught:
             load_image(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_file_is_said_in_one_line(tmp_path):
+    os.mkfifo(tmp_path / "fifo.jpg")
+    for path, words in {
+        tmp_path / "fifo.jpg": "is a FIFO: expected a regular file",
+        Path("/dev/zero"): "is a device",
+        Path("https://example.org/a.jpg"): "is a web address: expected a file; download",
+        "http://example.org/a.jpg": "is a web address",
+        "a\0b.jpg": "cannot be read",
+        "x" * 5000: "cannot be read",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            load_image(path)
+    (tmp_path / "endless.jpg").touch()
+    os.truncate(tmp_path / "endless.jpg", 2**40)
+    with pytest.raises(UserError, match="expected at most"):
+        load_image(tmp_path / "endless.jpg")
+
+
+DAMAGED_COLOUR = cv2.imencode(".tif", np.zeros((40, 40, 3), np.float32))[1].tobytes()[:700]
+
+
+def test_the_libraries_under_the_loader_print_nothing(tmp_path):
+    """OpenCV, libtiff, libpng and Pillow write to standard error on damaged files."""
+    random = np.random.default_rng(0)
+    files = {"float.tif": DAMAGED_COLOUR, "odd.jpg": WHOLE["JPEG"][:-90] + bytes(90)}
+    for kind, data in WHOLE.items():
+        changed = bytearray(data)
+        for _ in range(5):
+            changed[random.integers(8, len(data))] = random.integers(256)
+        files[f"mutated.{kind.lower()}"] = bytes(changed)
+        files[f"cut.{kind.lower()}"] = data[: 2 * len(data) // 3]
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    program = (
+        "import sys, pathlib, logging\n"
+        "from pacofr.errors import UserError\n"
+        "from pacofr.images import load_image\n"
+        "logging.basicConfig(level=logging.INFO)\n"
+        "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"
+        "    try: load_image(path)\n"
+        "    except UserError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) >= 5
+
+
+def test_a_folder_says_what_it_leaves_out(tmp_path):
+    for name in ("a.png", "notes.txt", ".hidden.png", "deep/b.jpg", "deep/c.raw"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "photo without suffix").write_bytes(WHOLE["JPEG"])
+    (tmp_path / "broken.jpg").symlink_to("nowhere")
+    (tmp_path / "deep" / "loop").symlink_to("..")
+    skipped = {skip.path.name: skip.reason for skip in scan_folder(tmp_path).skipped}
+    assert skipped == {
+        ".hidden.png": "hidden",
+        "broken.jpg": "no regular file",
+        "deep": "subfolder",
+        "notes.txt": "no picture",
+        "photo without suffix": "no picture",
+    }
+    listing = scan_folder(tmp_path, recursive=True, by_content=True)
+    assert [path.name for path in listing.images] == ["a.png", "b.jpg", "photo without suffix"]
+    assert {skip.path.name: skip.reason for skip in listing.skipped} == {
+        ".hidden.png": "hidden",
+        "broken.jpg": "no regular file",
+        "c.raw": "no picture",
+        "loop": "folder that is linked twice",
+        "notes.txt": "no picture",
+    }
 
 
 def test_folder_listing(tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from mica_ext.errors import run_command
+from mica_ext.errors import exit_on_interrupt, run_command
 
 
 class Command(NamedTuple):
@@ -63,6 +63,8 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments and arguments[0] in COMMANDS:
         name = arguments[0]
         return _run(COMMANDS[name], f"mica-ext {name}", arguments[1:])
+    if "--version" in arguments:
+        return _print_version("mica-ext")
     import tyro
 
     # No command: help, shell completion or a mistake. Tyro answers them and leaves by SystemExit.
@@ -76,6 +78,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _run(command: Command, program: str, arguments: list[str]) -> int:
+    if "--version" in arguments:
+        return _print_version(program)
     import logging
 
     import tyro
@@ -85,8 +89,17 @@ def _run(command: Command, program: str, arguments: list[str]) -> int:
     logging.basicConfig(level=command.log_level, format="%(levelname)s: %(message)s")
     config = tyro.cli(_imported(command.config), prog=program, args=arguments)
     use_one_thread_per_operation()
-    result = _imported(command.function)(config)
+    with exit_on_interrupt():
+        function = _imported(command.function)
+    result = function(config)
     return result if isinstance(result, int) else 0
+
+
+def _print_version(program: str) -> int:
+    from importlib.metadata import version
+
+    print(f"{program} {version('pacofr')}")
+    return 0
 
 
 def _imported(reference: str) -> Any:

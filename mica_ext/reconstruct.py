@@ -6,6 +6,7 @@ face = Reconstructor.load("auto")("photo.jpg")
 face.save("mesh.obj")
 """
 
+import hashlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadMesh
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
-from mica_ext.export.face_json import Provenance, SavedFace, Source
+from mica_ext.export.face_json import ModelPack, Provenance, SavedFace, Source
 from mica_ext.export.face_mesh import save_mesh, surface_of
 from mica_ext.export.mesh_files import Surface, Unit, to_trimesh
 from mica_ext.landmarks.detect import detect_landmarks
@@ -29,10 +30,11 @@ from mica_ext.landmarks.weights import load_landmark_network, read_landmark_conf
 from mica_ext.models.estimator import FaceEstimator
 from mica_ext.models.pack import Pack, load_pack
 from mica_ext.models.pose import Pose, in_pose
+from mica_ext.models.quality import FaceSignals, Quality, assess_quality, face_luma, roll_degrees
 from mica_ext.models.types import AlignedFace, FaceParameters, collate_faces
 from mica_ext.preprocess.align_face import align_face
-from pacofr.faces.choose import FaceChoice, choose_face
-from pacofr.faces.detect import DETECTOR, Face, detect
+from pacofr.faces.choose import MIN_FACE_PX, FaceChoice, choose_face
+from pacofr.faces.detect import DETECTOR, Face, detect, smallest_searched
 from pacofr.images import load_image
 
 if TYPE_CHECKING:
@@ -58,12 +60,14 @@ class Reconstruction(NamedTuple):
     """Detected box, score and five points."""
     faces_found: int
     """In the photo."""
+    smallest_searched: float
+    """Smallest face that was looked for in the photo [px]."""
     photo_size: tuple[int, int]
     """Width, height [px]."""
-    confidence: float
-    """Of the landmarks: 0.10 to 0.20 for faces."""
-    residual: float
-    """Mean distance of fitted to detected landmarks, in outer eye corner distances."""
+    signals: FaceSignals
+    """How well the face was seen."""
+    quality: Quality
+    """Whether the result can be used, and why not."""
     provenance: Provenance
 
     @property
@@ -113,6 +117,7 @@ class Reconstruction(NamedTuple):
             photo_name,
             self.photo_size,
             (x0, y0, x1, y1),
+            self.quality,
         )
 
 
@@ -131,7 +136,14 @@ class Reconstructor:
             head=Source(head.name, head.version, head.licence),
             weights=Source(weights.name, weights.sha256[:12], weights.licence),
             detector=_detector_source(),
+            model=ModelPack(pack.name, pack.licence),
         )
+
+    @property
+    def head_key(self) -> str:
+        """Version and rounded fingerprint of the head: equal for equal heads."""
+        sums = ", ".join(f"{value:.5f}" for value in self.head_fingerprint)
+        return f"{self.head.version} {hashlib.sha256(sums.encode()).hexdigest()[:12]}"
 
     @classmethod
     def load(
@@ -161,37 +173,63 @@ class Reconstructor:
 
     @torch.no_grad()
     def faces(
-        self, photo: str | Path | RgbImage, which: FaceChoice = "all", pose: Pose = "expressive"
+        self,
+        photo: str | Path | RgbImage,
+        which: FaceChoice = "all",
+        pose: Pose = "expressive",
+        *,
+        min_face: float | None = None,
     ) -> list[Reconstruction]:
         """Reconstruct the faces asked for, largest first; at least one.
+
+        Args:
+            photo: a file, or an RGB image.
+            which: "largest", "center" (of the photo), "all", or a number from 0, the largest.
+            pose: how much of the movement the meshes show.
+            min_face: smallest face [px]; if given, or for "all", the photo is searched down to it,
+                however large it is.
 
         Raises:
             UserError: if the photo cannot be read, has no face, or not the one asked for.
         """
         image = photo if isinstance(photo, np.ndarray) else load_image(photo)
-        found = detect(image)
-        chosen = choose_face(found, image, which)
+        least = MIN_FACE_PX if min_face is None else min_face
+        search = least if which == "all" else min_face
+        found = detect(image, min_face=search)
+        chosen = choose_face(found, image, which, min_face=least)
         aligned = self.align(image, chosen)
         estimate = self.estimator(aligned)
         meshes = self.decoder(in_pose(estimate.parameters.head, pose))
         height, width = image.shape[:2]
-        return [
-            Reconstruction(
-                parameters=estimate.parameters.select(index),
-                mesh=HeadMesh(*(values[index : index + 1] for values in meshes)),
-                pose=pose,
-                decoder=self.decoder,
-                head_fingerprint=self.head_fingerprint,
-                landmarks_px=aligned.landmarks_px[index],
-                face=face,
-                faces_found=len(found),
-                photo_size=(width, height),
+        reconstructions = []
+        for index, face in enumerate(chosen):
+            landmarks = aligned.landmarks_px[index]
+            signals = FaceSignals(
+                score=face.score,
                 confidence=float(aligned.confidence[index]),
                 residual=float(estimate.residual[index]),
-                provenance=self.provenance,
+                size_px=float(max(face.box[2:] - face.box[:2])),
+                luma=face_luma(image, face.box),
+                roll_degrees=roll_degrees(landmarks.numpy()),
             )
-            for index, face in enumerate(chosen)
-        ]
+            reconstructions.append(
+                Reconstruction(
+                    parameters=estimate.parameters.select(index),
+                    mesh=HeadMesh(*(values[index : index + 1] for values in meshes)),
+                    pose=pose,
+                    decoder=self.decoder,
+                    head_fingerprint=self.head_fingerprint,
+                    landmarks_px=landmarks,
+                    face=face,
+                    faces_found=len(found),
+                    smallest_searched=max(smallest_searched(image.shape, search), least),
+                    photo_size=(width, height),
+                    signals=signals,
+                    quality=assess_quality(signals),
+                    provenance=self.provenance,
+                )
+            )
+        return reconstructions
 
 
 def pick_device(name: str) -> torch.device:

@@ -6,8 +6,10 @@ Each package holds this same file, for the libraries do not import each other; a
 import contextlib
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 LONGEST_LINE = 500
 
@@ -49,6 +51,32 @@ def run_command(command: Callable[[], int | None]) -> int:
         _discard_output()
         _say(f"error: {line}")
         return getattr(error, "exit_code", UserError.exit_code)
+
+
+@contextlib.contextmanager
+def exit_on_interrupt() -> Iterator[None]:
+    """End the process at once on Ctrl-C: C++ extensions abort on an exception, or swallow it.
+
+    For blocks that leave nothing behind, such as imports. Handlers other than Python's own stay.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield
+        return
+
+    def leave(*_: object) -> None:
+        no_bar = b"\r\x1b[K\x1b[?25h" if os.isatty(2) else b""  # and the cursor again
+        with contextlib.suppress(OSError):
+            os.write(2, no_bar + b"stopped\n")
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def error_line(error: BaseException) -> str | None:

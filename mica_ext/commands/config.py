@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+MeshFormat = Literal["obj", "ply", "stl", "glb", "off", "3mf", "dae"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,17 +15,26 @@ class ReconstructConfig:
     """A photo in, an expressive 3D face out.
 
     One photo gives one mesh; several photos or a folder of them give a folder of meshes. Started
-    again, a run over several photos goes on: those whose files are there, by their names, are done.
+    again, a run over several photos goes on: those whose files are there, by their names, and were
+    made with the same settings are done.
     """
 
     photos: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Photos, or folders of photos (there all but *.overlay.png, which this command writes)."""
-    out: Path | None = None
-    """Mesh to write (.obj .ply .stl .glb); a folder when there are several photos."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Mesh to write (.obj .ply .stl .glb .off .3mf .dae); a folder when there are several photos.
+    Folders that are missing are made."""
     example: Flag = False
     """Reconstruct the public-domain portrait that comes with the package."""
+    recursive: Flag = False
+    """Also take the photos in subfolders; results go into subfolders of the same names."""
     face: str = "largest"
     """Which face: largest, center, all, or a number (0 is the largest)."""
+    min_face: float | None = None
+    """Smallest face to reconstruct [px]; smaller ones give coarse results. With --face all, photos
+    are searched down to this size, however large they are."""
+    keep_unsure: Flag = False
+    """Also write results that would be rejected because they are probably no face."""
     neutral: Flag = False
     """The person without expression: identity alone."""
     posed: Flag = False
@@ -37,16 +47,20 @@ class ReconstructConfig:
     """Also write the 68 and the 7 NoW landmarks (JSON)."""
     overlay: Path | None = None
     """Also write a picture (.png .jpg): the mesh over the photo, and three views of it."""
-    format: Literal["obj", "ply", "stl", "glb"] = "obj"
-    """Kind of meshes in a folder of results."""
+    format: MeshFormat = "obj"
+    """Format of meshes in a folder of results."""
     model: str = "auto"
     """Model pack: the one that comes with the package, or a folder."""
     head: str | None = None
     """Head to use in place of the pack's: anthro, flame2020, ... or a folder."""
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto: cuda when there is one."""
+    threads: int | None = None
+    """Photos worked on at a time, each by one CPU thread; one per core unless given."""
     json: Flag = False
     """Report on standard output as JSON."""
+    verbose: Annotated[Flag, tyro.conf.arg(aliases=["-v"])] = False
+    """Also print which model, head, weights and detector were used, and their licences."""
     overwrite: Flag = False
     """Replace files that exist."""
 
@@ -57,8 +71,8 @@ class RebuildConfig:
 
     params: Annotated[Path, tyro.conf.Positional]
     """The JSON file."""
-    out: Path
-    """Mesh to write (.obj .ply .stl .glb)."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Mesh to write (.obj .ply .stl .glb .off .3mf .dae)."""
     pose: Literal["expressive", "neutral", "posed"] | None = None
     """Another pose than that of the mesh written with it."""
     unit: Literal["mm", "cm", "m"] | None = None

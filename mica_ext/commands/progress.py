@@ -1,14 +1,26 @@
-"""Progress of runs over many photos: a bar on a terminal."""
+"""Progress of runs over many photos: a bar on a terminal, a line now and then elsewhere."""
 
 import sys
+import time
+from collections.abc import Callable
+
+LINE_EVERY_S = 10.0
 
 
 class Progress:
-    """A bar on standard error; lines of text print above it."""
+    """Shows on standard error how far a run is; other lines print above the bar."""
 
-    def __init__(self, total: int, *, shown: bool) -> None:
+    def __init__(
+        self,
+        total: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total, self._done = total, 0
+        self._clock = clock
+        self._began = self._last_line = clock()
         self._bar = None
-        if shown:
+        if total > 1 and sys.stderr is not None and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import Progress as Bar
 
@@ -30,9 +42,21 @@ class Progress:
 
     def advance(self) -> None:
         """One photo more is done."""
+        self._done += 1
         if self._bar is not None:
             self._bar.advance(self._task)
+            return
+        now = self._clock()
+        if now - self._last_line >= LINE_EVERY_S and self._done < self._total:
+            self._last_line = now
+            self.say(self._line(now - self._began), error=True)
 
     def say(self, text: str, *, error: bool = False) -> None:
         """Print `text` on standard output, or on standard error."""
-        print(text, file=sys.stderr if error else sys.stdout)
+        print(text, file=sys.stderr if error else sys.stdout, flush=True)
+
+    def _line(self, elapsed_s: float) -> str:
+        rate = self._done / elapsed_s
+        minutes = (self._total - self._done) / rate / 60
+        left = f"{minutes:.0f} min" if minutes >= 1 else f"{60 * minutes:.0f} s"
+        return f"{self._done} of {self._total} photos, {rate:.1f} a second, {left} left"

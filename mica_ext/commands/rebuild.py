@@ -1,9 +1,9 @@
 """`mica-ext rebuild`: the mesh of a parameter file again."""
 
 from mica_ext.commands.config import RebuildConfig
-from mica_ext.commands.output_plan import check_writable
+from mica_ext.commands.outputs import check_writable
 from mica_ext.errors import UserError
-from mica_ext.export.mesh_files import SUFFIXES
+from mica_ext.export.mesh_files import SUFFIXES, check_format
 
 
 def rebuild(config: RebuildConfig) -> None:
@@ -14,6 +14,7 @@ def rebuild(config: RebuildConfig) -> None:
     """
     if config.out.suffix.lower() not in SUFFIXES:
         raise UserError(f"--out {config.out}: expected a name ending in {' '.join(SUFFIXES)}")
+    check_format(config.out, config.unit)
     check_writable(config.out, overwrite=config.overwrite)
     from flame_assets.model.head_module import HeadDecoder
     from flame_assets.store import load_head
@@ -24,5 +25,6 @@ def rebuild(config: RebuildConfig) -> None:
     decoder = HeadDecoder(load_head(config.head or face.provenance.head.name))
     mesh = rebuild_mesh(face, decoder, config.pose)
     pose = config.pose or face.pose
+    config.out.parent.mkdir(parents=True, exist_ok=True)
     save_mesh(config.out, decoder, face.parameters, pose, mesh, config.unit)
     print(f"{config.params} -> {config.out}")

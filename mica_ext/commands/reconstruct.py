@@ -1,20 +1,28 @@
 """`reconstruct`: photos in, the files of the plan out."""
 
 import json
+import signal
 import sys
-from typing import TYPE_CHECKING
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple
 
 from mica_ext.commands.config import ReconstructConfig
-from mica_ext.commands.output_plan import Job, Outputs, Plan, check_writable, make_plan
+from mica_ext.commands.output_plan import Job, Plan, make_plan
+from mica_ext.commands.outputs import Outputs, check_writable
+from mica_ext.commands.photo_list import skipped_line
 from mica_ext.commands.progress import Progress
-from mica_ext.commands.staging import staged_files
-from mica_ext.errors import UserError, error_line
+from mica_ext.commands.reuse import FolderRecords, Selection, select_jobs
+from mica_ext.commands.run_record import PhotoIdentity, Settings
+from mica_ext.commands.staging import remove_abandoned, staged_files
+from mica_ext.errors import UserError, error_line, exit_on_interrupt
+from pacofr.utils.ordered_map import ordered_map
+from pacofr.utils.stop_request import StopRequest
+from pacofr.utils.threads import available_cores
 
 if TYPE_CHECKING:
-    from mica_ext.commands.report import FaceReport
-    from mica_ext.export.face_json import Pose
+    from mica_ext.commands.report import PhotoReport
     from mica_ext.export.mesh_files import Unit
-    from mica_ext.models.pack import Pack
+    from mica_ext.models.pose import Pose
     from mica_ext.reconstruct import Reconstruction, Reconstructor, RgbImage
 
 SOME_FAILED = 3
@@ -28,123 +36,206 @@ def reconstruct(config: ReconstructConfig) -> int:
         UserError: before anything is written, or for the one photo of a run over one.
     """
     plan = make_plan(config)
-    if not plan.many and not plan.jobs[0].photo.exists():
-        photo = plan.jobs[0].photo
-        raise UserError(f"{photo} does not exist: expected an image file; check the path")
-    if plan.done:
-        done, photos = len(plan.done), len(plan.done) + len(plan.jobs)
-        print(
-            f"{done} of {photos} photos are done already; --overwrite does them anew",
-            file=sys.stderr,
-        )
-    from mica_ext.models.pack import load_pack
-    from mica_ext.reconstruct import Reconstructor
+    if plan.skipped:
+        print(skipped_line(plan.skipped), file=sys.stderr)
+    with exit_on_interrupt():
+        image = None if plan.many else _load_photo(plan.jobs[0])  # before the slower networks
+        import mica_ext.render.overlay  # noqa: F401
+        from mica_ext.reconstruct import Reconstructor
 
-    pack = load_pack(config.model)
-    reconstructor = Reconstructor.load(config.model, head=config.head, device=config.device)
-    records, failures = _run_jobs(reconstructor, plan, config)
-    _report_run(reconstructor, pack, plan, records, failures, as_json=config.json)
-    return SOME_FAILED if failures else 0
+        reconstructor = Reconstructor.load(config.model, head=config.head, device=config.device)
+    run = Run(config, plan, reconstructor, FolderRecords())
+    selection = run.select()
+    report = run.work(selection.pending, image)
+    run.report(selection, report)
+    return SOME_FAILED if report.failures else 0
 
 
-def _run_jobs(
-    reconstructor: "Reconstructor", plan: Plan, config: ReconstructConfig
-) -> tuple[list[dict[str, object]], list[dict[str, str]]]:
-    """Work through the plan: the records of all faces, and of each photo that failed."""
-    from mica_ext.commands.report import lines
+class ReconstructedPhoto(NamedTuple):
+    """The faces of one photo, not yet written."""
 
-    records: list[dict[str, object]] = []
-    failures: list[dict[str, str]] = []
-    shown = plan.many and sys.stderr is not None and sys.stderr.isatty()
-    with Progress(len(plan.jobs), shown=shown) as progress:
-        for job in plan.jobs:
-            try:
-                faces = _reconstruct_photo(reconstructor, job, config, plan.taken)
-            except BrokenPipeError:
-                raise
-            except Exception as error:
-                line = error_line(error)
-                if line is None:
+    image: "RgbImage"
+    identity: PhotoIdentity
+    faces: "list[Reconstruction]"
+
+
+class RunReport(NamedTuple):
+    """What became of the photos of a run."""
+
+    records: list[dict[str, object]]
+    """Of all faces."""
+    failures: list[dict[str, str]]
+
+
+class Run:
+    """One run: what was asked for, the models, and what is known of earlier runs."""
+
+    def __init__(
+        self,
+        config: ReconstructConfig,
+        plan: Plan,
+        reconstructor: "Reconstructor",
+        records: FolderRecords,
+    ) -> None:
+        self.config, self.plan, self.reconstructor = config, plan, reconstructor
+        self.records = records
+        self.pose: Pose = "neutral" if config.neutral else "posed" if config.posed else "expressive"
+
+    def select(self) -> Selection:
+        """The photos to do, and those that an earlier run did with the same settings."""
+        jobs = self.plan.jobs
+        if not self.plan.many or self.config.overwrite:
+            return Selection(jobs, (), 0)
+        selection = select_jobs(jobs, self.settings(jobs[0]), self.records)
+        if selection.done:
+            unknown = selection.unrecorded
+            unrecorded = f" ({unknown} of them with unknown settings)" if unknown else ""
+            print(
+                f"{len(selection.done)} of {len(jobs)} photos are done already{unrecorded}; "
+                "--overwrite does them anew",
+                file=sys.stderr,
+            )
+        return selection
+
+    def settings(self, job: Job) -> Settings:
+        """Everything that decides what the files of a photo hold."""
+        made_with = self.reconstructor.provenance
+        return {
+            "pose": self.pose,
+            "unit": job.outputs.unit(self.config.unit),
+            "face": self.config.face,
+            "min-face": str(self.config.min_face or "default"),
+            "keep-unsure": str(self.config.keep_unsure).lower(),
+            "head": f"{made_with.head.name} {self.reconstructor.head_key}",
+            "weights": f"{made_with.weights.name} {made_with.weights.version}",
+            "detector": f"{made_with.detector.name} {made_with.detector.version}",
+        }
+
+    def work(self, jobs: tuple[Job, ...], image: "RgbImage | None") -> RunReport:
+        """Reconstruct photo after photo; `image` is that of the only one, if it is read already."""
+        report = RunReport([], [])
+        for folder in {path.parent for job in jobs for path in job.outputs.paths()}:
+            remove_abandoned(folder)
+        threads = min(self.config.threads or available_cores(), max(len(jobs), 1))
+        results = ordered_map(lambda job: self._reconstruct(job, image), jobs, threads)
+        with Progress(len(jobs)) as progress, closing(results):
+            for job in jobs:
+                with exit_on_interrupt():  # nothing is half-written here
+                    result = next(results)
+                try:
+                    with StopRequest() as stop:  # a photo's files are written whole
+                        done = self._write(job, result.result())
+                except BrokenPipeError:
                     raise
-                if str(job.photo) not in line:
-                    line = f"{job.photo}: {line}"
-                if not plan.many:
-                    raise UserError(line) from error
-                failures.append({"photo": str(job.photo), "error": line})
-                progress.say(f"error: {line}", error=True)
-            else:
-                records += [face.record() for face in faces]
-                if not config.json:
-                    progress.say(lines(faces))
-            progress.advance()
-    return records, failures
+                except Exception as error:
+                    line = _line_about(job, error)
+                    if line is None:
+                        raise
+                    if not self.plan.many:
+                        raise UserError(line) from error
+                    report.failures.append({"photo": str(job.photo), "error": line})
+                    progress.say(f"error: {line}", error=True)
+                else:
+                    report.records.extend(done.records())
+                    if not self.config.json:
+                        progress.say(done.lines())
+                progress.advance()
+                if stop.signal == signal.SIGINT:
+                    raise KeyboardInterrupt
+                if stop.signal is not None:
+                    sys.exit(stop.exit_code)
+        return report
 
-
-def _report_run(
-    reconstructor: "Reconstructor",
-    pack: "Pack",
-    plan: Plan,
-    records: list[dict[str, object]],
-    failures: list[dict[str, str]],
-    *,
-    as_json: bool,
-) -> None:
-    """What was used and what failed: as JSON, or as lines."""
-    used = reconstructor.provenance._asdict()
-    if as_json:
-        parts = {part: source._asdict() for part, source in used.items()}
-        parts["model"] = {"name": pack.name, "licence": pack.licence}
-        skipped = [str(photo) for photo in plan.done]
-        report = {"faces": records, "failures": failures, "done_before": skipped, **parts}
-        print(json.dumps(report, indent=1))
-    else:
-        print(f"model: {pack.name} ({pack.licence})")
-        for part, source in used.items():
-            print(f"{part}: {source.name} {source.version} ({source.licence})")
-    if failures:
-        done = len(plan.jobs) - len(failures)
-        print(
-            f"{done} of {len(plan.jobs)} photos reconstructed, {len(failures)} failed:",
-            file=sys.stderr,
+    def _reconstruct(self, job: Job, image: "RgbImage | None") -> ReconstructedPhoto:
+        """The faces of one photo, before anything is written; runs beside other photos."""
+        image = _load_photo(job) if image is None else image
+        identity = PhotoIdentity.of(job.photo, job.name)
+        which = int(self.config.face) if self.config.face.isdecimal() else self.config.face
+        faces = self.reconstructor.faces(
+            image,
+            which,  # type: ignore[arg-type]
+            self.pose,
+            min_face=self.config.min_face,
         )
-        for failure in failures:
-            print(f"  {failure['photo']}", file=sys.stderr)
+        return ReconstructedPhoto(image, identity, faces)
+
+    def _write(self, job: Job, photo: ReconstructedPhoto) -> "PhotoReport":
+        """Write the files of all faces of a photo, or none of them.
+
+        Raises:
+            UserError: if all faces are rejected, or a file cannot be written.
+        """
+        from mica_ext.commands.report import FaceReport, PhotoReport
+
+        config = self.config
+        kept, rejected = photo.faces, []
+        if not config.keep_unsure:
+            kept = [face for face in photo.faces if face.quality.verdict != "rejected"]
+            rejected = [face for face in photo.faces if face.quality.verdict == "rejected"]
+        if not kept:
+            reasons = "; ".join(rejected[0].quality.reasons)
+            raise UserError(f"{reasons}; --keep-unsure writes it all the same")
+        outputs = job.outputs.of_faces(len(kept), self.plan.taken)
+        unit = job.outputs.unit(config.unit)
+        paths = [path for files in outputs for path in files.paths()]
+        for path in paths:
+            check_writable(path, overwrite=config.overwrite or self.records.interrupted(path))
+            path.parent.mkdir(parents=True, exist_ok=True)
+        create = self.plan.in_folders
+        with staged_files(paths) as staged:
+            for files, face in zip(outputs, kept, strict=True):
+                _write_face(files.staged(staged), photo.image, face, unit, job.photo.name)
+            self.records.start(paths, create=create)
+        self.records.finish(paths, photo.identity, self.settings(job), create=create)
+        faces = [FaceReport(face, files.paths()) for files, face in zip(outputs, kept, strict=True)]
+        return PhotoReport(job.photo, faces, rejected, unit, config.face)
+
+    def report(self, selection: Selection, report: RunReport) -> None:
+        """What was used and what failed: as JSON, or as lines."""
+        made_with = self.reconstructor.provenance._asdict()
+        if self.config.json:
+            content = {
+                "faces": report.records,
+                "failures": report.failures,
+                "done_before": [str(job.photo) for job in selection.done],
+                "skipped": [skipped._asdict() for skipped in self.plan.skipped],
+                **{key: source._asdict() for key, source in made_with.items() if source},
+            }
+            print(json.dumps(content, indent=1))
+        elif self.config.verbose:
+            for key, source in made_with.items():
+                words = [word for word in source if word != source.licence]
+                print(f"{key}: {' '.join(words)} ({source.licence})")
+        if report.failures:
+            asked, failed = len(selection.pending), len(report.failures)
+            print(
+                f"{asked - failed} of {asked} photos reconstructed, {failed} failed:",
+                file=sys.stderr,
+            )
+            for failure in report.failures:
+                print(f"  {failure['photo']}", file=sys.stderr)
 
 
-def _reconstruct_photo(
-    reconstructor: "Reconstructor", job: Job, config: ReconstructConfig, taken: frozenset[str]
-) -> "list[FaceReport]":
-    """Reconstruct one photo and write the files of all its faces, or none of them.
-
-    Further faces leave the names in `taken` to others.
-    """
-    from mica_ext.commands.report import FaceReport
+def _load_photo(job: Job) -> "RgbImage":
     from pacofr.images import load_image
 
-    image = load_image(job.photo)
-    which = int(config.face) if config.face.isdecimal() else config.face
-    pose: Pose = "neutral" if config.neutral else "posed" if config.posed else "expressive"
-    results = reconstructor.faces(image, which, pose)  # type: ignore[arg-type]
-    outputs = job.outputs.of_faces(len(results), taken)
-    unit = job.outputs.unit(config.unit)
-    paths = [path for files in outputs for path in files.paths()]
-    for path in paths:
-        check_writable(path, overwrite=config.overwrite, make_folder=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with staged_files(paths) as staged:
-        for files, result in zip(outputs, results, strict=True):
-            _write_face(files.staged(staged), image, result, unit, job.photo.name)
-    return [
-        FaceReport(job.photo, result, files.paths(), unit, config.face)
-        for files, result in zip(outputs, results, strict=True)
-    ]
+    return load_image(job.photo)
+
+
+def _line_about(job: Job, error: Exception) -> str | None:
+    """The error of one photo for people, with its name; None if it is a bug."""
+    line = error_line(error)
+    if line is None or str(job.photo) in line:
+        return line
+    return f"{job.photo}: {line}"
 
 
 def _write_face(
     files: Outputs, image: "RgbImage", result: "Reconstruction", unit: "Unit", photo_name: str
 ) -> None:
     """Write the files that are asked for of one face."""
-    from mica_ext.export.face_json import save_face, save_landmarks
+    from mica_ext.export.face_json import save_face
+    from mica_ext.export.landmarks_json import save_landmarks
 
     if files.mesh is not None:
         result.save(files.mesh, unit)

@@ -1,7 +1,9 @@
 """Several files written as one: staged in hidden folders, then moved together, or none of them."""
 
 import os
+import re
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,7 +27,9 @@ def staged_files(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
     with ExitStack() as stack:
         folders: dict[Path, Path] = {}
         for folder in dict.fromkeys(path.parent for path in paths):
-            hidden = TemporaryDirectory(prefix=".draft-", dir=folder, ignore_cleanup_errors=True)
+            hidden = TemporaryDirectory(
+                prefix=f"{_prefix()}{os.getpid()}-", dir=folder, ignore_cleanup_errors=True
+            )
             folders[folder] = Path(stack.enter_context(hidden))
         staged = {path: folders[path.parent] / path.name for path in paths}
         try:
@@ -36,6 +40,31 @@ def staged_files(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
                 line = line.replace(str(temporary), str(path))
             raise UserError(line) from error
         _replace_all(staged)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the staged files that a killed process of this machine left in `folder`."""
+    if os.name != "posix" or not folder.is_dir():
+        return
+    for hidden in folder.glob(f"{_prefix()}[0-9]*-*"):
+        process = int(hidden.name.removeprefix(_prefix()).split("-")[0])
+        if not _is_running(process):
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _prefix() -> str:
+    """Names the machine: processes of another one may share the folder."""
+    return f".draft-{re.sub(r'[^A-Za-z0-9]', '', socket.gethostname())}-"
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def _replace_all(staged: dict[Path, Path]) -> None:

@@ -1,24 +1,26 @@
-"""The parameters of one face as a file: readable, and enough to rebuild the very same mesh."""
+"""The parameters of one face as JSON: readable, and enough to rebuild the very same mesh."""
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from flame_assets.model.fingerprint import Fingerprint, differing, fingerprint
+from flame_assets.model.head import NAME
 from flame_assets.model.head_module import HeadDecoder, HeadMesh, HeadParameters
-from flame_assets.model.landmarks import NOW_LANDMARKS
 from mica_ext.errors import UserError
-from mica_ext.export.mesh_files import PER_METRE, Unit
 from mica_ext.files import write_bytes_atomic
 from mica_ext.models.pose import Pose, in_pose
+from mica_ext.models.quality import Quality
 from mica_ext.models.types import Camera, FaceParameters
+from pacofr.errors import UserError as ContentError
+from pacofr.utils.config_json import from_json, read_json
 
 FORMAT, VERSION = "mica-ext face", 2
-LANDMARKS_FORMAT, LANDMARKS_VERSION = "mica-ext landmarks", 1
+MAX_BYTES = 16 << 20
 
 
 class Source(NamedTuple):
@@ -29,37 +31,91 @@ class Source(NamedTuple):
     licence: str
 
 
+class ModelPack(NamedTuple):
+    """The model pack that a result was made with."""
+
+    name: str
+    licence: str
+
+
 class Provenance(NamedTuple):
     """Everything a result was made with."""
 
     head: Source
     weights: Source
     detector: Source
+    model: ModelPack | None = None
+    """None in files of older versions."""
 
 
 class SavedFace(NamedTuple):
     """One face as `save_face` writes it."""
 
-    parameters: FaceParameters  # a batch of one
-    pose: Pose  # of the mesh that was written with it
+    parameters: FaceParameters
+    """A batch of one."""
+    pose: Pose
+    """Of the mesh that was written with it."""
     provenance: Provenance
-    fingerprint: Fingerprint  # of the head: its name and version do not tell one from another
-    photo: str  # file name
-    photo_size: tuple[int, int]  # width, height [px]
-    box: tuple[float, float, float, float]  # of the face: x0, y0, x1, y1 [px]
+    fingerprint: Fingerprint
+    """Of the head: its name and version do not identify it."""
+    photo: str
+    """File name."""
+    photo_size: tuple[int, int]
+    """Width, height [px]."""
+    box: tuple[float, float, float, float]
+    """Of the face: x0, y0, x1, y1 [px]."""
+    quality: Quality | None = None
+    """None in files of older versions."""
+
+
+class _PhotoEntry(NamedTuple):
+    name: str
+    size: tuple[int, int]
+    box: tuple[float, float, float, float]
+
+
+class _CameraEntry(NamedTuple):
+    focal_px: float
+    centre_px: tuple[float, float]
+    translation: tuple[float, float, float]
+
+
+class _FaceFile(NamedTuple):
+    """The whole file."""
+
+    format: str
+    version: int
+    units: dict[str, str]
+    pose: Pose
+    head: Source
+    weights: Source
+    detector: Source
+    model: ModelPack | None
+    fingerprint: Fingerprint
+    photo: _PhotoEntry
+    quality: Quality | None
+    parameters: dict[str, tuple[float, ...]]
+    camera: _CameraEntry
+
+
+ADDED_KEYS = ("model", "quality")
+"""Optional: older files lack them."""
 
 
 def save_face(path: Path, face: SavedFace) -> None:
     """Write the JSON file."""
     head, camera = face.parameters
+    sources = {key: source._asdict() for key, source in face.provenance._asdict().items() if source}
+    quality = {} if face.quality is None else {"quality": face.quality._asdict()}
     content = {
         "format": FORMAT,
         "version": VERSION,
         "units": {"length": "m", "angle": "rad (axis-angle)", "image": "px, y down"},
         "pose": face.pose,
-        **{part: source._asdict() for part, source in face.provenance._asdict().items()},
+        **sources,
         "fingerprint": face.fingerprint._asdict(),
         "photo": {"name": face.photo, "size": face.photo_size, "box": face.box},
+        **quality,
         "parameters": {name: value[0].tolist() for name, value in head._asdict().items()},
         "camera": {name: value[0].tolist() for name, value in camera._asdict().items()},
     }
@@ -67,39 +123,62 @@ def save_face(path: Path, face: SavedFace) -> None:
 
 
 def load_face(path: Path) -> SavedFace:
-    """Read a file of `save_face`; anything else is refused."""
+    """Read a file of `save_face`.
+
+    Raises:
+        UserError: if the file is missing, too large, of another format or version, or if a value
+            is missing, unknown, of a wrong type or not finite.
+    """
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content = read_json(path, "a file of `reconstruct --params`", max_bytes=MAX_BYTES)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise UserError(f"{path}: expected a file written by `reconstruct --params`")
-        if content["version"] != VERSION:
+        if content.get("version") != VERSION:
             raise UserError(
-                f"{path}: written in version {content['version']} of the format, this program "
+                f"{path}: written in version {content.get('version')} of the format, this program "
                 f"reads {VERSION}: reconstruct the photo again"
             )
-        if content["pose"] not in get_args(Pose):
-            raise ValueError(f"pose {content['pose']!r}")
-        sources = (Source(**content[part]) for part in Provenance._fields)
-        width, height = content["photo"]["size"]
-        x0, y0, x1, y1 = content["photo"]["box"]
-        return SavedFace(
-            parameters=FaceParameters(
-                HeadParameters(**_rows(content["parameters"])), _camera(content["camera"])
-            ),
-            pose=content["pose"],
-            provenance=Provenance(*sources),
-            fingerprint=Fingerprint(**{k: float(v) for k, v in content["fingerprint"].items()}),
-            photo=content["photo"]["name"],
-            photo_size=(width, height),
-            box=(x0, y0, x1, y1),
-        )
+        return _to_saved_face(content, f"{path}: not a whole file of `reconstruct --params`")
+    except ContentError as error:
+        raise UserError(f"{error}; write it again") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(
-            f"{path}: not a whole file of `reconstruct --params` ({reason}); write it again"
-        ) from error
+
+
+def _to_saved_face(content: dict[str, Any], where: str) -> SavedFace:
+    file = from_json(_FaceFile, dict.fromkeys(ADDED_KEYS) | content, where)
+    if not NAME.fullmatch(file.head.name):
+        raise UserError(f"{where}, head, name: expected the name of a head, got {file.head.name!r}")
+    if set(file.parameters) != set(HeadParameters._fields):
+        odd = ", ".join(sorted(set(file.parameters) ^ set(HeadParameters._fields)))
+        raise UserError(f"{where}, parameters: missing or unknown: {odd}")
+    rows = {
+        name: _row(values, f"{where}, parameters.{name}")
+        for name, values in file.parameters.items()
+    }
+    camera = Camera(
+        _row((file.camera.focal_px,), f"{where}, camera.focal_px")[0],
+        _row(file.camera.centre_px, f"{where}, camera.centre_px"),
+        _row(file.camera.translation, f"{where}, camera.translation"),
+    )
+    return SavedFace(
+        parameters=FaceParameters(HeadParameters(**rows), camera),
+        pose=file.pose,
+        provenance=Provenance(file.head, file.weights, file.detector, file.model),
+        fingerprint=file.fingerprint,
+        photo=file.photo.name,
+        photo_size=file.photo.size,
+        box=file.photo.box,
+        quality=file.quality,
+    )
+
+
+def _row(values: tuple[float, ...], where: str) -> Float[Tensor, "1 N"]:
+    """Numbers as a batch of one; finite in float64 is not yet finite in float32."""
+    row = torch.tensor([values], dtype=torch.float32)
+    if not row.isfinite().all():
+        raise UserError(f"{where}: expected finite numbers in the range of float32")
+    return row
 
 
 def rebuild_mesh(face: SavedFace, decoder: HeadDecoder, pose: Pose | None = None) -> HeadMesh:
@@ -128,36 +207,3 @@ def rebuild_mesh(face: SavedFace, decoder: HeadDecoder, pose: Pose | None = None
             )
     with torch.no_grad():
         return decoder(in_pose(face.parameters.head, pose or face.pose))
-
-
-def save_landmarks(
-    path: Path, mesh: HeadMesh, landmarks_px: Float[Tensor, "68 2"], unit: Unit
-) -> None:
-    """Write the 68 (iBUG) and the 7 (NoW) landmarks of a mesh, a batch of one, as JSON."""
-    scale = PER_METRE[unit]
-    content = {
-        "format": LANDMARKS_FORMAT,
-        "version": LANDMARKS_VERSION,
-        "unit": unit,
-        "landmarks68": (mesh.landmarks[0].double() * scale).tolist(),
-        "landmarks7": (mesh.landmarks7[0].double() * scale).tolist(),
-        "landmarks7_of_68": list(NOW_LANDMARKS),
-        "landmarks68_px": landmarks_px.double().tolist(),
-    }
-    write_bytes_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def _camera(values: dict[str, Any]) -> Camera:
-    rows = _rows({"focal_px": [values["focal_px"]], **{k: values[k] for k in Camera._fields[1:]}})
-    if [row.numel() for row in rows.values()] != [1, 2, 3]:
-        raise ValueError("camera: expected 1, 2 and 3 numbers")
-    return Camera(rows["focal_px"][0], rows["centre_px"], rows["translation"])
-
-
-def _rows(values: dict[str, Any]) -> dict[str, Float[Tensor, "1 N"]]:
-    """Named lists of numbers as batches of one."""
-    rows = {name: torch.tensor([value], dtype=torch.float32) for name, value in values.items()}
-    for name, row in rows.items():
-        if row.ndim != 2 or not row.isfinite().all():
-            raise ValueError(f"{name}: expected a list of finite numbers")
-    return rows

@@ -1,9 +1,8 @@
 """Folders of landmark weights: config.json and model.safetensors."""
 
 import hashlib
-import json
 from pathlib import Path
-from typing import NamedTuple, get_type_hints
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -11,10 +10,14 @@ from safetensors.torch import load, save
 
 from mica_ext.errors import UserError
 from mica_ext.landmarks.network import LandmarkNetwork
+from pacofr.errors import UserError as ContentError
+from pacofr.utils.bounded import read_bounded
+from pacofr.utils.config_json import from_json, read_json
 from pacofr.utils.files import write_atomic, write_json
 
 FORMAT, VERSION = "mica-ext landmarks68", 1
 LICENCE = "research only: trained on photos with 300-W/Helen markup; code Apache-2.0"
+MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES = 1 << 20, 256 << 20
 SHIPPED = Path(__file__).parents[1] / "weights" / "landmarks68"
 
 
@@ -59,18 +62,16 @@ def read_landmark_config(folder: Path | None = None) -> LandmarkWeights:
         UserError: unreadable, another format or version, or keys and types that do not fit.
     """
     path = (folder or SHIPPED) / "config.json"
-    try:
-        about = LandmarkWeights(**json.loads(path.read_text()))
-        for name, kind in get_type_hints(LandmarkWeights).items():
-            if type(getattr(about, name)) is not kind:
-                raise ValueError(f"{name}: expected {kind.__name__}")
-    except OSError as error:
+    if not path.exists():
         raise UserError(
-            f"{path}: expected landmark weights, cannot read them ({error.strerror}): give the "
-            "folder `model` of a run of `mica-ext train-landmarks`, or reinstall"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: expected the config of landmark weights ({error})") from error
+            f"{path}: expected landmark weights, found no such file: give the folder `model` of a "
+            "run of `mica-ext train-landmarks`, or reinstall"
+        )
+    try:
+        content = read_json(path, "the config of landmark weights", max_bytes=MAX_CONFIG_BYTES)
+        about = from_json(LandmarkWeights, content, f"{path}: not the config of landmark weights")
+    except ContentError as error:
+        raise UserError(str(error)) from error
     if (about.format, about.version) != (FORMAT, VERSION):
         raise UserError(
             f"{path}: expected {FORMAT} version {VERSION}, found {about.format} version "
@@ -83,14 +84,15 @@ def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
     """The network with the weights of `folder` (None: the shipped ones), in evaluation mode.
 
     Raises:
-        UserError: unreadable, damaged (sha256), or tensors of another network.
+        UserError: unreadable, damaged (sha256), not finite, or tensors of another network.
     """
     about = read_landmark_config(folder)
     path = (folder or SHIPPED) / "model.safetensors"
     try:
-        packed = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}): reinstall") from error
+        packed = read_bounded(path, MAX_WEIGHTS_BYTES)
+    except (OSError, ContentError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({reason}): reinstall") from error
     digest = hashlib.sha256(packed).hexdigest()
     if digest != about.sha256:
         raise UserError(
@@ -104,6 +106,9 @@ def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
         if tensors.keys() != wanted:
             odd = sorted(tensors.keys() ^ wanted)
             raise UserError(f"{path}: expected this network's tensors, differing in {odd[0]}")
+        for key, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise UserError(f"{path}: {key} holds NaN or infinity; get the weights anew")
         network.load_state_dict(tensors, strict=False)  # all but the batch counters
     except (SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]

@@ -1,6 +1,6 @@
 """A bounded, ordered map over threads, for work that releases the interpreter lock."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int
-) -> Iterator[Future[Result]]:
+) -> Generator[Future[Result], None, None]:
     """Apply `function` to the items on `threads` threads; a finished future per item, in order.
 
     At most `threads` items are begun and not yet taken. With one thread every item is computed by

@@ -1,9 +1,16 @@
 """Small head models: a deformed ball with plausible joints, and a schematic face."""
 
 import numpy as np
+import torch
 import trimesh
 
+from flame_assets.model.fingerprint import fingerprint
 from flame_assets.model.head import HeadModel
+from flame_assets.model.head_module import HeadParameters
+from mica_ext.export.face_json import ModelPack, Provenance, SavedFace, Source
+from mica_ext.models.pose import Pose
+from mica_ext.models.quality import Quality
+from mica_ext.models.types import Camera, FaceParameters
 
 
 def toy_head(subdivisions: int = 3, shape_count: int = 4, expression_count: int = 3) -> HeadModel:
@@ -146,3 +153,29 @@ def landmark_head(shape_count: int = 6) -> HeadModel:
         expression_names=tuple(f"move{i}" for i in range(expression.shape[-1])),
         expression_bounds=(0.0, 1.0),
     )  # fmt: skip
+
+
+def toy_face(head: HeadModel, pose: Pose = "expressive") -> SavedFace:
+    """Random parameters with everything that a parameter file holds."""
+    generator = torch.Generator().manual_seed(2)
+    zeros = HeadParameters.zeros(head)
+    parameters = HeadParameters(*(torch.randn(v.shape, generator=generator) * 0.3 for v in zeros))
+    camera = Camera(
+        torch.tensor([901.5]), torch.tensor([[3.25, 4.1]]), torch.tensor([[0.0, 0.1, -0.6]])
+    )
+    made_with = Provenance(
+        Source("toy", "1", "none needed"),
+        Source("w", "2", "research only"),
+        Source("d", "3", "MIT"),
+        ModelPack("p", "tests only"),
+    )
+    return SavedFace(
+        FaceParameters(parameters, camera),
+        pose,
+        made_with,
+        fingerprint(head),
+        "a b.jpg",
+        (640, 480),
+        (1.0, 2.0, 3.5, 4.0),
+        Quality("unsure", ("the face is small; expect a coarse result",)),
+    )

@@ -1,6 +1,5 @@
-"""Mesh and parameter files, read back by independent readers: trimesh and pygltflib."""
+"""Mesh and landmark files, read back by independent readers: trimesh and pygltflib."""
 
-import dataclasses
 import json
 import os
 import stat
@@ -10,27 +9,17 @@ import pygltflib
 import pytest
 import torch
 import trimesh
-from helpers.mica_toy import toy_head
+from helpers.mica_toy import toy_face, toy_head
 
-from flame_assets.model.fingerprint import fingerprint
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.errors import UserError
 from mica_ext.export.blendshapes import morphs
-from mica_ext.export.face_json import (
-    Provenance,
-    SavedFace,
-    Source,
-    load_face,
-    rebuild_mesh,
-    save_face,
-    save_landmarks,
-)
-from mica_ext.export.face_mesh import save_mesh, surface_of
+from mica_ext.export.face_mesh import save_mesh
 from mica_ext.export.gltf import MorphTarget, glb_bytes
+from mica_ext.export.landmarks_json import save_landmarks
 from mica_ext.export.mesh_files import Surface, write_surface
 from mica_ext.files import write_bytes_atomic
 from mica_ext.models.pose import in_pose
-from mica_ext.models.types import Camera, FaceParameters
 
 HEAD = toy_head()
 DECODER = HeadDecoder(HEAD)
@@ -53,7 +42,7 @@ def test_every_format_holds_the_same_triangles_in_the_unit_asked_for(tmp_path, s
 def test_trimesh_reads_back_what_it_wrote_in_the_unit_of_the_format(tmp_path, suffix):
     path = tmp_path / f"head{suffix}"
     unit = {".3mf": "mm", ".dae": "m"}.get(suffix, "cm")
-    save_mesh(path, DECODER, some_face().parameters, "neutral", neutral_mesh(), unit)
+    save_mesh(path, DECODER, toy_face(HEAD).parameters, "neutral", neutral_mesh(), unit)
     read = trimesh.load(path, process=False, force="mesh", maintain_order=True)
     scale = {"mm": 1000, "cm": 100, "m": 1}[unit]
     expected = neutral_mesh().vertices[0].numpy()[HEAD.triangles] * scale
@@ -74,12 +63,14 @@ def test_trimesh_reads_back_what_it_wrote_in_the_unit_of_the_format(tmp_path, su
 )
 def test_formats_and_units_that_cannot_be_are_refused(tmp_path, name, unit, word):
     with pytest.raises(UserError, match=word):
-        save_mesh(tmp_path / name, DECODER, some_face().parameters, "neutral", neutral_mesh(), unit)
+        save_mesh(
+            tmp_path / name, DECODER, toy_face(HEAD).parameters, "neutral", neutral_mesh(), unit
+        )
     assert not list(tmp_path.iterdir())
 
 
 def neutral_mesh():
-    return DECODER(in_pose(some_face().parameters.head, "neutral"))
+    return DECODER(in_pose(toy_face(HEAD).parameters.head, "neutral"))
 
 
 def test_the_unit_and_the_notes_stand_in_the_header(tmp_path):
@@ -162,7 +153,7 @@ def test_glb_holds_the_base_and_every_expression_in_metres(tmp_path):
 
 
 def test_a_glbs_weights_make_the_face_and_zeros_its_neutral(tmp_path):
-    parameters = in_pose(some_face().parameters.head, "expressive")
+    parameters = in_pose(toy_face(HEAD).parameters.head, "expressive")
     flame = HeadDecoder(HEAD)
     rest, targets = morphs(DECODER, parameters)
     neutral = HeadParameters.zeros(HEAD)._replace(shape=parameters.shape)
@@ -178,7 +169,7 @@ def test_a_glbs_weights_make_the_face_and_zeros_its_neutral(tmp_path):
     save_mesh(
         tmp_path / "a.glb",
         DECODER,
-        some_face().parameters,
+        toy_face(HEAD).parameters,
         "expressive",
         flame(parameters),
     )
@@ -192,53 +183,14 @@ def test_a_glbs_weights_make_the_face_and_zeros_its_neutral(tmp_path):
 
 
 def test_a_neutral_glb_has_nothing_left_over():
-    parameters = in_pose(some_face().parameters.head, "neutral")
+    parameters = in_pose(toy_face(HEAD).parameters.head, "neutral")
     _, targets = morphs(DECODER, parameters)
     assert [target.name for target in targets] == list(HEAD.expression_names)
     assert all(target.weight == 0.0 for target in targets)
 
 
-def some_face(pose="expressive"):
-    generator = torch.Generator().manual_seed(2)
-    zeros = HeadParameters.zeros(HEAD)
-    head = HeadParameters(*(torch.randn(v.shape, generator=generator) * 0.3 for v in zeros))
-    camera = Camera(
-        torch.tensor([901.5]), torch.tensor([[3.25, 4.1]]), torch.tensor([[0.0, 0.1, -0.6]])
-    )
-    made_with = Provenance(
-        Source("toy", "1", "none needed"),
-        Source("w", "2", "research only"),
-        Source("d", "3", "MIT"),
-    )
-    return SavedFace(
-        FaceParameters(head, camera),
-        pose,
-        made_with,
-        fingerprint(HEAD),
-        "a b.jpg",
-        (640, 480),
-        (1.0, 2.0, 3.5, 4.0),
-    )
-
-
-@pytest.mark.parametrize("pose", ["expressive", "neutral", "posed"])
-def test_a_parameter_file_rebuilds_the_very_same_mesh(tmp_path, pose):
-    face = some_face(pose)
-    with torch.inference_mode():
-        mesh = HeadDecoder(HEAD)(in_pose(face.parameters.head, pose))
-    save_face(tmp_path / "p.json", face)
-    again = load_face(tmp_path / "p.json")
-    rebuilt = rebuild_mesh(again, DECODER)
-    assert torch.equal(rebuilt.vertices, mesh.vertices)
-    assert again._replace(parameters=None) == face._replace(parameters=None)
-    assert torch.equal(again.parameters.camera.translation, face.parameters.camera.translation)
-    write_surface(tmp_path / "a.obj", surface_of(HEAD, mesh.vertices[0]))
-    write_surface(tmp_path / "b.obj", surface_of(HEAD, rebuilt.vertices[0]))
-    assert (tmp_path / "a.obj").read_bytes() == (tmp_path / "b.obj").read_bytes()
-
-
 def test_poses_let_through_what_they_promise():
-    flame, head = HeadDecoder(HEAD), some_face().parameters.head
+    flame, head = HeadDecoder(HEAD), toy_face(HEAD).parameters.head
     neutral = flame(in_pose(head, "neutral")).vertices[0].numpy()
     np.testing.assert_allclose(
         neutral, HEAD.template + HEAD.shape_basis @ head.shape[0].numpy(), atol=1e-6
@@ -249,46 +201,6 @@ def test_poses_let_through_what_they_promise():
     assert torch.equal(expressive.jaw_pose, head.jaw_pose)
     assert torch.equal(expressive.expression, head.expression)
     assert in_pose(head, "posed") is head
-
-
-def test_parameter_files_of_other_heads_versions_or_kinds_are_refused(tmp_path):
-    path = tmp_path / "p.json"
-    save_face(path, some_face())
-    content = json.loads(path.read_text())
-    for change, message in (
-        ({"format": "else"}, "expected a file written by"),
-        ({"version": 9}, "written in version 9"),
-        ({"pose": "sideways"}, "not a whole"),
-        ({"camera": {}}, "not a whole"),
-        ({"camera": []}, "not a whole"),
-        ({"fingerprint": {"template": 1.0}}, "not a whole"),
-        ({"fingerprint": [1.0]}, "not a whole"),
-        ({"camera": content["camera"] | {"centre_px": [1.0]}}, "not a whole"),
-        ({"parameters": content["parameters"] | {"shape": [float("nan")]}}, "shape: .* finite"),
-        ({"parameters": content["parameters"] | {"shape": [[1.0]]}}, "shape: .* list of"),
-    ):
-        path.write_text(json.dumps(content | change))
-        with pytest.raises(UserError, match=message):
-            load_face(path)
-    for junk in (b"{", b"\x89PNG" + bytes(1000), b"[" * 100_000):
-        path.write_bytes(junk)
-        with pytest.raises(UserError, match="not a whole") as refusal:
-            load_face(path)
-        assert len(str(refusal.value)) < 400
-    short = content["parameters"] | {"jaw_pose": [0.1]}
-    path.write_text(json.dumps(content | {"parameters": short}))
-    with pytest.raises(UserError, match="1 numbers as jaw_pose, the head toy has 3"):
-        rebuild_mesh(load_face(path), DECODER)
-    with pytest.raises(UserError, match="cannot be read"):
-        load_face(tmp_path / "missing.json")
-    other = some_face()
-    wrong = other.provenance._replace(head=Source("toy", "2", ""))
-    with pytest.raises(UserError, match="belong to the head toy 2"):
-        rebuild_mesh(other._replace(provenance=wrong), DECODER)
-    basis = HEAD.shape_basis.copy()
-    basis[7, 1, 0] += 1e-4
-    with pytest.raises(UserError, match=r"another head of the name toy \(shape_basis differ\)"):
-        rebuild_mesh(other, HeadDecoder(dataclasses.replace(HEAD, shape_basis=basis)))
 
 
 def test_the_landmark_file_holds_68_and_the_now_7_in_the_unit(tmp_path):

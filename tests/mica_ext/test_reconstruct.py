@@ -120,8 +120,8 @@ def test_results_can_be_refined_by_gradients(reconstructor, example):
 
 
 def test_the_fit_says_how_sure_it_is(reconstructor, example):
-    assert 0.1 < example.confidence < 0.3
-    assert 0.0 < example.residual < 0.07
+    assert 0.1 < example.signals.confidence < 0.3
+    assert 0.0 < example.signals.residual < 0.07
     assert len(example.provenance.weights.version) == 12
 
 
@@ -150,7 +150,7 @@ def test_a_photo_that_is_moved_and_scaled_gives_the_same_head(reconstructor, exa
 
 def test_the_example_command_needs_no_arguments(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert reconstruct(["--example", "--head", "anthro"]) == 0
+    assert reconstruct(["--example", "--head", "anthro", "-v"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"astronaut.obj", "astronaut.png"}
     assert "research only" in capsys.readouterr().out
     assert reconstruct(["--example"]) == 2  # the files exist now

@@ -68,6 +68,11 @@ def _run(arguments: list[str]) -> int | None:
 
         print(f"pacofr {version('pacofr')}")
         return 0
+    if name.startswith("--tyro-"):  # shell completion
+        import tyro
+
+        configs = {name: _load(command.config) for name, command in COMMANDS.items()}
+        tyro.extras.subcommand_cli_from_dict(configs, prog="pacofr", args=arguments)
     if name not in COMMANDS:
         raise UserError(f"no command {name!r}; use one of {', '.join(COMMANDS)}")
     let_idle_threads_sleep()

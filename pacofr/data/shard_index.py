@@ -172,9 +172,15 @@ def _check_json(folder: Path, index: ShardIndex, remedy: str) -> None:
             f" {index.canvas} px around {index.face} px; {remedy}"
         )
     for shard in index.shards:
-        if Path(shard.name).name != shard.name or "\0" in shard.name or shard.name == "..":
+        name = shard.name
+        if not name.isprintable() or len(name) > 200 or Path(name).name != name or name == "..":
             raise UserError(
-                f"{folder}/index.json: expected file names of shards, got {shard.name!r}; {remedy}"
+                f"{folder}/index.json: expected file names of shards, got {name[:200]!r}; {remedy}"
+            )
+        if not (0 <= shard.bytes < 1 << 50 and 0 <= shard.crops < 1 << 40):
+            raise UserError(
+                f"{folder}/index.json: expected sizes of files and numbers of crops, got others for"
+                f" {name}; {remedy}"
             )
 
 

@@ -246,8 +246,8 @@ def _read_state(checkpoint: Path) -> _SavedState:
     config, updates = state["config"], state.get("ema_updates", 0)
     if not isinstance(config, dict) or type(updates) is not int:
         raise UserError(f"{file}: expected a checkpoint's state, got another JSON file")
-    if progress.step < 0 or progress.images < 0 or updates < 0:
-        raise UserError(f"{file}: expected counts of steps and images, got negative ones")
+    if not all(0 <= count < 1 << 50 for count in (*progress, updates)):
+        raise UserError(f"{file}: expected counts of steps and images, got {progress}")
     return _SavedState(progress, config, updates)
 
 

@@ -55,8 +55,17 @@ def rng_state(device: torch.device) -> UInt8[Tensor, " n"]:
 
 
 def set_rng_state(row: UInt8[Tensor, " n"], device: torch.device) -> None:
-    """Restore `rng_state`'s bytes (a state of another kind of device is left alone)."""
+    """Restore `rng_state`'s bytes (a state of another kind of device is left alone).
+
+    Raises:
+        UserError: the bytes are no state of a generator.
+    """
     split = torch.get_rng_state().numel()
-    torch.set_rng_state(row[:split])
-    if device.type == "cuda" and row.numel() > split:
-        torch.cuda.set_rng_state(row[split:], device)
+    try:
+        torch.set_rng_state(row[:split])
+        if device.type == "cuda" and row.numel() > split:
+            torch.cuda.set_rng_state(row[split:], device)
+    except RuntimeError as error:
+        raise UserError(
+            "the checkpoint's random generators are damaged; delete it to go on from the one before"
+        ) from error

@@ -70,7 +70,7 @@ class Stage(NamedTuple):
     name: str
     steps: int
     restart: bool = False
-    """Begin from the moving average of the weights, with a new optimiser and a new average."""
+    """Begin with a new optimiser; with a moving average, from it and with a new one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +131,11 @@ class TrainingTask(abc.ABC, Generic[Batch]):
         return
 
     def validate(self, model: nn.Module) -> Mapping[str, float]:
-        """Validation measures by name; on rank 0 only, with the average where there is one."""
+        """Validation measures by name, on rank 0 only.
+
+        Args:
+            model: in evaluation mode; the moving average where there is one.
+        """
         return {}
 
     def record(

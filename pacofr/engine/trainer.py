@@ -9,6 +9,7 @@ import contextlib
 import gc
 import logging
 import time
+from collections.abc import Mapping
 from typing import Generic, cast
 
 import torch
@@ -206,11 +207,11 @@ class _Trainer(Generic[Batch]):
     def _record(self, stage: Stage, epoch: int, rate: float, metrics: StepMetrics) -> None:
         """Write the step's line, after validating if that is due, and the picture."""
         progress, config = self.state.progress, self.config
-        measured = {}
+        measured: Mapping[str, float] = {}
         last = progress.step == self.total_steps
         if self.world.is_main and _due(config.validate_steps, progress.step, last):
-            ema = self.state.ema
-            measured = self.task.validate(self.state.model if ema is None else ema.model)
+            measured = self._validate()
+            self.log.pause()
         self.log.step(
             {
                 "step": progress.step,
@@ -229,6 +230,17 @@ class _Trainer(Generic[Batch]):
             if picture is not None:
                 self.log.picture(f"step_{progress.step:08d}", picture)
             self.log.pause()
+
+    @torch.no_grad()
+    def _validate(self) -> Mapping[str, float]:
+        """Validation measures of the moving average, or of the model itself."""
+        model = self.state.model if self.state.ema is None else self.state.ema.model
+        modes = [(module, module.training) for module in model.modules()]
+        try:
+            return self.task.validate(model.eval())
+        finally:
+            for module, training in modes:
+                module.training = training
 
     def _save_is_due(self, step: int) -> bool:
         config = self.config

@@ -62,26 +62,26 @@ class TensorSource(NamedTuple):
 
 def read_farl(file: Path) -> VisionTransformer:
     """FaRL (CLIP's names under visual.)."""
-    with _open_checkpoint(file, "state_dict", "farl") as source:
+    with open_checkpoint(file, "state_dict", "farl") as source:
         inside = _below(source, "visual.").renamed(_from_clip)
         return _load_vit(_CLIP, inside, "farl", source)
 
 
 def read_mae(file: Path) -> VisionTransformer:
     """MAE (timm's names)."""
-    with _open_checkpoint(file, "model", "mae") as source:
+    with open_checkpoint(file, "model", "mae") as source:
         return _load_vit(_BASE, source, "mae", source)
 
 
 def read_moco(file: Path) -> VisionTransformer:
     """MoCo-v3: the base encoder without its projection head."""
-    with _open_checkpoint(file, "state_dict", "moco-v3") as source:
+    with open_checkpoint(file, "state_dict", "moco-v3") as source:
         return _load_vit(_BASE, _below(source, "base_encoder."), "moco-v3", source)
 
 
 def read_mcf(file: Path) -> VisionTransformer:
     """MCF: the online encoder without its projector (layout inferred from its training code)."""
-    with _open_checkpoint(file, "model", "mcf") as source:
+    with open_checkpoint(file, "model", "mcf") as source:
         return _load_vit(_BASE, _below(source, "online_encoder."), "mcf", source)
 
 
@@ -118,7 +118,7 @@ READERS: Mapping[str, Callable[[Path], VisionTransformer]] = {
 
 
 @contextlib.contextmanager
-def _open_checkpoint(file: Path, entry: str, name: str) -> Iterator[TensorSource]:
+def open_checkpoint(file: Path, entry: str, name: str) -> Iterator[TensorSource]:
     """The tensors under `entry` of a PyTorch checkpoint, by their names without wrappers.
 
     Raises:

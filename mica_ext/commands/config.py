@@ -56,7 +56,7 @@ class ReconstructConfig:
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto: cuda when there is one."""
     threads: int | None = None
-    """Photos worked on at a time, each by one CPU thread; one per core unless given."""
+    """Photos worked on at a time, each by one CPU thread; default: one per core, at most 4."""
     json: Flag = False
     """Report on standard output as JSON."""
     verbose: Annotated[Flag, tyro.conf.arg(aliases=["-v"])] = False

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SOME_FAILED = 3
 """Exit code of a run over several photos of which some failed."""
+MAX_DEFAULT_THREADS = 4
+"""More gain little: a third of the work holds the interpreter lock, and each holds a photo."""
 
 
 def reconstruct(config: ReconstructConfig) -> int:
@@ -116,7 +118,8 @@ class Run:
         report = RunReport([], [])
         for folder in {path.parent for job in jobs for path in job.outputs.paths()}:
             remove_abandoned(folder)
-        threads = min(self.config.threads or available_cores(), max(len(jobs), 1))
+        default = min(available_cores(), MAX_DEFAULT_THREADS)
+        threads = min(self.config.threads or default, max(len(jobs), 1))
         results = ordered_map(lambda job: self._reconstruct(job, image), jobs, threads)
         with Progress(len(jobs)) as progress, closing(results):
             for job in jobs:

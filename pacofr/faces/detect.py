@@ -24,6 +24,8 @@ ROTATION_MARGIN = 0.03
 """A turned view wins over the upright one by this much more of `Face.upright_score`."""
 MAX_UPRIGHT_ROLL = 40.0
 """Roll [degrees] beyond which five points speak for a turned photo."""
+INNER_MARGIN = 0.15
+"""Least distance from the photo's border to the middle of a face found by padding, in its sizes."""
 SAME_FACE_IOU = 0.3
 """Overlap from which on two searches have found the same face."""
 
@@ -82,11 +84,11 @@ def detect(
     faces = _search_upright(image, min_score)
     if min_face is not None:
         faces = _merge(faces, _search_all_sizes(image, min_face, min_score))
-    margin = ROTATION_MARGIN if faces else 0.0
-    faces = faces or _search_padded(image, min_score)
-    if not rotations or _best_upright_score(faces) >= CONFIDENT_SCORE:
+    if faces and (not rotations or _best_upright_score(faces) >= CONFIDENT_SCORE):
         return faces
-    return _search_rotated(image, faces, margin, min_score)
+    margin = ROTATION_MARGIN if faces else -ROTATION_MARGIN  # turned, or mirrored at its borders?
+    faces = faces or _search_padded(image, min_score)
+    return _search_rotated(image, faces, margin, min_score) if rotations else faces
 
 
 def smallest_searched(image_shape: tuple[int, ...], min_face: float | None = None) -> float:
@@ -137,7 +139,7 @@ def _search_all_sizes(
 
 
 def _search_padded(image: UInt8[np.ndarray, "H W 3"], min_score: float) -> list[Face]:
-    """Faces whose middle lies in the photo, searched with half its size mirrored at each border."""
+    """Faces of the photo with half its size mirrored at each border."""
     small, scale = _shrink(image, SEARCH_SIDES[0] // 2)
     height, width = small.shape[:2]
     top, left = height // 2, width // 2
@@ -149,9 +151,14 @@ def _search_padded(image: UInt8[np.ndarray, "H W 3"], min_score: float) -> list[
         return _scaled(moved, scale)
 
     found = [to_photo(f) for f in _to_faces(load_mtcnn()(wide[None], 24.0), min_score, 1.0)]
-    middles = [face.points.mean(axis=0) for face in found]
-    size = (image.shape[1], image.shape[0])
-    return [f for f, m in zip(found, middles, strict=True) if (m > 0).all() and (m < size).all()]
+    return [face for face in found if _lies_inside(face, image.shape)]
+
+
+def _lies_inside(face: Face, shape: tuple[int, ...]) -> bool:
+    """Whether a face's middle is in the photo, clear of the border, where the mirroring makes
+    symmetrical patterns that look like faces."""
+    middle, border = face.points.mean(axis=0), INNER_MARGIN * face.size
+    return bool((middle > border).all() and (middle < np.array(shape[1::-1]) - border).all())
 
 
 def _search_rotated(

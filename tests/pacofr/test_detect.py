@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 
 from pacofr.errors import UserError
-from pacofr.faces.detect import detect
+from pacofr.faces.detect import detect, smallest_searched
 from pacofr.faces.landmarks68 import five_points, inter_ocular, read_pts
-from pacofr.faces.mtcnn import weights
+from pacofr.faces.mtcnn import cascade, weights
 from pacofr.faces.mtcnn.cascade import load_mtcnn
 from pacofr.faces.mtcnn.networks import ONet, PNet, RNet
+from pacofr.images import load_image
 
 
 class Found:
@@ -90,6 +91,86 @@ def test_several_faces_come_largest_first(portrait):
     assert len(faces) == 2
     assert faces[0].points[2, 0] > 320 > faces[1].points[2, 0]
     assert faces[0].size > 1.5 * faces[1].size
+
+
+def tight(photo: Path, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """The landmarks' bounding box with a margin, and the landmarks in it."""
+    image, truth = load_image(photo), read_pts(photo.with_suffix(".pts"))
+    low, high = truth.min(0), truth.max(0)
+    border = margin * (high - low)
+    x0, y0 = np.maximum(low - border, 0).astype(int)
+    x1, y1 = (high + border).astype(int)
+    return image[y0:y1, x0:x1].copy(), truth - [x0, y0]
+
+
+def test_a_face_that_fills_the_frame_is_found(shared_data):
+    """79 in a hundred are found without mirroring the borders."""
+    photos = sorted((shared_data / "helen" / "testset").glob("*.jpg"))[::5]
+    found = 0
+    for photo in photos:
+        crop, truth = tight(photo, -0.05)
+        five, span = five_points(truth), inter_ocular(truth[None])[0]
+        faces = detect(crop, rotations=False)
+        found += any(np.hypot(*(f.points - five).T).mean() / span < 0.5 for f in faces)
+    print(f"{found} of {len(photos)} found")
+    assert found >= 0.84 * len(photos)
+
+
+def without_faces(shared_data: Path, step: int) -> list[np.ndarray]:
+    """Walls, hair and clothes beside the faces of real photos, and textures."""
+    random = np.random.default_rng(0)
+    crops = []
+    for photo in sorted((shared_data / "london" / "smiling_front").glob("*.jpg"))[::step]:
+        image = load_image(photo)
+        crops += [image[:140, :140], image[-90:, :], image[:, -120:]]
+    for side in range(2, 200 // step):
+        coarse = random.integers(0, 256, (side, side, 3), np.uint8)
+        crops.append(cv2.resize(coarse, (300, 240), interpolation=cv2.INTER_CUBIC))
+    return [np.ascontiguousarray(crop) for crop in crops]
+
+
+@pytest.mark.parametrize(("step", "allowed"), [(20, 0), pytest.param(1, 0, marks=pytest.mark.slow)])
+def test_mirrored_borders_raise_no_false_alarm(shared_data, step, allowed):
+    crops = without_faces(shared_data, step)
+    alarms = [faces for crop in crops if (faces := detect(crop, rotations=False))]
+    print(f"{len(alarms)} alarms in {len(crops)} crops")
+    assert len(alarms) <= allowed
+
+
+def test_many_small_faces_of_a_large_photo_are_found(portrait):
+    """24 faces of 100 px in 24 megapixels."""
+    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
+    assert 90 < detect(cv2.copyMakeBorder(small, *[200] * 4, cv2.BORDER_REPLICATE))[0].size < 130
+    ramp = np.linspace(90, 160, 6000, dtype=np.uint8)[None, :, None]
+    photo = np.broadcast_to(ramp, (4000, 6000, 3)).copy()
+    places = [(400 + 900 * row, 300 + 950 * column) for row in range(4) for column in range(6)]
+    for y, x in places:
+        photo[y : y + 256, x : x + 256] = small
+    faces = detect(photo, min_face=80.0)
+    assert smallest_searched(photo.shape) > 100
+    assert smallest_searched(photo.shape, 80.0) == 80.0
+    noses = np.array([face.points[2] for face in faces])
+    for y, x in places:
+        assert (np.abs(noses - [x + 128, y + 128]).max(1) < 60).sum() == 1
+    assert len(faces) == 24
+
+
+def test_bands_of_a_large_photo_give_what_the_whole_gives(portrait, monkeypatch):
+    photo = np.tile(cv2.resize(portrait, (250, 250)), (2, 3, 1))
+    whole = load_mtcnn()(photo[None], 20.0)
+    monkeypatch.setattr(cascade, "BAND_PIXELS", 5000)
+    monkeypatch.setattr(cascade, "CHUNK_PATCHES", 7)
+    bands = load_mtcnn()(photo[None], 20.0)
+    assert len(whole.boxes) == len(bands.boxes) > 5
+    assert np.allclose(whole.boxes, bands.boxes, atol=1e-2)
+    assert np.allclose(whole.points, bands.points, atol=1e-2)
+
+
+@pytest.mark.parametrize(("quarters", "degrees"), [(0, 0), (1, -90), (2, 180), (3, 90)])
+def test_how_far_a_face_is_turned(portrait, quarters, degrees):
+    face = detect(np.rot90(portrait, quarters).copy())[0]
+    apart = (face.roll_degrees - degrees + 180) % 360 - 180
+    assert abs(apart) < 8
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 700), (11, 30), (64, 64), (300, 200)])

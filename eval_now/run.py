@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import Progress
 
 from eval_now.config import EvalConfig
 from eval_now.data.dataset import NowDataset, open_dataset
@@ -23,7 +22,7 @@ from eval_now.data.validation import (
     validate_predictions,
 )
 from eval_now.errors import UserError
-from eval_now.io.terminal import Terminal, print_line
+from eval_now.io.terminal import Terminal, print_line, progress
 from eval_now.report.tables import (
     print_missing,
     print_table,
@@ -69,7 +68,7 @@ def run(config: EvalConfig, console: Console) -> RunResult | None:
     manifest = _predict_or_open(config, dataset, images, folder, console)
     unit = _resolve_unit(config, folder, manifest)
     protocols = resolve_protocols(config, unit)
-    predictions = validate_predictions(folder, images, manifest, console)
+    predictions = validate_predictions(folder, images, manifest)
     require_complete(folder, predictions.missing, len(images), config.allow_missing, console)
     if config.split == "test":
         write_submission(out, predictions.readable, len(images), unit, console)
@@ -95,9 +94,7 @@ def run(config: EvalConfig, console: Console) -> RunResult | None:
     if config.heatmaps:
         from eval_now.report.heatmaps import draw_heatmaps
 
-        draw_heatmaps(
-            out, dataset, dict(predictions.readable), scores.images, config.heatmaps, console
-        )
+        draw_heatmaps(out, dataset, dict(predictions.readable), scores.images, config.heatmaps)
     print_line(console, f"written to {out}")
     return result
 
@@ -213,15 +210,14 @@ def _score(
         unit_warnings = check_units(dataset, predictions.readable, unit_mm)
         print_warnings(console, unit_warnings)
         scores.warnings.extend(unit_warnings)
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("scoring", total=len(predictions.readable))
+    with progress("scoring", len(predictions.readable)) as advance:
         for result in map_parallel(score_subject, tasks, jobs):
             scores.images.extend(result.scored)
             scores.warnings.extend(result.warnings)
             scores.missing.extend(
                 MissingImage(image=name, reason=reason) for name, reason in result.failures
             )
-            progress.advance(bar, len({image.score.image for image in result.scored}))
+            advance(len({image.score.image for image in result.scored}))
     return scores
 
 

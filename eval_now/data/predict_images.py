@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
 
 from eval_now.data.boxes import Box
 from eval_now.data.dataset import NowDataset
@@ -35,7 +33,7 @@ from eval_now.errors import UserError
 from eval_now.geometry.mesh import Mesh
 from eval_now.io.landmarks import save_landmarks
 from eval_now.io.meshes import save_ply
-from eval_now.io.terminal import print_line
+from eval_now.io.terminal import print_line, progress
 
 
 def predict_images(
@@ -49,7 +47,7 @@ def predict_images(
     before = load_manifest(folder)
     _refuse_foreign_files(folder, images, before)
     usable = [image for image in images if _is_usable(folder, image)]
-    todo = [image for image in images if image not in usable]
+    todo = [image for image in images if image not in set(usable)]
     if todo:
         dataset.check_photos()
     predict = load_predictor(name)
@@ -71,15 +69,14 @@ def predict_images(
         )
     if before is None:
         save_manifest(folder, manifest)
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(escape(f"predicting with {name}"), total=len(todo))
+    with progress(f"predicting with {name}", len(todo)) as advance:
         for image in todo:
             outcome = _predict(predict, name, dataset, image)
             manifest = _record_outcome(manifest, image.name, outcome)
             save_manifest(folder, manifest)
             if not isinstance(outcome, str):
                 _save_prediction(folder / image.name, outcome.prediction)
-            progress.advance(task)
+            advance(1)
     return manifest
 
 

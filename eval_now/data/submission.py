@@ -8,7 +8,6 @@ import zipfile
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 from eval_now.data.image_list import ImageEntry
 from eval_now.data.predictions import PredictionFiles, Unit, load_prediction
@@ -16,7 +15,7 @@ from eval_now.errors import UserError
 from eval_now.io.files import open_atomic
 from eval_now.io.landmarks import save_landmarks
 from eval_now.io.meshes import save_ply
-from eval_now.io.terminal import print_line
+from eval_now.io.terminal import print_line, progress
 
 ADDRESS = "ringnet@tue.mpg.de"
 
@@ -42,16 +41,17 @@ def write_submission(
     names = {name + suffix for name in sources for suffix in (".ply", ".npy")}
     _refuse_other_files(folder, names)
     with (
-        Progress(console=console, transient=True) as progress,
+        progress("packing", len(sources)) as advance,
         open_atomic(archive) as file,
         zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed,
     ):
-        for name, files in progress.track(sources.items(), description="packing"):
+        for name, files in sources.items():
             mesh, landmarks = load_prediction(files)
             save_ply(folder / f"{name}.ply", mesh)
             save_landmarks(folder / f"{name}.npy", landmarks)
             for suffix in (".ply", ".npy"):
                 packed.write(folder / (name + suffix), name + suffix)
+            advance(1)
     unit_note = f"the meshes are in {unit}" if unit else "state the meshes' unit (here: --unit)"
     print_line(
         console,

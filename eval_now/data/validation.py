@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import track
 
 from eval_now.data.image_issues import ImageWarning, MissingImage, relative_reason
 from eval_now.data.image_list import ImageEntry
 from eval_now.data.predictions import Manifest, PredictionFiles, find_prediction, load_prediction
 from eval_now.errors import UserError
-from eval_now.io.terminal import print_line
+from eval_now.io.terminal import print_line, progress
 
 MAX_MISSING_IN_LINE = 20
 
@@ -24,33 +23,45 @@ class ValidatedPredictions(NamedTuple):
 
 
 def validate_predictions(
-    folder: Path, images: list[ImageEntry], manifest: Manifest | None, console: Console
+    folder: Path, images: list[ImageEntry], manifest: Manifest | None
 ) -> ValidatedPredictions:
     """Find and read the predictions of all listed images; takes seconds, scoring takes minutes."""
     reasons = dict(manifest.failed) if manifest else {}
-    not_neutral = manifest.not_neutral if manifest else ()
+    not_neutral = frozenset(manifest.not_neutral if manifest else ())
     result = ValidatedPredictions([], [], [])
-    for image in track(images, "checking", console=console, transient=True):
-        files = find_prediction(folder, image)
-        if isinstance(files, str):
-            reason = reasons.get(image.name, files)
-            result.missing.append(MissingImage(image=image.name, reason=reason))
-            continue
-        try:
-            load_prediction(files)
-        except UserError as error:
-            result.missing.append(
-                MissingImage(image=image.name, reason=relative_reason(error, folder))
-            )
-            continue
-        result.readable.append((image, files))
-        if image.name in not_neutral:
-            text = "the predictor says that this mesh wears an expression"
-            result.warnings.append(ImageWarning("not_neutral", image.name, "", text))
-        if files.two_meshes:
-            text = f"both .obj and .ply are there; {files.mesh.name} counts"
-            result.warnings.append(ImageWarning("two_meshes", image.name, "", text))
+    with progress("checking", len(images)) as advance:
+        for image in images:
+            _validate(folder, image, reasons.get(image.name), image.name in not_neutral, result)
+            advance(1)
     return result
+
+
+def _validate(
+    folder: Path,
+    image: ImageEntry,
+    predictor_reason: str | None,
+    not_neutral: bool,
+    result: ValidatedPredictions,
+) -> None:
+    """Append the prediction of one image, or the reason why it has none, to `result`."""
+    files = find_prediction(folder, image)
+    if isinstance(files, str):
+        reason = files if predictor_reason is None else predictor_reason
+        result.missing.append(MissingImage(image=image.name, reason=reason))
+        return
+    try:
+        load_prediction(files)
+    except UserError as error:
+        reason = relative_reason(error, folder)
+        result.missing.append(MissingImage(image=image.name, reason=reason))
+        return
+    result.readable.append((image, files))
+    if not_neutral:
+        text = "the predictor says that this mesh wears an expression"
+        result.warnings.append(ImageWarning("not_neutral", image.name, "", text))
+    if files.two_meshes:
+        text = f"both .obj and .ply are there; {files.mesh.name} counts"
+        result.warnings.append(ImageWarning("two_meshes", image.name, "", text))
 
 
 def require_complete(

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from rich.console import Console
-from rich.progress import Progress
 
 from eval_now.data.dataset import ImageEntry, NowDataset
 from eval_now.data.predictions import PredictionFiles
@@ -17,6 +15,7 @@ from eval_now.geometry.similarity import Similarity
 from eval_now.io.budgets import MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS, MAX_PHOTO_SCANS
 from eval_now.io.files import read_bytes, write_bytes_atomic
 from eval_now.io.meshes import load_mesh
+from eval_now.io.terminal import progress
 from eval_now.report.scan_rendering import face_view, render
 from eval_now.scoring.score import ScoredImage
 
@@ -32,7 +31,6 @@ def draw_heatmaps(
     predictions: dict[ImageEntry, PredictionFiles],
     scored: list[ScoredImage],
     count: int,
-    console: Console,
 ) -> None:
     """Write out/heatmaps/PROTOCOL/{worst,median,best}_K_IMAGE.png of every protocol."""
     protocols = dict.fromkeys(image.score.protocol for image in scored)
@@ -42,14 +40,13 @@ def draw_heatmaps(
         for pair in choose_images([i for i in scored if i.score.protocol == protocol], count)
     ]
     entries = {image.name: image for image in predictions}
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("drawing", total=len(chosen))
+    with progress("drawing", len(chosen)) as advance:
         for title, image in chosen:
             entry = entries[image.score.image]
             stem = f"{title.replace(' ', '_')}_{entry.subject}_{entry.challenge}_{entry.stem}"
             path = out / "heatmaps" / image.score.protocol / f"{stem}.png"
             write_bytes_atomic(path, heatmap_png(dataset, entry, predictions[entry], image, title))
-            progress.advance(task)
+            advance(1)
 
 
 def choose_images(scored: list[ScoredImage], count: int) -> list[tuple[str, ScoredImage]]:

@@ -72,6 +72,7 @@ def array_of(
         flat.flags.writeable = False
     else:
         flat = np.frombuffer(raw, dtype)
+        flat.flags.writeable = False
     return flat.reshape(tuple(shape), order="F" if fortran else "C")
 
 

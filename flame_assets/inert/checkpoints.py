@@ -141,8 +141,12 @@ class TorchFile:
             raise ReadError(f"holds tensors of {size >> 20} MiB, more than are read")
         self._left -= size
         if self._zip is None:
-            self._file.seek(self._places[wanted.key])
-            data = self._file.read(size)
+            place = self._places[wanted.key]
+            if place + size > os.fstat(self._file.fileno()).st_size:
+                raise ReadError("is cut: not all its tensors are whole")
+            data = bytearray(size)
+            self._file.seek(place)
+            self._file.readinto(data)
         else:
             name = f"{self._root}data/{wanted.key}"
             member = self._zip.members.get(name)
@@ -150,9 +154,8 @@ class TorchFile:
                 raise ReadError(
                     f"holds {member.file_size} bytes for a tensor of {wanted.count} {wanted.dtype}"
                 )
-            data = self._zip.read(name, TORCH_TENSOR)
-        if len(data) != size:
-            raise ReadError("is cut: not all its tensors are whole")
+            data = bytearray(size if member is not None else 0)
+            self._zip.read_into(name, data)
         return numbers(data, wanted.dtype, big_endian=self._big_endian)
 
     @cached_property

@@ -4,12 +4,13 @@ Also says in words what a file is that is not what it should be: a Git LFS point
 """
 
 import contextlib
+import io
 import os
 import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from flame_assets.errors import UserError, one_line
 
@@ -52,7 +53,7 @@ def shown(name: Any) -> str:
     return text if len(text) <= 80 else f"{text[:50]} ... {text[-25:]}"
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """Open a regular file for reading. Pipes, devices and folders are a ReadError, at once."""
     try:
         number = os.open(path, _FLAGS)

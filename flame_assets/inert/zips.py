@@ -48,6 +48,15 @@ class ZipReader:
         """One member of at most `limit` bytes, checked against its checksum."""
         return b"".join(self._chunks(name, limit))
 
+    def read_into(self, name: str, buffer: bytearray) -> None:
+        """A member of exactly the buffer's size into it, checked against its checksum."""
+        at = 0
+        for chunk in self._chunks(name, len(buffer)):
+            buffer[at : at + len(chunk)] = chunk
+            at += len(chunk)
+        if at != len(buffer):
+            raise ReadError(f"has the member {shown(name)} of {at} bytes, expected {len(buffer)}")
+
     def verify(self) -> None:
         """Read every member, keeping nothing; one that is damaged is a ReadError."""
         for name in self.members:

@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -59,7 +60,8 @@ class BatchLoader(Generic[Batch]):
             prefetch_factor=4 if workers else None,
             generator=torch.Generator(),  # else every iterator draws from the global generator
         )
-        self._batches: Any = iter(loader)
+        with _kept_child_handler():
+            self._batches: Any = iter(loader)
         # multiprocessing joins its children at exit, for ever if one of them does not end
         atexit.register(self.close)
 
@@ -67,8 +69,15 @@ class BatchLoader(Generic[Batch]):
         return self
 
     def __next__(self) -> Batch:
-        with lost_reader_as_user_error():
+        try:
             batch = next(self._batches)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            first = str(error).splitlines()[0]
+            raise UserError(
+                f"a process that reads crops was lost ({first}); {LOST_READER}"
+            ) from error
         if isinstance(batch, _Failure):
             raise UserError(batch.message)
         return cast(Batch, batch)
@@ -97,18 +106,16 @@ LOST_READER = (
 
 
 @contextlib.contextmanager
-def lost_reader_as_user_error() -> Iterator[None]:
-    """Turn torch's report of a dead reading process into a `UserError`.
+def _kept_child_handler() -> Iterator[None]:
+    """Keep the process's handler of SIGCHLD, for torch's own raises wherever the main thread is.
 
-    torch raises it from its handler of SIGCHLD, wherever the main thread happens to be.
+    A lost reader is found without it, by the `next` that waits for a batch (within 5 s).
     """
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        first = str(error).splitlines()[0]
-        raise UserError(f"a process that reads crops was lost ({first}); {LOST_READER}") from error
+    handled = sys.platform != "win32" and threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGCHLD) if handled else None
+    yield
+    if handled:
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
 
 
 def _prepare_worker(_number: int) -> None:

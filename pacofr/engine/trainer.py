@@ -20,7 +20,7 @@ from pacofr.engine.checkpoint import Progress, TrainingState
 from pacofr.engine.device import rng_state, set_rng_state
 from pacofr.engine.distributed import World
 from pacofr.engine.ema import Ema
-from pacofr.engine.loader import BatchLoader, lost_reader_as_user_error
+from pacofr.engine.loader import BatchLoader
 from pacofr.engine.run_log import RunLog
 from pacofr.engine.sampling import RankSampler, SamplingPlan
 from pacofr.engine.step_metrics import StepAccumulator, StepMetrics
@@ -46,10 +46,7 @@ def fit(task: TrainingTask[Batch], config: TrainerConfig, options: RunOptions, w
     Raises:
         UserError: among others `NotFiniteError`, a folder of another run, a lost process.
     """
-    with (
-        distributed.lost_peer_as_user_error("in training", "give the same command again to go on"),
-        lost_reader_as_user_error(),
-    ):
+    with distributed.lost_peer_as_user_error("in training", "give the same command again to go on"):
         return _Trainer(task, config, options, world).run()
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from helpers.worker_tasks import die, refuse
 
 from eval_now.errors import UserError
 from eval_now.scoring.workers import available_cpus, default_jobs, map_parallel
@@ -53,12 +54,6 @@ def test_workers_end_with_their_parent(tmp_path, number):
         time.sleep(0.1)
 
 
-def die(seconds: float) -> None:
-    """Sleep, then leave as if killed by the system for its memory."""
-    time.sleep(seconds)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_a_killed_worker_is_one_line():
     with pytest.raises(UserError, match="a scoring process was killed .*fewer --jobs"):
         list(map_parallel(die, [0.0, 300.0], 2))
@@ -67,10 +62,6 @@ def test_a_killed_worker_is_one_line():
 def test_errors_of_a_worker_arrive():
     with pytest.raises(UserError, match="cannot be told apart"):
         list(map_parallel(refuse, ["cannot be", "cannot be"], 2))
-
-
-def refuse(text: str) -> None:
-    raise UserError(f"{text} told apart")
 
 
 def test_only_the_cpus_of_this_process_count(monkeypatch):

@@ -123,16 +123,16 @@ def test_an_uncaught_error_ends_the_program_though_nobody_closes_the_loader(work
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_killed_reader_is_one_line_wherever_the_loop_is(tmp_path):
-    """torch raises from its handler of SIGCHLD, here mostly in the middle of a backward pass."""
+    """Mostly in the middle of a backward pass here, where torch would raise by itself."""
     out = tmp_path / "run"
     process = start(TINY, out, "--epochs", "100000", "--workers", "2")
     file = out / "metrics.jsonl"
-    wait_until(lambda: file.exists() and file.read_text().count("\n") >= 3, process)
-    readers = children(process)
+    wait_until(lambda: file.exists() and file.read_text().count("\n") >= 30, process)
+    readers = children(process)  # of the second, long stage
     assert len(readers) == 2
     os.kill(readers[0], signal.SIGKILL)
     said = process.communicate()[1]
-    assert process.returncode == 2
+    assert process.returncode == 2, said
     assert said.count("\n") == 1
     assert said.startswith("error: a process that reads crops was lost (")
     assert not any(alive(reader) for reader in readers)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from helpers.flame_tiny import E, V, files_of_at_most, tiny_head
+from helpers.worker_tasks import save_ten_versions
 
 from flame_assets.arkit import EXPRESSIONS
 from flame_assets.errors import UserError
@@ -345,15 +346,10 @@ def test_pipes_in_a_head_folder_are_refused_at_once(tmp_path):
             load_head_folder(folder)
 
 
-def save_many(folder: str) -> None:
-    for version in range(10):
-        save_head(tiny_head(version=str(version)), Path(folder))
-
-
 def test_parallel_writers_leave_one_whole_head(tmp_path):
     context = multiprocessing.get_context("spawn")
     folder = str(tmp_path / "head")
-    workers = [context.Process(target=save_many, args=(folder,)) for _ in range(2)]
+    workers = [context.Process(target=save_ten_versions, args=(folder,)) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:

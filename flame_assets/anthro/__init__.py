@@ -1,9 +1,10 @@
-"""Anthro: a procedural, licence-free parametric head with FLAME's rig.
+"""Anthro: a procedural, freely licensed parametric head with FLAME's rig.
 
 A thin-plate field over named control points on a capsule-shaped domain carries one designed
 template mesh; neutral shape, identity and expressions are all linear in the controls. Built by code
-from published anthropometric measures in about two seconds: the same bytes every time on one
-machine, and the same to 1e-10 m on any other.
+in about two seconds from published anthropometric measures and from the mean and spread of scanned
+people (ICT-FaceKit, MIT): the same bytes every time on one machine, and the same to 1e-10 m on any
+other.
 """
 
 from flame_assets.arkit import EXPRESSIONS, ArkitPose, arkit

@@ -14,8 +14,11 @@ from flame_assets.anthro.surface.texture import texture
 from flame_assets.arkit import EXPRESSIONS
 from flame_assets.model.head import HeadModel, LidContact
 
-VERSION = "1.1"  # raised with the geometry: saved parameters belong to one version
-LICENCE = "Apache-2.0; procedural, made from published measures, no scan and no licensed data"
+VERSION = "2"  # raised with the geometry: saved parameters belong to one version
+LICENCE = (
+    "Apache-2.0; proportions and identity statistics derived from ICT-FaceKit, MIT License, "
+    "Copyright (c) 2020 USC Institute for Creative Technologies"
+)
 _METRES = 1e-3
 
 

@@ -1,4 +1,4 @@
-"""How near Anthro comes to the ICT FaceKit heads: a measuring stick, never a mould.
+"""How near Anthro comes to the ICT FaceKit heads: fits of whole surfaces.
 
     python tests/bench/anthro_against_ict.py [--ict PATH] [--identities 100] [--meshes FOLDER]
 
@@ -8,6 +8,10 @@ numpy seeds 0, 1, ...; Anthro's 100 coefficients with an rms of at most 1.0. Exp
 shapes on the ICT neutral, weights in [0, 1], distance on the points that move more than 1 mm; and
 the amplitude with which Anthro's own shape(s) of that name fit best, once as displacement fields
 over fixed correspondences, once as surfaces.
+
+Since version 2 Anthro's neutral shape and identity prior are derived from ICT's mean and
+covariance, so these figures say how well it holds them, not how it does on other people. Of ICT's
+expressions only amplitudes (lids, noseSneer) were compared.
 """
 
 import argparse

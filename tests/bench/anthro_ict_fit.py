@@ -14,11 +14,18 @@ from flame_assets.arkit import JAW_OPEN
 from flame_assets.model.head import HeadModel
 
 SKIN_VERTICES = 11248
-# ICT's published landmark vertices for these iBUG numbers
+# fmt: off
+ICT_LANDMARKS = np.array([
+    1225, 1888, 1052, 367, 1719, 1722, 2199, 1447, 966, 3661, 4390, 3927, 3924, 2608, 3272, 4088,
+    3443, 268, 493, 1914, 2044, 1401, 3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857, 1140,
+    2075, 1147, 4269, 3360, 1507, 1542, 1537, 1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732,
+    5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841, 5702, 5711, 5533, 6216,
+    6207, 6470, 5517, 5966,
+])
+"""ICT-FaceKit's published vertices of the 68 landmarks, in iBUG's order."""
+# fmt: on
 IBUG = np.array([8, 27, 30, 31, 33, 35, 36, 39, 42, 45, 48, 51, 54, 57, 62])
-ICT_VERTICES = np.array(
-    [966, 978, 4857, 1140, 1147, 3360, 1507, 1528, 3742, 3721, 5708, 0, 6213, 5518, 5533]
-)
+ICT_VERTICES = ICT_LANDMARKS[IBUG]
 LANDMARK_WEIGHT = 7.0
 """Against one per point; a third of the points carries the first rounds."""
 LEAST_PRIOR = 2.0
@@ -214,6 +221,25 @@ def moved(target: Target, turn: np.ndarray, shift: np.ndarray) -> Target:
     """The target under a rigid motion."""
     return Target(
         target.points @ turn.T + shift, target.normals @ turn.T, target.landmarks @ turn.T + shift
+    )
+
+
+def on_anthro(ict: Ict, model: Model, rounds: int = 40) -> Ict:
+    """ICT in Anthro's frame: rigid, without scale, its mean's visible face on Anthro's neutral."""
+    target = identity_target(ict, ict.neutral)
+    target = moved(target, *rigid(target.landmarks, model.landmarks(model.template)))
+    for _ in range(rounds):
+        found = match(model, model.template, target)
+        along = np.einsum("ni,ni->n", found.points - target.points, found.normals)
+        weight = found.agree / (1 + (along / 2.0) ** 2)
+        rows = np.c_[np.cross(target.points, found.normals), found.normals]
+        step = np.linalg.solve(rows.T @ (rows * weight[:, None]), rows.T @ (weight * along))
+        target = moved(target, Rotation.from_rotvec(step[:3]).as_matrix(), step[3:])
+    turn, shift = rigid(ict.neutral[ict.visible], target.points)
+    return ict._replace(
+        neutral=ict.neutral @ turn.T + shift,
+        identity=ict.identity @ turn.T,
+        expression={name: delta @ turn.T for name, delta in ict.expression.items()},
     )
 
 

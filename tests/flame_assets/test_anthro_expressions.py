@@ -209,7 +209,8 @@ def test_lips_meet_in_neutral_and_when_closed_over_an_open_jaw(head, model):
         ("jawForward", 8, 2, 1), ("mouthLeft", 51, 0, 1), ("mouthUpperUpLeft", 52, 1, 1),
         ("mouthLowerDownRight", 58, 1, -1), ("noseSneerLeft", 35, 1, 1),
         ("eyeBlinkLeft", 43, 1, -1),
-        ("eyeWideRight", 37, 1, 1), ("mouthRollUpper", 51, 1, -1), ("mouthShrugLower", 57, 1, 1),
+        ("eyeWideRight", 37, 1, 1), ("eyeLookDownLeft", 43, 1, -1), ("eyeLookUpRight", 37, 1, 1),
+        ("mouthRollUpper", 51, 1, -1), ("mouthShrugLower", 57, 1, 1),
     ],
 )  # fmt: skip
 def test_expressions_move_what_they_name(head, model, name, landmark, axis, sign):
@@ -249,3 +250,19 @@ def test_arkit_opens_by_the_joint_and_turns_the_eyes():
     assert pose.expression[EXPRESSIONS.index("jawOpen")] == pytest.approx(0.5)
     with pytest.raises(UserError, match="eyeBlink"):
         arkit({"eyeBlink": 1.0})
+
+
+@pytest.mark.parametrize("name", ["eyeLookDownLeft", "eyeLookUpLeft"])
+def test_the_upper_lid_follows_the_gaze(head, model, name):
+    still, moved = posed(model, {}), posed(model, {name: 1.0})
+    margin = head.regions["left_lid_margin"]
+    top = margin[np.argmax(still[margin, 1])]
+    centre = (head.joint_regressor[3] @ head.template).astype(float) * 1e3
+
+    def elevation(vertices):
+        away = vertices[top] - centre
+        return np.degrees(np.arctan2(away[1], away[2]))
+
+    gaze = np.degrees(arkit({name: 1.0}).left_eye_pose[0])
+    turned = elevation(still) - elevation(moved)  # positive down, as the gaze
+    assert 0.6 < turned / gaze < 1.1

@@ -17,7 +17,7 @@ V_TOP = CAP + RADIUS * np.pi / 2
 V_BOTTOM = -242.0
 U_BACK = RADIUS * np.pi
 
-_HEIGHTS = np.array([-260, -190, -120, -109, -66.2, -65, -45, -36, 300.0])
+_HEIGHTS = np.array([-260, -190, -121.5, -112, -70.9, -69.7, -48, -36, 300.0])
 _STRETCHED = np.array([-314, -242, -170, -127, -83.2, -73, -53, -36, 300.0])
 
 

@@ -1,12 +1,16 @@
 """Named control points of the neutral half face: the numbers the whole head is built from.
 
 One line per point: `name x y z [@ u v] [~ softness]`, millimetres; x to the subject's left, y up,
-z out of the face; y = 0 at the pupils, z = 0 in the coronal plane through the tragi. `@ u v` places
-the point in the parameter domain by hand where the face folds under itself (nose base, lip seam,
-chin underside); `~` lets the surface pass near the point instead of through it (thin-plate
+z out of the face; y = 0 at the pupils, z = 0 near the coronal plane through the tragi. `@ u v`
+places the point in the parameter domain by hand where the face folds under itself (nose base, lip
+seam, chin underside); `~` lets the surface pass near the point instead of through it (thin-plate
 smoothing, mm^2), so that hand-typed cheeks do not dent.
 
-Typed from published adult means (see `measures.py`) and by eye; no scan was copied.
+The layout was typed from published adult means and by eye. Since version 2 the positions on the
+face are fitted to the mean of ICT-FaceKit's scans (MIT): a smooth displacement field over the
+controls, regularised by a Gaussian process, that brings the surface to that mean (point to plane,
+median 0.1 mm); no vertex of it is copied. Skull, ears and neck keep the published measures, see
+`identity/measures.py`. `tests/bench/anthro_proportions.py` measures the result.
 """
 
 from typing import NamedTuple
@@ -23,168 +27,168 @@ class Control(NamedTuple):
 
 TABLE = """
 # profile, forehead to neck
-trichion           0      74     87
-forehead_up        0      60     97
-forehead_mid       0      42  102.5   ~ 200
-glabella           0      22    103
-sellion            0     7.3   96.5
-rhinion            0     -13  106.5
-supratip           0     -27    115
-pronasale          0     -36  119.5   @ 0 -36
-infratip           0   -41.5  116.5   @ 0 -42
-columella          0     -44  109.5   @ 0 -48
-subnasale          0     -45    102   @ 0 -54
-philtrum           0     -52  102.3
-ls                 0     -58  105.3
-vermU              0   -61.8  106.6
-stoU               0   -65.3  102.8   @ 0 -73
-stoL               0   -65.7  102.3   @ 0 -83
-vermL              0     -70  104.8
-li                 0   -74.6  101.8
-sublabiale         0     -83     95
-pogonion           0     -95   97.5
-chin_low           0    -104   94.5
-menton             0  -110.5     86   @ 0 -128
-subment1           0    -113     73   @ 0 -142
-subment2           0    -116     57   @ 0 -156
-cervicale          0    -122     43   @ 0 -172
-larynx             0    -142     43
-neck_f             0    -165     37
-neck_fb            0    -190     35
-top_f1             0      93     64
-top_f2             0     107     34
+trichion            0   72.2   84.1
+forehead_up         0     58   91.7
+forehead_mid        0   40.2   95.6   ~ 200
+glabella            0   20.2   99.6
+sellion             0    5.5   97.6
+rhinion             0  -12.3  106.8
+supratip            0  -25.4  115.4
+pronasale           0  -35.4    119   @ 0 -36
+infratip            0  -41.4  116.9   @ 0 -42
+columella           0  -44.9  110.3   @ 0 -48
+subnasale           0  -48.1  103.3   @ 0 -54
+philtrum            0  -56.4  102.5
+ls                  0    -62  104.7
+vermU               0  -65.7  104.1
+stoU                0  -69.8   99.4   @ 0 -73
+stoL                0  -70.2   99.2   @ 0 -83
+vermL               0  -75.4  101.6
+li                  0  -79.9  100.8
+sublabiale          0  -85.1   94.7
+pogonion            0    -97   94.5
+chin_low            0 -107.3   91.3
+menton              0 -112.9   84.5   @ 0 -128
+subment1            0 -115.9   70.9   @ 0 -142
+subment2            0 -117.3     55   @ 0 -156
+cervicale           0 -121.5     42   @ 0 -172
+larynx              0   -142   42.5
+neck_f              0 -164.7   36.8
+neck_fb             0 -190.1   35.1
+top_f1              0     93     64
+top_f2              0  107.3   34.1
 # profile, crown to nape
-vertex             0   112.5      0
-top_b1             0     107    -38
-top_b2             0      88    -67
-op_up              0      58  -84.5
-opisthocranion     0      28    -89
-occ_low            0       0  -86.5
-inion              0     -25    -79
-nape               0     -52    -69
-nape2              0     -85    -63
-neck_b             0    -125    -60
-neck_b2            0    -160    -67
-neck_bb            0    -190    -73
+vertex              0  112.5   -0.1
+top_b1              0  106.9  -39.9
+top_b2              0     88    -70
+op_up               0     58  -87.5
+opisthocranion      0     28    -92
+occ_low             0      0  -89.5
+inion               0    -25    -82
+nape                0    -52  -71.8
+nape2               0    -85  -63.1
+neck_b              0   -125    -60
+neck_b2             0   -160    -67
+neck_bb             0   -190    -73
 # cranium
-eu                75      48    -12   ~ 400
-side_fr         68.5      45     32   ~ 400
-front_temp      55.5      33     71   ~ 300
-temple            65      12     46   ~ 250
-above_ear       73.5      12     -8
-mastoid           66     -32    -30   ~ 400
-back_lat          56      22    -62   ~ 400
-back_lat2         46     -28    -62   ~ 400
-back_up           52      70    -50
-back_mid          28      45  -81.5
-back_low          25     -10    -81
-top_lat           46      97     -8
-top_lat2          65      76    -10
-ful1              40      66     82
-ful2              36      88     58
-ful3              58      62     52
+eu               74.8     48    -12   ~ 400
+side_fr          70.8   42.5     32   ~ 400
+front_temp       57.4   32.7   68.7   ~ 300
+temple           67.6     12     44   ~ 250
+above_ear          75     12     -8
+mastoid          66.3    -32  -31.5   ~ 400
+back_lat         55.6     22    -65   ~ 400
+back_lat2        45.9    -28    -65   ~ 400
+back_up          51.8     70  -52.5
+back_mid         28.1     45  -84.5
+back_low           25    -10    -84
+top_lat          46.3   97.2     -8
+top_lat2         65.2   76.5  -10.2
+ful1               39   60.6     78
+ful2             33.2   88.4     56
+ful3             58.6   59.7   53.9
 # forehead and brow
-fore_l1           25      44   99.5   ~ 300
-fore_l2           45      45     86   ~ 300
-fore_l3           20      64     93
-brow_med          12      19   99.5
-brow_mid          22      23     99
-brow_peak         34      25     95
-brow_tail         50      20     79
-brow_lat          57      12     66   ~ 150
+fore_l1          24.7   41.5   92.2   ~ 300
+fore_l2          45.2   42.5     79   ~ 300
+fore_l3          19.8   59.9   88.4
+brow_med         11.7   17.8   98.8
+brow_mid         25.3   22.1   97.2
+brow_peak        39.3     24   90.2
+brow_tail          53   20.2   78.5
+brow_lat         61.4   10.7     66   ~ 150
 # orbit
-rim_med           16      13     93
-rim_sup           30    16.5     92
-rim_lat           46      13     80
-sulc_med        16.5     7.5     85
-sulc              28      11   83.5
-sulc_lat          42     8.5   76.5
-orb_lat           53       1   67.5
-med_canth       11.5       0     86
+rim_med            16     13   95.2
+rim_sup          33.2   15.8   92.5
+rim_lat          51.2   12.5   83.6
+sulc_med           16    7.4   89.4
+sulc             29.7    9.5   87.5
+sulc_lat         45.5    6.6   82.7
+orb_lat          54.1   -3.8   70.3
+med_canth         8.9    0.3   92.1
 # cheeks and jaw
-tear1             19     -10   83.5
-tear2             29   -13.5     83
-tear3             41   -10.5     77   ~ 60
-ck_med            23     -24     87   @ 23 -24   ~ 150
-malar             43     -22   80.5   ~ 150
-malar2            34     -27   85.5   ~ 250
-malar_lat         54     -15   66.5   ~ 250
-zyg_ant           61     -13     54   ~ 250
-zygion          66.5     -19     33   ~ 150
-tragion         69.5     -22      4   ~ 200
-cheek             35     -42   83.5   ~ 250
-cheek_lat         48     -40   69.5   ~ 250
-nasolab_up      22.5     -38   88.2   @ 27 -40
-nasolab           27     -50   88.5   ~ 120
-nasolab_low       32     -62   83.5   ~ 120
-buccal            47     -58   67.5   ~ 250
-buccal2         57.5     -44     50   ~ 300
-parotid           66     -44     14   ~ 300
-masseter          60     -60     30   ~ 300
-gonion          52.6     -78     16
-jaw_mid           45     -90     42   ~ 150
-jaw_front         29    -102     69
-chin_lat        14.5     -99     91
-chin_latlow       15  -106.5     84
-mario             29     -79   83.5   ~ 120
-mario2            22     -90   86.5   ~ 120
-jowl              42     -75   67.5   ~ 250
-sublab_l          13     -83   92.5
+tear1            17.7  -11.1   86.6
+tear2            29.1  -13.9   84.1
+tear3            43.2  -11.4   79.2   ~ 60
+ck_med           24.2  -24.3   89.7   @ 23 -24   ~ 150
+malar            48.7  -23.6   80.4   ~ 150
+malar2           36.9  -28.4   85.5   ~ 250
+malar_lat          60  -16.3   69.2   ~ 250
+zyg_ant          66.7  -12.4   54.5   ~ 250
+zygion           71.5  -15.3   37.7   ~ 150
+tragion          72.1  -23.2    7.3   ~ 200
+cheek            37.4  -44.1   89.3   ~ 250
+cheek_lat        53.3  -41.5   74.6   ~ 250
+nasolab_up       23.8  -38.8   89.9   @ 27 -40
+nasolab          26.7  -52.4   91.2   ~ 120
+nasolab_low      32.2    -68   86.1   ~ 120
+buccal             50    -64   67.7   ~ 250
+buccal2          61.2  -47.5   56.1   ~ 300
+parotid          68.1  -47.4   14.8   ~ 300
+masseter         64.5  -67.1   32.4   ~ 300
+gonion           57.7  -80.7   20.5
+jaw_mid          49.6  -92.7   44.8   ~ 150
+jaw_front          31 -104.5   69.5
+chin_lat           15 -102.8   89.4
+chin_latlow      15.6 -110.2   83.6
+mario            30.5  -86.5   81.2   ~ 120
+mario2           22.8  -94.9   84.3   ~ 120
+jowl             44.5  -84.4   66.5   ~ 250
+sublab_l           14  -86.9   91.7
 # under the jaw and neck
-ujaw1             16    -112     66   @ 16 -144   ~ 200
-ujaw2             27    -110     50   @ 35 -142   ~ 200
-ujaw3             37    -105     30   @ 62 -132   ~ 250
-ujaw4           43.5     -97      6   @ 95 -124   ~ 250
-neck_side0        51     -72    -22   ~ 400
-neck_side       47.5    -110    -17   ~ 400
-neck_side2      49.5    -145    -18   ~ 400
-neck_side3        62    -190    -20
-neck_fl1          28    -128     33   ~ 400
-neck_fl2          36    -150     22   ~ 400
-neck_fl3          38    -190     19
-neck_bl           36     -95    -50
-neck_bl2          37    -140    -52
-neck_bl3          44    -190    -60
+ujaw1            12.9 -114.6   60.6   @ 16 -144   ~ 200
+ujaw2            25.5 -109.5     46   @ 35 -142   ~ 200
+ujaw3            37.2 -103.6   32.7   @ 62 -132   ~ 250
+ujaw4              45  -96.5      8   @ 95 -124   ~ 250
+neck_side0       51.4    -72  -21.8   ~ 400
+neck_side        47.2 -109.7  -16.6   ~ 400
+neck_side2       49.6 -145.1    -18   ~ 400
+neck_side3       62.1   -190    -20
+neck_fl1         27.5   -128     32   ~ 400
+neck_fl2           36   -150     22   ~ 400
+neck_fl3           38   -190     19
+neck_bl          35.9  -94.9  -50.1
+neck_bl2           37   -140    -52
+neck_bl3           44   -190    -60
 # nose
-bridge_s           6       6   91.5
-bridge_m         6.5      -4     97
-bridge_l         6.3     -14  101.5
-wall_u            11      -7   88.5
-wall_m          12.3     -17   92.5
-junction          17     -22     88
-junction_l      19.5     -31   88.3   @ 22 -31
-tip_s              7   -34.5  115.5   @ 7 -36.5
-tip_u            6.5     -27    111
-ala_u           14.3     -32    102   @ 14 -34.5
-alar_gr           12     -26   99.5   @ 11.5 -27
-alare           17.1     -38   98.5   @ 17.5 -41.5
-ala_f             14     -37  106.5   @ 12.8 -39.5
-ac              16.8   -40.5     91   @ 21.5 -45
-sac             16.3     -32     93   @ 18.5 -34.5
-sbal            13.2   -44.6     94   @ 17 -53
-nr_lat          13.5     -43    100   @ 14.3 -48
-nr_front         7.3   -41.3  111.5   @ 7.5 -42
-nr_med           4.3     -44  105.5   @ 4.3 -48.5
-nr_back          8.5   -44.8   97.5   @ 9 -54
-nr_pit             9     -36    103   @ 9.3 -48.5
+bridge_s          5.1    5.2   95.6
+bridge_m          5.1     -4   98.1
+bridge_l          5.5  -11.9  103.7
+wall_u              9   -6.9   93.5
+wall_m             11  -15.6   96.8
+junction         17.1  -21.8     92
+junction_l       20.9  -31.3   90.6   @ 22 -31
+tip_s             8.4    -34  115.2   @ 7 -36.5
+tip_u             6.9  -25.4  111.9
+ala_u            15.3  -32.5  101.2   @ 14 -34.5
+alar_gr          11.8  -25.2  101.1   @ 11.5 -27
+alare            18.6  -39.4   96.8   @ 17.5 -41.5
+ala_f              16  -37.2  105.2   @ 12.8 -39.5
+ac               18.3  -41.5   91.3   @ 21.5 -45
+sac              17.1  -32.5   93.5   @ 18.5 -34.5
+sbal             13.3  -46.6   95.4   @ 17 -53
+nr_lat           14.5  -44.1   99.6   @ 14.3 -48
+nr_front          8.3  -41.1  111.8   @ 7.5 -42
+nr_med            4.3  -44.9  106.4   @ 4.3 -48.5
+nr_back           8.6  -47.1   99.2   @ 9 -54
+nr_pit            9.8  -36.3  103.2   @ 9.3 -48.5
 # lips
-phil_r           5.2     -52  103.3
-phil_l            12     -51   99.5
-cph              5.6   -56.9  104.8
-vbU1              14   -60.2    101
-vbU2              21   -63.6   94.5
-cheilion        26.3   -66.2   87.5   @ 23.2 -78
-vmU1               9     -62  104.8
-vmU2              17   -63.6   99.2
-stoU1              9   -65.1  101.8   @ 7.1 -73
-stoU2             18     -66   95.5   @ 15 -74.9
-stoL1              9   -65.5  101.3   @ 7.1 -83
-stoL2             18   -66.2   95.2   @ 15 -81.1
-vmL1               9   -69.8  103.4
-vmL2              17   -68.8     98
-vbL1              10   -74.2   99.8
-vbL2            18.5     -71   94.2
-ch_out          30.5   -66.6   84.4
+phil_r            5.5    -56  103.1
+phil_l           11.9  -54.2   99.4
+cph               6.4  -60.9  103.8
+vbU1             14.3  -63.5   99.9
+vbU2             20.7  -67.3     94
+cheilion         25.8  -70.8   87.9   @ 23.2 -78
+vmU1              9.2  -65.5  101.9
+vmU2             16.8  -67.2     97
+stoU1             8.8  -69.6   98.5   @ 7.1 -73
+stoU2              17  -70.2     92   @ 15 -74.9
+stoL1             8.8  -70.1   98.1   @ 7.1 -83
+stoL2            16.8  -70.5   91.3   @ 15 -81.1
+vmL1              8.9  -75.3  100.4
+vmL2             16.6  -73.8   95.2
+vbL1             10.6  -79.6   98.9
+vbL2               19  -76.4   92.8
+ch_out             31  -73.3   85.2
 """
 
 

@@ -19,10 +19,10 @@ from flame_assets.anthro.surface.head_surface import Surface
 from flame_assets.arkit import EXPRESSIONS, JAW_OPEN, PAIRS, SINGLES
 
 _LID_TURNS = {
-    "eyeSquint": (4.0, -9.0),
-    "eyeWide": (-11.0, 3.0),
-    "eyeLookDown": (17.0, 4.0),
-    "eyeLookUp": (-9.0, -3.0),
+    "eyeSquint": (1.5, -9.5),
+    "eyeWide": (-14.0, 1.0),
+    "eyeLookDown": (26.0, 8.0),
+    "eyeLookUp": (-15.0, -6.0),
     "cheekSquint": (0.0, -5.0),
 }
 """Turn of the upper and the lower lid about the eye [degrees, positive down]."""

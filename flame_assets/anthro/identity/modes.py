@@ -1,11 +1,13 @@
 """Identity: 100 modes with unit-normal coefficients, ordered by the variance they explain.
 
 The prior is a sum of named fields (one per anthropometric trait), overall size and stretches, and a
-smooth Gaussian process over the controls. It is conditioned on the published spreads of
-`measures.MEASURES`, then diagonalised in vertex space with the face weighted most. A second,
-smaller Gaussian process without mirror symmetry gives a few antisymmetric modes.
+smooth Gaussian process over the controls. It is conditioned on the covariance of scanned people at
+the stations of `scanned_people` (face) and on the published spreads of `measures.MEASURES` (skull,
+ears, neck), then diagonalised in vertex space with the face weighted most. A second, smaller
+Gaussian process without mirror symmetry gives a few antisymmetric modes.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +15,8 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.spatial.distance import cdist
 
-from flame_assets.anthro.identity.measures import MEASURES, ends
+from flame_assets.anthro.identity.measures import MEASURES, Measure, ends
+from flame_assets.anthro.identity.scanned_people import ScannedPeople, scanned_people
 from flame_assets.anthro.identity.traits import TRAITS
 from flame_assets.anthro.parts import eyes
 from flame_assets.anthro.surface.control_set import ControlSet
@@ -71,12 +74,12 @@ def _parity(controls: ControlSet, sign: float) -> Float[ndarray, "m n"]:
     return np.stack(columns, 1)
 
 
-def _measure_rows(controls: ControlSet) -> Float[ndarray, "m d"]:
+def _measure_rows(controls: ControlSet, measures: Sequence[Measure]) -> Float[ndarray, "m d"]:
     """Linearised measures [mm] over the controls' coordinates, taken on the (soft) surface."""
     surface = field_basis(controls, controls.domain)
     points = surface @ controls.positions
     rows = []
-    for measure in MEASURES:
+    for measure in measures:
         a, b = ends(measure, lambda name: points[controls.index[name]])
         direction = (a - b) / np.linalg.norm(a - b)
         first = controls.index[measure.first]
@@ -86,6 +89,27 @@ def _measure_rows(controls: ControlSet) -> Float[ndarray, "m d"]:
             second = controls.index[measure.second]
         rows.append(np.outer(surface[first] - surface[second], direction).ravel())
     return np.array(rows)
+
+
+def _like_scanned_people(
+    controls: ControlSet,
+    prior: Float[ndarray, "n n"],
+    parity: Float[ndarray, "d n"],
+    people: ScannedPeople,
+) -> Float[ndarray, "n n"]:
+    """The prior, in coordinates of `parity`, changed so that stations vary as scanned people do.
+
+    Law of total covariance: given noisy stations the controls keep the prior's conditional
+    distribution, and the stations themselves take the scanned covariance. The noise is what the
+    shipped components leave out; without it, stations that nearly coincide would be torn apart.
+    """
+    at = [controls.index[name] for name in people.stations]
+    rows = np.kron(field_basis(controls, controls.domain)[at], np.eye(3)) @ parity
+    factor = people.factor.reshape(len(rows), -1)
+    noise = people.residual**2 * np.eye(len(rows))
+    across = prior @ rows.T
+    gain = np.linalg.solve(rows @ across + noise, across.T).T
+    return prior - gain @ across.T + gain @ (factor @ factor.T + noise) @ gain.T
 
 
 def _calibrate(
@@ -162,17 +186,21 @@ def identity_modes(controls: ControlSet, surface: Surface) -> IdentityModes:
     face = np.where((z > 15) & (y > -125) & (y < 75), 1.0, 0.25)
     basis = surface.identity_basis
     metric = basis.T @ (face[:, None] * basis)
-    parity, rows = _parity(controls, 1.0), _measure_rows(controls)
+    parity = _parity(controls, 1.0)
+    published = [measure for measure in MEASURES if measure.source == "published"]
+    rows = _measure_rows(controls, published)
+    stated = np.array([measure.sd for measure in published])
     free = parity.T @ _symmetric_prior(controls) @ parity
-    published = np.array([measure.sd for measure in MEASURES])
-    target = published
+    people = scanned_people()
+    target = stated
     keep = COUNT - ANTISYMMETRIC - len(EAR_SDS)
     for _ in range(_CALIBRATIONS):
         prior = _calibrate(free, rows @ parity, target)
+        prior = _like_scanned_people(controls, prior, parity, people)
         even, even_variance = _principal(prior, metric, parity, keep)
         even = _finished(controls, even)
         kept = np.linalg.norm(rows @ even, axis=1)
-        target = target * np.clip(published / kept, 0.7, 1.5)
+        target = target * np.clip(stated / kept, 0.7, 1.5)
     parity = _parity(controls, -1.0)
     axes = np.diag(np.square(_ANTISYMMETRIC_AXES))
     process = np.kron(_process(controls, _ANTISYMMETRIC_PROCESS), axes)

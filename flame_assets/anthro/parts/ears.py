@@ -23,7 +23,7 @@ _OUTLINE_COUNT = 88
 _SPACING = 1.75
 _LIP = 1.2
 """Spacing inside the ear, and the rounded edge of its rim [mm]."""
-_PIVOT = np.array([70.4, -16.5, 2.5])
+_PIVOT = np.array([72.4, -16.5, 2.5])
 """Where the plate's origin lies on the head [mm]: just above the tragus' front."""
 _TILT, _OUTWARD = np.radians(12.0), np.radians(25.0)
 

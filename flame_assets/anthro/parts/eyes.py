@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.spatial import ConvexHull
 
-CENTRE = np.array([31.2, -0.3, 73.0])
+CENTRE = np.array([31.2, 0.0, 73.6])
 """Centre of the left eyeball [mm]."""
 RADIUS = 11.8
 """Radius of the globe [mm]; adult axial length about 24 mm with the cornea."""

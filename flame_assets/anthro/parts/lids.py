@@ -13,21 +13,25 @@ from numpy import ndarray
 
 from flame_assets.anthro.parts import eyes
 
-INNER_CANTHUS = np.array([16.0, -2.4, 79.0])
-OUTER_CANTHUS = np.array([44.8, 0.7, 71.0])
-UPPER_LIFT = 5.1
-LOWER_DROP = 5.1
-"""Height of the margins over the line between the canthi [mm]; a fissure of 10.2 mm."""
-MARGIN = 13.1
+INNER_CANTHUS = np.array([18.6, -2.4, 82.4])
+OUTER_CANTHUS = np.array([45.0, -0.6, 76.4])
+UPPER_LIFT = 6.2
+LOWER_DROP = 4.2
+"""Height of the margins over the line between the canthi [mm]; a fissure of 10.3 mm."""
+MARGIN = 13.5
 """Least distance of the margin from the eye centre [mm]."""
-SURFACE = 13.45
+SURFACE = 13.9
 """Radius the lid skin is pushed out to [mm]."""
+UPPER_BULGE = 1.2
+"""How much thicker the upper lid is above its margin [mm]: tarsal plate and muscle."""
 COUNT = 32
 """Points of the margin; every second one is a control."""
 _REACH = 19.0
 
 
-def smooth_maximum(a: Float[ndarray, " n"], b: float, width: float) -> Float[ndarray, " n"]:
+def smooth_maximum(
+    a: Float[ndarray, " n"], b: Float[ndarray, " n"], width: float
+) -> Float[ndarray, " n"]:
     """max(a, b) with the corner rounded over `width`."""
     h = np.clip(0.5 + 0.5 * (a - b) / width, 0, 1)
     return b * (1 - h) + a * h + width * h * (1 - h)
@@ -40,16 +44,12 @@ def margin() -> Float[ndarray, "32 3"]:
     t = (t - t[0]) / (t[-1] - t[0])
     line = INNER_CANTHUS * (1 - t)[:, None] + OUTER_CANTHUS * t[:, None]
     upper, lower = line.copy(), line.copy()
-    upper[:, 1] += UPPER_LIFT * np.sin(np.pi * t**0.86) ** 0.75
-    lower[:, 1] -= LOWER_DROP * np.sin(np.pi * t**1.12) ** 0.8
+    upper[:, 1] += UPPER_LIFT * np.sin(np.pi * t**0.95) ** 0.6
+    lower[:, 1] -= LOWER_DROP * np.sin(np.pi * t**1.3) ** 0.8
     points = np.concatenate([upper, lower[-2:0:-1]])
-    away = points - eyes.CENTRE
-    across = np.hypot(away[:, 0], away[:, 1])
+    across = np.linalg.norm((points - eyes.CENTRE)[:, :2], axis=1)
     on_globe = eyes.CENTRE[2] + np.sqrt(np.maximum(MARGIN**2 - across**2, 0.0))
-    blend = np.clip((MARGIN + 0.35 - across) / 2.2, 0, 1)
-    blend = blend * blend * (3 - 2 * blend)
-    z = np.where(across < MARGIN, on_globe, points[:, 2])
-    points[:, 2] = points[:, 2] * (1 - blend) + z * blend
+    points[:, 2] = smooth_maximum(on_globe, points[:, 2], 0.8)
     return push_out(points, MARGIN)
 
 
@@ -67,10 +67,11 @@ def over_globe(points: Float[ndarray, "n 3"]) -> ndarray:
 
 
 def drape(points: Float[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
-    """Lid skin pushed out smoothly to `SURFACE`."""
+    """Lid skin pushed out smoothly to `SURFACE`, the upper lid's by `UPPER_BULGE` more."""
     away = points - eyes.CENTRE
     distance = np.linalg.norm(away, axis=1)
-    pushed = smooth_maximum(distance, SURFACE, 1.2)
+    t = np.clip((away[:, 1] - 4.0) / 3.0, 0, 1)
+    pushed = smooth_maximum(distance, SURFACE + UPPER_BULGE * t * t * (3 - 2 * t), 1.2)
     return eyes.CENTRE + away * (pushed / distance)[:, None]
 
 

@@ -58,16 +58,16 @@ class _Section(NamedTuple):
     follow: float
 
 
-_AXIS = -66.0
+_AXIS = -70.6
 _SECTIONS = (
-    _Section(26.5, 9.5, 10.0, 95.6, 79.0, 0.45),
-    _Section(29.5, 13.5, 14.0, 92.5, 74.0, 0.08),
+    _Section(26.5, 9.5, 10.0, 94.2, 79.0, 0.45),
+    _Section(29.5, 13.5, 14.0, 91.1, 74.0, 0.08),
     _Section(32.0, 15.0, 15.5, 82.0, 67.0, 0.0),
     _Section(33.0, 15.5, 16.0, 66.0, 60.0, 0.0),
     _Section(30.0, 14.5, 15.0, 50.0, 47.0, 0.0),
     _Section(17.0, 9.0, 9.0, 40.0, 38.0, 0.0),
 )
-THROAT = np.array([0.0, -66.0, 37.0])
+THROAT = np.array([0.0, -70.6, 37.0])
 
 
 def bag(lips: Float[ndarray, "21 3"]) -> list[BagRing]:

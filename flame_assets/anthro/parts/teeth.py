@@ -14,7 +14,7 @@ from scipy.spatial import ConvexHull
 
 from flame_assets.anthro.domain.strips import closed_strip
 
-FRONT = 91.6
+FRONT = 90.2
 """z of the upper incisors' labial face [mm]: 13 mm behind the lip's most forward point."""
 _HALF_WIDTH, _DEPTH = 27.5, 44.0
 _TEETH = 14
@@ -112,14 +112,14 @@ def _tongue() -> Body:
     triangles = triangles[np.lexsort(triangles.T[::-1])].astype(np.int64)
     x, y, z = unit.T
     furrow = np.exp(-((x / 0.16) ** 2)) * np.clip(y, 0, 1)
-    vertices = np.stack([16.0 * x, -73.6 + 4.9 * y - 1.0 * furrow, 63.0 + 20.5 * z], 1)
+    vertices = np.stack([16.0 * x, -78.2 + 4.9 * y - 1.0 * furrow, 61.6 + 20.5 * z], 1)
     return Body(vertices, triangles, np.broadcast_to(_TONGUE, vertices.shape).copy(), 1.0)
 
 
 def mouth_bodies() -> tuple[Body, Body, Body]:
     """Upper arch (skull), lower arch and tongue (jaw)."""
     return (
-        _arch(FRONT, -54.6, False, 0.0),
-        _arch(FRONT - 2.5, -78.2, True, 1.0),
+        _arch(FRONT, -59.2, False, 0.0),
+        _arch(FRONT - 2.5, -82.8, True, 1.0),
         _tongue(),
     )

@@ -1,5 +1,10 @@
 """The 68 iBUG landmarks: 51 pinned ones, and the contour for each of FLAME's 79 head yaws.
 
+Inner points follow the iBUG markup of photos: brows along the middle of the hair, lids and lips on
+their visible edges, 30 on the tip, 33 where the columella meets the lip. In the frontal picture of
+the neutral head they fall where they fall on neutral people (London set, Helen) to about 1 mm,
+while scanned models differ by convention: ICT-FaceKit's brow points lie 5 mm higher.
+
 Row a of the table is a head turned a degrees to the subject's left, row 39 + a one turned a degrees
 to the right (the convention of `flame_assets.model.landmarks.contour_row`). On the side turned away
 each contour point slides forward along its own line to the visible outline.
@@ -39,35 +44,35 @@ def _left_places(template: HalfTemplate) -> dict[int, Float[ndarray, "2"]]:
 
     lid, seam = template.lid, template.seam
     return {
-        22: between("brow_med", "brow_mid", 0.10),
-        23: between("brow_med", "brow_mid", 0.85),
-        24: between("brow_mid", "brow_peak", 0.65),
-        25: between("brow_peak", "brow_tail", 0.40),
-        26: between("brow_peak", "brow_tail", 1.0),
-        27: np.array([0.0, 3.0]),
-        28: np.array([0.0, -10.0]),
-        29: np.array([0.0, -23.0]),
-        30: place_of("pronasale"),
+        22: place_of("brow_med"),
+        23: place_of("brow_mid"),
+        24: place_of("brow_peak"),
+        25: place_of("brow_tail"),
+        26: place_of("brow_lat"),
+        27: np.array([0.0, 2.0]),
+        28: np.array([0.0, -10.3]),
+        29: np.array([0.0, -22.2]),
+        30: between("supratip", "pronasale", 0.88),
         33: place_of("subnasale"),
-        34: place_of("nr_back"),
-        35: place_of("sbal"),
+        34: between("subnasale", "nr_back", 0.8),
+        35: between("sbal", "alare", 0.15),
         42: vertex(lid, 0),
-        43: vertex(lid, 5),
+        43: vertex(lid, 6),
         44: vertex(lid, 11),
         45: vertex(lid, 16),
         46: vertex(lid, 21),
-        47: vertex(lid, 27),
-        51: place_of("ls"),
-        52: place_of("cph"),
-        53: between("vbU1", "vbU2", 0.5),
+        47: vertex(lid, 26),
+        51: between("ls", "vermU", 0.35),
+        52: between("cph", "vmU1", 0.1),
+        53: between("vbU1", "vbU2", 0.35),
         54: place_of("cheilion"),
-        55: between("vbL2", "cheilion", 0.15),
-        56: place_of("vbL1"),
+        55: between("vbL1", "vbL2", 0.7),
+        56: between("li", "vbL1", 0.67),
         57: place_of("li"),
         62: vertex(seam, 0),
-        63: vertex(seam, 3),
-        64: vertex(seam, 9),
-        65: vertex(seam, 17),
+        63: vertex(seam, 2),
+        64: vertex(seam, 8),
+        65: vertex(seam, 18),
         66: vertex(seam, 20),
     }
 

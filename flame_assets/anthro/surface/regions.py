@@ -1,8 +1,11 @@
 """Named vertex sets, and plain colours for pictures (skin, brows, lips, lashes, gums, eyes)."""
 
+from itertools import pairwise
+
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
+from scipy.spatial import KDTree
 
 from flame_assets.anthro.domain import capsule
 from flame_assets.anthro.parts import eyes
@@ -19,8 +22,8 @@ _HAIR = np.array([0.30, 0.225, 0.18])
 _NOSTRIL = np.array([0.42, 0.22, 0.18])
 _BLUSH = np.array([0.83, 0.53, 0.45])
 
-_BROW_LINE = ([9, 20, 32, 44, 54], [20.0, 23.0, 25.3, 23.6, 18.0])
-_BROW_HALF_WIDTH = ([9, 14, 32, 54], [3.0, 3.7, 3.1, 1.4])
+_BROW_LINE = ([9, 20, 33, 47, 60], [17.0, 21.2, 23.2, 19.4, 11.5])
+_BROW_HALF_WIDTH = ([9, 14, 33, 60], [3.0, 3.9, 3.3, 1.4])
 # fmt: off
 _NOSE = np.array([(-1, 8), (7, 6), (12, -6), (15, -20), (22.5, -33),
                   (23.5, -45), (19, -56), (-1, -56)], float)
@@ -41,6 +44,17 @@ def _about_places(surface: Surface) -> tuple[ndarray, ndarray, Float[ndarray, "n
     ids = np.flatnonzero(~np.isnan(surface.places[:, 0]))
     places = surface.places[ids]
     return ids, np.sign(surface.vertices[ids, 0]), np.stack([np.abs(places[:, 0]), places[:, 1]], 1)
+
+
+def _lip_share(
+    places: Float[ndarray, "n 2"], border: Float[ndarray, "p 2"]
+) -> Float[ndarray, " n"]:
+    """1 inside the vermilion border, 0 outside, with a soft edge 1.6 mm wide."""
+    steps = np.linspace(0, 1, 8, endpoint=False)[:, None]
+    dense = np.concatenate([a + steps * (b - a) for a, b in pairwise(border[:-1])])
+    distance = KDTree(dense).query(places)[0]
+    inside = capsule.inside_polygon(places, border)
+    return np.clip(0.5 + np.where(inside, distance, -distance) / 1.6, 0, 1)
 
 
 def regions(surface: Surface, template: HalfTemplate) -> dict[str, Int[ndarray, " _"]]:
@@ -95,14 +109,13 @@ def colours(surface: Surface, template: HalfTemplate) -> Float[ndarray, "v 3"]:
     nose = np.exp(-((u / 12) ** 2 + ((v + 38) / 9) ** 2))
     blend(ids, 0.30 * np.maximum(cheek, nose), _BLUSH)
     away = np.abs(v - np.interp(u, *_BROW_LINE)) / np.interp(u, *_BROW_HALF_WIDTH)
-    brow = np.clip(1.5 - away, 0, 1) * np.clip((u - 7.5) / 3, 0, 1) * np.clip((56 - u) / 6, 0, 1)
+    brow = np.clip(1.5 - away, 0, 1) * np.clip((u - 7.5) / 3, 0, 1) * np.clip((62 - u) / 7, 0, 1)
     blend(ids, 0.75 * brow, _BROW)
     hair = np.clip((v - np.interp(u, *_HAIRLINE) + 1.5 * np.sin(u / 5.0)) / 12.0, 0, 1)
     blend(ids, 0.80 * hair * hair * (3 - 2 * hair), _HAIR)
     pit = np.hypot(u - 9.2, (v + 48.7) * 0.75)
     blend(ids, 0.9 * np.clip((4.2 - pit) / 2.4, 0, 1), _NOSTRIL)
-    inside = capsule.inside_polygon(places, template.border)
-    blend(ids, inside * 0.9, _LIP)
+    blend(ids, 0.9 * _lip_share(places, template.border), _LIP)
     seam = np.union1d(surface.parts["seam"], surface.parts["right_seam"])
     blend(seam, np.full(len(seam), 0.9), _LIP * 0.8)
     for prefix in ("", "right_"):

@@ -217,7 +217,7 @@ def _score(
             scores.missing.extend(
                 MissingImage(image=name, reason=reason) for name, reason in result.failures
             )
-            advance(len({image.score.image for image in result.scored}))
+            advance(result.images_done)
     return scores
 
 

@@ -101,11 +101,29 @@ def _predict(predict: Predict, name: str, dataset: NowDataset, image: ImageEntry
 
 
 def photo_digest(path: Path, box: Box | None) -> str:
-    """Identifies a photo and its face box: SHA-256 of its size, its first 64 KiB and the box."""
+    """Identifies a photo and its face box: SHA-256 of the file's content and the box, as hex."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(f" {box}".encode())
+    return digest.hexdigest()
+
+
+def _is_of_photo(recorded: str, path: Path, box: Box | None) -> bool:
+    """Whether a recorded digest is that of the photo and box as they are now."""
+    if len(recorded) == _HEAD_DIGITS:
+        return recorded == _head_digest(path, box)
+    return recorded == photo_digest(path, box)
+
+
+_HEAD_DIGITS = 16
+
+
+def _head_digest(path: Path, box: Box | None) -> str:
+    """The digest of earlier versions: of the photo's size, its first 64 KiB and the box."""
     with path.open("rb") as file:
         head = file.read(2**16)
     content = f"{path.stat().st_size} {box} ".encode() + head
-    return hashlib.sha256(content).hexdigest()[:16]
+    return hashlib.sha256(content).hexdigest()[:_HEAD_DIGITS]
 
 
 def _refuse_foreign_files(folder: Path, images: list[ImageEntry], before: Manifest | None) -> None:
@@ -144,10 +162,10 @@ def _require_same_photos(
         if image.name not in digests:
             continue
         try:
-            digest = photo_digest(dataset.photo_file(image), dataset.box(image))
+            photo, box = dataset.photo_file(image), dataset.box(image)
         except UserError:
             continue  # predicted before, and not needed any more
-        if digest != digests[image.name]:
+        if not _is_of_photo(digests[image.name], photo, box):
             raise _made_otherwise(folder, f"of another photo or box of {image.name}")
 
 

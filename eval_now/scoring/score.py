@@ -67,6 +67,12 @@ class SubjectResult(NamedTuple):
     failures: list[tuple[str, str]]
     warnings: list[ImageWarning]
 
+    @property
+    def images_done(self) -> int:
+        """Images that were scored or failed, under however many protocols."""
+        scored = {image.score.image for image in self.scored}
+        return len(scored | {name for name, _ in self.failures})
+
 
 def plan_tasks(
     dataset: NowDataset,

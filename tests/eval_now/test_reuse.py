@@ -1,5 +1,6 @@
 """Predictors of eval_now: what is saved, what is kept for the next run, what is never mixed."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -82,6 +83,37 @@ def test_predictions_of_other_photos_are_not_taken(now, tmp_path, use):
     with pytest.raises(UserError, match=f"made of another photo or box of {NAMES[1]}; give"):
         evaluate(copy, predictor="mine", out=tmp_path / "o")
     assert len(predictor.asked) == 2
+
+
+def test_a_photo_changed_in_its_last_byte_is_another_photo(now, tmp_path, use):
+    use(Predictor())
+    copy = shutil.copytree(now, tmp_path / "copy")
+    photo = NowDataset(copy).photo_file(NowDataset(copy).images("val")[1])
+    photo.write_bytes(photo.read_bytes() + bytes(2**17))
+    evaluate(copy, predictor="mine", out=tmp_path / "o")
+    photo.write_bytes(photo.read_bytes()[:-1] + b"1")  # of the same size
+    with pytest.raises(UserError, match=f"made of another photo or box of {NAMES[1]}; give"):
+        evaluate(copy, predictor="mine", out=tmp_path / "o")
+
+
+def test_photos_noted_by_earlier_versions_are_recognised(now, tmp_path, use):
+    predictor = Predictor()
+    use(predictor)
+    evaluate(now, predictor="mine", out=tmp_path / "o")
+    notes = tmp_path / "o/predictions/predictions.json"
+    content = json.loads(notes.read_text())
+    dataset = NowDataset(now)
+    for row, image in zip(content["photos"], dataset.images("val"), strict=True):
+        data = dataset.photo_file(image).read_bytes()
+        start = f"{len(data)} {dataset.box(image)} ".encode() + data[: 2**16]
+        row[1] = hashlib.sha256(start).hexdigest()[:16]
+    notes.write_text(json.dumps(content))
+    evaluate(now, predictor="mine", out=tmp_path / "o")
+    assert len(predictor.asked) == 2
+    content["photos"][1][1] = "0" * 16
+    notes.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="made of another photo or box"):
+        evaluate(now, predictor="mine", out=tmp_path / "o")
 
 
 def test_predictions_of_another_box_are_not_taken(now, tmp_path, use):

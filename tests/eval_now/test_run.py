@@ -10,6 +10,8 @@ from rich.console import Console
 
 from eval_now.config import CompareConfig, EvalConfig
 from eval_now.data.boxes import Box
+from eval_now.data.dataset import NowDataset
+from eval_now.data.predictions import find_prediction
 from eval_now.data.predictors import NoFaceError, Photo, Prediction
 from eval_now.errors import UserError
 from eval_now.geometry.mesh import Mesh
@@ -17,6 +19,7 @@ from eval_now.io.landmarks import save_landmarks
 from eval_now.io.meshes import save_obj, save_ply
 from eval_now.report.tables import table_rows
 from eval_now.scoring.result_files import load_distances, load_result
+from eval_now.scoring.score import SubjectTask, score_subject
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,16 @@ def test_processes_and_order_change_nothing(now, tmp_path):
     first, second = one.protocols[0].pooled, two.protocols[0].pooled
     assert (first.median, first.count) == (second.median, second.count)
     assert (first.mean, first.std) == pytest.approx((second.mean, second.std), rel=1e-12)
+
+
+def test_an_image_is_done_once_whatever_became_of_it(now, tmp_path):
+    folder = write_predictions(tmp_path / "p")
+    images = [image for image in NowDataset(now).images("val") if image.subject == "S_1_TA"]
+    files = [find_prediction(folder, image) for image in images]
+    files[1].mesh.unlink()  # after it was checked
+    pairs = list(zip(images, files, strict=True))
+    result = score_subject(SubjectTask(now, "S_1_TA", pairs, ("non-metrical", "metrical"), 1.0))
+    assert [len(result.scored), len(result.failures), result.images_done] == [2, 1, 2]
 
 
 def test_missing_predictions_stop_the_run(now, tmp_path):

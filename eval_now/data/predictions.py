@@ -55,7 +55,9 @@ def load_manifest(folder: Path) -> Manifest | None:
     try:
         return decode(Manifest, read_json(path), path)
     except UserError as error:
-        raise UserError(f"{error}; correct it, or remove it and give --unit or predict again") from None
+        raise UserError(
+            f"{error}; correct it, or remove it and give --unit or predict again"
+        ) from None
 
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:

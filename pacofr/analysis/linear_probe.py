@@ -37,7 +37,7 @@ class NotFiniteFeaturesError(UserError):
     """The encoder's tokens are not finite: its training has diverged."""
 
 
-class Crops(NamedTuple):
+class AnnotatedCrops(NamedTuple):
     """Displaced crops of annotated photos."""
 
     images: UInt8[np.ndarray, "N S S 3"]
@@ -112,7 +112,7 @@ def mean_per_photo(
     return np.bincount(photo, weights=errors) / np.bincount(photo)
 
 
-def annotated_crops(folder: Path, side: int, config: ProbeConfig, *, test: bool) -> Crops:
+def annotated_crops(folder: Path, side: int, config: ProbeConfig, *, test: bool) -> AnnotatedCrops:
     """Displaced crops of every photo of `folder`, `copies` or `test_copies` of each."""
     photos = list_images(folder)
     copies = config.test_copies if test else config.copies
@@ -128,7 +128,7 @@ def annotated_crops(folder: Path, side: int, config: ProbeConfig, *, test: bool)
             images.append(crop)
             points.append(moved)
             owner.append(number)
-    return Crops(np.stack(images), np.stack(points), np.array(owner))
+    return AnnotatedCrops(np.stack(images), np.stack(points), np.array(owner))
 
 
 def _displaced_crop(
@@ -194,7 +194,7 @@ def _choose_lambda(
     kernel: Float64[np.ndarray, "N N"],
     target: Float64[np.ndarray, "N Y"],
     fold: Int64[np.ndarray, " N"],
-    train: Crops,
+    train: AnnotatedCrops,
 ) -> tuple[float, float]:
     """The lambda with the least NME over the folds, and that NME."""
     errors = np.zeros(len(RIDGE_LAMBDAS))

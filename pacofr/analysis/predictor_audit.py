@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from pacofr.models.normalization import normalise
+from pacofr.pretraining.belief_predictor import belief_labels
 from pacofr.pretraining.codebook import patchify, restructure
 from pacofr.pretraining.config import MaskingConfig
-from pacofr.pretraining.losses import belief_labels
 from pacofr.pretraining.masking import sample_masks
 from pacofr.pretraining.model import PaCoFR
 
@@ -54,7 +54,7 @@ def audit_choices(
     candidates = model.config.codebook.candidates
     patches = patchify(normalise(images / 255), model.config.encoder.patch_size)
     masks = sample_masks(seed, 0, np.arange(len(images)), model.config, MaskingConfig())
-    mask, random = torch.from_numpy(masks.mask), torch.from_numpy(masks.candidate)
+    mask, random = torch.from_numpy(masks.mask), torch.from_numpy(masks.random_token)
     considered = mask & (patches.std(dim=(0, 2)) > 0.1)
     predicted = torch.cat([model.predictor(p).argmax(dim=-1) for p in patches.split(batch)])
     label = torch.cat(

@@ -125,8 +125,8 @@ def reconstruction_rows(
     for run in runs:
         images, settings = crops[run.name], run.model.config
         masks = sample_masks(seed, 0, np.arange(len(images)), settings, MaskingConfig())
-        mask, candidate, drop = (torch.from_numpy(part) for part in masks)
-        output = run.model(images / 255, mask, candidate, drop)
+        mask, random_token, use_random = (torch.from_numpy(part) for part in masks)
+        output = run.model(images / 255, mask, random_token, use_random)
         inputs = restructure(output.target, run.model.codebook(), output.chosen, mask)
         patch = settings.encoder.patch_size
         if not rows:

@@ -1,14 +1,14 @@
 """The belief predictor (Sec. 3.3): probabilities of the n candidate tokens for every patch.
 
-Its labels and its loss (eqs 5 and 6) are `losses.belief_labels` and `losses.belief_cross_entropy`.
-It is trained during incubation only: `PretrainConfig.incubation_steps` says how long,
-`masking.sample_masks` draws which of its choices a random candidate replaces meanwhile, and
+Its labels are eq. 5 (`belief_labels`), its loss is eq. 6 (`losses.belief_cross_entropy`). It is
+trained during incubation only: `PretrainConfig.incubation_steps` says how long,
+`masking.sample_masks` draws which of its choices a random token replaces meanwhile, and
 `train.Pretraining.begin_stage` freezes it afterwards.
 """
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from pacofr.models.vit import init_linear
@@ -42,3 +42,13 @@ class BeliefPredictor(nn.Module):
         if self.position is not None:
             hidden = hidden + self.position
         return self.fc3(F.gelu(self.fc2(F.gelu(hidden))))
+
+
+def belief_labels(
+    candidates: Float[Tensor, "n B K P"], patches: Float[Tensor, "B K P"]
+) -> Int64[Tensor, "B K"]:
+    """Eq. 5: the candidate whose decoded pixels are most similar to the patch.
+
+    The paper prints the argmin of the cosine and says "the most similar"; this is the argmax.
+    """
+    return F.cosine_similarity(candidates.float(), patches.float(), dim=-1).argmax(dim=0)

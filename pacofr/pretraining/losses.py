@@ -1,5 +1,6 @@
-"""The loss terms, one function per equation of the paper; eq. 1 is `codebook.restructure`, eq. 4
-`PaCoFR.candidate_pixels`. Images and patches are ImageNet-normalised, losses are in float32.
+"""The loss terms: eq. 2 (pixels), eq. 3 (perceptual), eq. 6 (belief predictor), and their sum.
+
+Images and patches are ImageNet-normalised, losses are in float32. `model` lists all equations.
 """
 
 from typing import NamedTuple
@@ -45,16 +46,6 @@ def mcf_perceptual_loss(
         for a, b in zip(of_image, of_prediction, strict=True)
     ]
     return torch.stack(difference).sum(dim=0)
-
-
-def belief_labels(
-    candidates: Float[Tensor, "n B K P"], patches: Float[Tensor, "B K P"]
-) -> Int64[Tensor, "B K"]:
-    """Eq. 5: the candidate whose decoded pixels are most similar to the patch.
-
-    The paper prints the argmin of the cosine and says "the most similar"; this is the argmax.
-    """
-    return F.cosine_similarity(candidates.float(), patches.float(), dim=-1).argmax(dim=0)
 
 
 def belief_cross_entropy(

@@ -5,6 +5,9 @@
         patches, mask, codebook [K, n, 3 p^2], chosen -> restructured image (eq. 1)
             -> encoder: class token and all K patches -> decoder -> prediction [B, K, 3 p^2]
 
+The paper's equations: 1 `codebook.restructure`, 2 `losses.mse_loss`, 3 `losses.perceptual_loss`,
+4 `PaCoFR.candidate_pixels`, 5 `belief_predictor.belief_labels`, 6 `losses.belief_cross_entropy`.
+
 Gradients: the image losses reach encoder, decoder and the chosen tokens; the predictor is trained
 by the cross-entropy alone, and only while `predictor_training` is true.
 """
@@ -22,13 +25,12 @@ from pacofr.models.config import VitConfig
 from pacofr.models.normalization import normalise
 from pacofr.models.published_model import model_folder
 from pacofr.models.vit import Block, VisionTransformer, init_linear, sincos_positions
-from pacofr.pretraining.belief_predictor import BeliefPredictor
+from pacofr.pretraining.belief_predictor import BeliefPredictor, belief_labels
 from pacofr.pretraining.codebook import Codebook, patchify, restructure, unpatchify
 from pacofr.pretraining.config import DecoderConfig, LossConfig, PaCoFRConfig, model_from_json
 from pacofr.pretraining.losses import (
     LossTerms,
     belief_cross_entropy,
-    belief_labels,
     combine,
     mcf_perceptual_loss,
     mse_loss,
@@ -102,8 +104,8 @@ class PaCoFR(nn.Module):
         self,
         images: Float[Tensor, "B 3 H W"],
         mask: Bool[Tensor, "B K"],
-        candidate: Int64[Tensor, "B K"],
-        drop: Bool[Tensor, "B K"],
+        random_token: Int64[Tensor, "B K"],
+        use_random: Bool[Tensor, "B K"],
         predictor_training: bool = False,
     ) -> PaCoFROutput:
         """Reconstruct images.
@@ -111,19 +113,19 @@ class PaCoFR(nn.Module):
         Args:
             images: RGB in [0, 1].
             mask: `masking.Masks.mask`.
-            candidate: `masking.Masks.candidate`.
-            drop: `masking.Masks.drop`.
+            random_token: `masking.Masks.random_token`.
+            use_random: `masking.Masks.use_random`.
             predictor_training: also compute the n passes of eq. 4 and the cross-entropy.
         """
         patches = patchify(normalise(images), self.config.encoder.patch_size)
         logits = cross_entropy = None
         if self.predictor is None:
-            chosen = candidate
+            chosen = random_token
         elif predictor_training:
             logits = self.predictor(patches)
             labels = belief_labels(self.candidate_pixels(patches, mask), patches)
             cross_entropy = belief_cross_entropy(logits, labels, mask)
-            chosen = torch.where(drop, candidate, logits.detach().argmax(dim=-1))
+            chosen = torch.where(use_random, random_token, logits.detach().argmax(dim=-1))
         else:
             with torch.no_grad():
                 chosen = self.predictor(patches).argmax(dim=-1)

@@ -53,7 +53,7 @@ perceptual network is one of them; the fingerprint of its weights is compared in
 
 
 @runtime_checkable
-class Crops(Protocol):
+class CropDataset(Protocol):
     """Face crops by position; augmentations are functions of (seed, epoch, position)."""
 
     def __len__(self) -> int:
@@ -75,8 +75,8 @@ class PretrainBatch(NamedTuple):
 
     images: UInt8[Tensor, "b 3 H W"]
     mask: Bool[Tensor, "b K"]
-    candidate: Int64[Tensor, "b K"]
-    drop: Bool[Tensor, "b K"]
+    random_token: Int64[Tensor, "b K"]
+    use_random: Bool[Tensor, "b K"]
 
 
 class Reconstructions(NamedTuple):
@@ -89,7 +89,7 @@ class Reconstructions(NamedTuple):
     mask: Bool[Tensor, "b K"]
 
 
-def pretrain(config: PretrainConfig, crops: Crops, options: RunOptions) -> int:
+def pretrain(config: PretrainConfig, crops: CropDataset, options: RunOptions) -> int:
     """Pre-train, or go on with a run; the process's exit code: 0 done, 143 after SIGTERM."""
     with process_group(options.device) as world, _out_of_memory_as_user_error(config):
         precision = resolve_precision(config.precision, world.device)
@@ -111,7 +111,7 @@ class Pretraining(TrainingTask[PretrainBatch]):
     resume_may_change = RESUME_MAY_CHANGE
     learning_rate_flag = "--optim.base-lr"
 
-    def __init__(self, config: PretrainConfig, crops: Crops, world: World) -> None:
+    def __init__(self, config: PretrainConfig, crops: CropDataset, world: World) -> None:
         self.config, self.crops = config, crops
         self.plan = EpochPlan(len(crops), config.batch_size, config.epochs, config.seed)
         self.plan.check(world)
@@ -149,7 +149,7 @@ class Pretraining(TrainingTask[PretrainBatch]):
 
     def data(self, stage: Stage) -> StageData[PretrainBatch]:
         """Crops and masks; the same shuffled epochs go on through both stages."""
-        return StageData(self.plan, CropReader(self.crops, self.config))
+        return StageData(self.plan, MaskedCropReader(self.crops, self.config))
 
     def begin_stage(self, stage: Stage) -> None:
         """Freeze the predictor when incubation has ended."""
@@ -169,13 +169,11 @@ class Pretraining(TrainingTask[PretrainBatch]):
 
     def loss(self, forward: nn.Module, batch: PretrainBatch, stage: Stage) -> StepLoss:
         """Eq. 2 and 3, in the incubation stage also eq. 6; and how often each token was used."""
-        images, mask, candidate, drop = batch
-        output = forward(
-            images / 255, mask, candidate, drop, predictor_training=stage.name == "incubation"
-        )
+        images, *masks = batch
+        output = forward(images / 255, *masks, predictor_training=stage.name == "incubation")
         terms = pretraining_loss(output, self.perceptual, self.config.loss)
         self.last_reconstructions = Reconstructions(
-            output.target, output.prediction.detach(), output.chosen, mask
+            output.target, output.prediction.detach(), output.chosen, batch.mask
         )
         return StepLoss(
             means={
@@ -184,7 +182,7 @@ class Pretraining(TrainingTask[PretrainBatch]):
                 "perceptual": terms.perceptual,
                 "cross_entropy": terms.cross_entropy,
             },
-            counts=count_candidates(output, mask, self.config.model.codebook.candidates),
+            counts=count_candidates(output, batch.mask, self.config.model.codebook.candidates),
         )
 
     def record(
@@ -207,10 +205,10 @@ class Pretraining(TrainingTask[PretrainBatch]):
         write_model(folder, model, model_to_json(self.config.model))
 
 
-class CropReader:
+class MaskedCropReader:
     """Reads the crops of some samples and draws their masks."""
 
-    def __init__(self, crops: Crops, config: PretrainConfig) -> None:
+    def __init__(self, crops: CropDataset, config: PretrainConfig) -> None:
         self.crops, self.config = crops, config
 
     def __call__(self, batch: RankBatch) -> PretrainBatch:
@@ -237,7 +235,9 @@ def reconstruction_grid(
     return grid.permute(1, 2, 0).cpu().numpy()
 
 
-def _run_config(config: PretrainConfig, crops: Crops, perceptual: str | None) -> dict[str, object]:
+def _run_config(
+    config: PretrainConfig, crops: CropDataset, perceptual: str | None
+) -> dict[str, object]:
     """The settings without the machine's paths; data and perceptual net by their fingerprints."""
     content = dataclasses.asdict(config)
     for name in ("perceptual_net", "perceptual_weights"):

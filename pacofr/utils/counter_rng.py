@@ -19,8 +19,8 @@ class Stream(enum.IntEnum):
     """Independent sequences of one sample. They are part of every result: never reuse a number."""
 
     MASK = 0
-    CANDIDATE = 1
-    DROP = 2
+    RANDOM_TOKEN = 1
+    USE_RANDOM = 2
     REGION = 3
     FLIP = 4
     CROP = 5

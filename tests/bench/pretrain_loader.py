@@ -21,7 +21,7 @@ from pacofr.engine.sampling import RankBatch
 from pacofr.pretraining.config import DataConfig
 from pacofr.pretraining.data import ShardCrops
 from pacofr.pretraining.presets import preset
-from pacofr.pretraining.train import CropReader
+from pacofr.pretraining.train import MaskedCropReader
 
 COUNT = 512
 
@@ -71,9 +71,9 @@ def measure(folder: Path) -> None:
         config = preset(name)
         side = config.model.encoder.image_size
         crops = ShardCrops(folder, side=side, config=config.data, seed=0)
-        read = CropReader(crops, config)
+        read = MaskedCropReader(crops, config)
 
-        def batches(read: CropReader = read) -> None:
+        def batches(read: MaskedCropReader = read) -> None:
             for start in range(0, len(positions), 64):
                 index = positions[start : start + 64]
                 read(RankBatch(0 * index, 0 * index, index))

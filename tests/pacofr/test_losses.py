@@ -8,6 +8,7 @@ import torch
 from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer
 from pacofr.pretraining import codebook, losses
+from pacofr.pretraining.belief_predictor import belief_labels
 from pacofr.pretraining.config import (
     CodebookConfig,
     DecoderConfig,
@@ -102,7 +103,7 @@ def test_equation_4_candidate_j_fills_every_masked_position_of_image_j(batch):
 def test_equation_5_labels_are_the_most_similar_candidates(batch):
     patches, _, _ = batch
     candidates = torch.randn(CANDIDATES, IMAGES, POSITIONS, VALUES)
-    ours = losses.belief_labels(candidates, patches)
+    ours = belief_labels(candidates, patches)
     for b in range(IMAGES):
         for i in range(POSITIONS):
             similarity = [cosine(candidates[j, b, i], patches[b, i]) for j in range(CANDIDATES)]

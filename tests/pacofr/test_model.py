@@ -91,8 +91,8 @@ def test_after_incubation_the_predictor_chooses_and_stays_as_it_is(model):
     model.freeze_predictor()
     for _ in range(2):
         optimizer.zero_grad()
-        images, mask, candidate, drop = tensors()
-        output = model(images, mask, candidate, drop, predictor_training=False)
+        images, mask, random_token, use_random = tensors()
+        output = model(images, mask, random_token, use_random, predictor_training=False)
         pretraining_loss(output, None, RUN.loss).total.backward()
         optimizer.step()
     assert all(torch.equal(incubated[n], p) for n, p in model.predictor.named_parameters())
@@ -102,10 +102,10 @@ def test_after_incubation_the_predictor_chooses_and_stays_as_it_is(model):
 
 
 def test_incubation_replaces_dropped_choices_by_random_candidates(model):
-    images, mask, candidate, drop = tensors()
-    output = model(images, mask, candidate, drop, predictor_training=True)
-    assert torch.equal(output.chosen[drop], candidate[drop])
-    assert torch.equal(output.chosen[~drop], output.logits.argmax(-1)[~drop])
+    images, mask, random_token, use_random = tensors()
+    output = model(images, mask, random_token, use_random, predictor_training=True)
+    assert torch.equal(output.chosen[use_random], random_token[use_random])
+    assert torch.equal(output.chosen[~use_random], output.logits.argmax(-1)[~use_random])
 
 
 def test_the_reconstruction_depends_on_visible_pixels_only():
@@ -113,31 +113,33 @@ def test_the_reconstruction_depends_on_visible_pixels_only():
     run = presets.ABLATIONS["3x196-random"].apply(RUN)
     torch.manual_seed(3)
     model = PaCoFR(run.model)
-    images, mask, candidate, drop = tensors(run)
-    prediction = model(images, mask, candidate, drop).prediction
+    images, mask, random_token, use_random = tensors(run)
+    prediction = model(images, mask, random_token, use_random).prediction
     for position in range(MODEL.encoder.patches):
         y, x = (8 * place for place in divmod(position, MODEL.encoder.grid))
         altered = images.clone()
         altered[:, :, y : y + 8, x : x + 8] = torch.rand(4, 3, 8, 8)
-        changed = (model(altered, mask, candidate, drop).prediction != prediction).flatten(1)
+        changed = (model(altered, mask, random_token, use_random).prediction != prediction).flatten(
+            1
+        )
         assert changed.any(dim=1).tolist() == (~mask[:, position]).tolist()
 
 
 def test_random_selection_has_no_predictor_and_uses_the_draw():
     run = presets.ABLATIONS["3x196-random"].apply(RUN)
     model = PaCoFR(run.model)
-    images, mask, candidate, drop = tensors(run)
+    images, mask, random_token, use_random = tensors(run)
     assert model.predictor is None
-    assert torch.equal(model(images, mask, candidate, drop).chosen, candidate)
+    assert torch.equal(model(images, mask, random_token, use_random).chosen, random_token)
 
 
 def test_one_shared_token_is_the_same_pixels_everywhere():
     run = presets.ABLATIONS["1-token"].apply(RUN)
     model = PaCoFR(run.model)
     assert model.codebook.tokens.shape == (1, 1, 192)
-    images, mask, candidate, _ = tensors(run)
+    images, mask, random_token, _ = tensors(run)
     patches = codebook.patchify(images, 8)
-    masked = codebook.restructure(patches, model.codebook(), candidate, mask)[mask]
+    masked = codebook.restructure(patches, model.codebook(), random_token, mask)[mask]
     assert torch.equal(masked, masked[:1].expand_as(masked))
 
 

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, as_completed
@@ -37,6 +36,7 @@ from pacofr.data.curation.unit_result import (
 )
 from pacofr.data.curation.worker import UnitJob, curate_unit
 from pacofr.errors import UserError
+from pacofr.utils.threads import available_cores
 
 LOGGER = logging.getLogger(__name__)
 LOG_SECONDS = 60.0
@@ -72,7 +72,7 @@ def curate(config: CurateConfig, start_pool: StartPool = WorkerPool) -> CurateSt
     sources = find_units(config.sources)
     prepare_out(config)
     with exclusive_part(config):
-        jobs = config.jobs or os.cpu_count() or 1
+        jobs = config.jobs or available_cores()
         wanted = _draw_sample(sources.units, config, jobs, start_pool)
         work = _unit_jobs(sources.units, wanted, config)
         mine = [job for job in work if job.unit.number % config.parts == config.part]

@@ -54,7 +54,7 @@ WARMUP_FRACTION = 1 / 8
 steps; a 32nd of a run of some hundred steps would end before the predictor is trained at all."""
 
 
-class Plan(NamedTuple):
+class Table7Plan(NamedTuple):
     """What the first call decided, so that every later one compares the same."""
 
     preset: str
@@ -72,7 +72,7 @@ class Plan(NamedTuple):
     """The same after the incubation."""
 
 
-class Job(NamedTuple):
+class Table7Job(NamedTuple):
     """One pre-training and its probe."""
 
     name: str
@@ -82,9 +82,9 @@ class Job(NamedTuple):
     seed: int = 0
 
 
-SCRATCH = Job("scratch", "scratch")
+SCRATCH = Table7Job("scratch", "scratch")
 """Random weights: what the probe gives for an encoder that has seen no face."""
-PERCEPTUAL = Job("perceptual", "perceptual net")
+PERCEPTUAL = Table7Job("perceptual", "perceptual net")
 """The perceptual network of all other runs: `1-token` pre-trained without such a network."""
 
 
@@ -132,21 +132,21 @@ def reproduce_table7(config: EvidenceConfig) -> int:
     return code
 
 
-def jobs(plan: Plan) -> list[Job]:
+def jobs(plan: Table7Plan) -> list[Table7Job]:
     """All rows with the first seed, the main ones leading, then the main rows with the others."""
     first = [*plan.main_rows, *(row for row in plan.rows if row not in plan.main_rows)]
     pairs = [(row, 0) for row in first]
     pairs += [(row, seed) for seed in range(1, plan.seeds) for row in plan.main_rows]
-    return [Job(f"{row}-s{seed}", row, seed) for row, seed in pairs]
+    return [Table7Job(f"{row}-s{seed}", row, seed) for row, seed in pairs]
 
 
-def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Plan:
+def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Table7Plan:
     """Read the plan of an earlier call, or time a few steps and make one."""
     file = config.out / "plan.json"
     crops = _crops(config, preset(config.preset))
     if file.exists():
         try:
-            plan = from_json(Plan, read_json(file, "the plan of an earlier call"), str(file))
+            plan = from_json(Table7Plan, read_json(file, "the plan of an earlier call"), str(file))
         except UserError as error:
             raise UserError(
                 f"{file} is no plan of this command ({error}); give another --out"
@@ -163,7 +163,7 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Plan:
     incubating, after = time_steps(config)
     mean = WARMUP_FRACTION * incubating + (1 - WARMUP_FRACTION) * after
     epochs = max(1, round(60 * config.minutes_per_run / (len(crops) * mean)))
-    plan = Plan(
+    plan = Table7Plan(
         preset=config.preset,
         precision=resolve_precision(preset(config.preset).precision, choose_device(config.device)),
         epochs=epochs,
@@ -218,7 +218,7 @@ def time_steps(config: EvidenceConfig, steps: int = 4) -> tuple[float, float]:
     return seconds[0], seconds[1]
 
 
-def run_config(config: EvidenceConfig, plan: Plan, job: Job) -> PretrainConfig:
+def run_config(config: EvidenceConfig, plan: Table7Plan, job: Table7Job) -> PretrainConfig:
     """The preset as this job's row, at the plan's number of images."""
     if job == PERCEPTUAL:
         run, net = preset(plan.preset, "1-token"), "none"
@@ -237,7 +237,7 @@ def run_config(config: EvidenceConfig, plan: Plan, job: Job) -> PretrainConfig:
     )
 
 
-def _pretrain_and_probe(config: EvidenceConfig, plan: Plan, job: Job) -> int:
+def _pretrain_and_probe(config: EvidenceConfig, plan: Table7Plan, job: Table7Job) -> int:
     """Do or finish one job; the exit code of its pre-training."""
     if _probe_file(config, job).exists():
         return 0
@@ -258,7 +258,7 @@ def _pretrain_and_probe(config: EvidenceConfig, plan: Plan, job: Job) -> int:
     return 0
 
 
-def _probe(config: EvidenceConfig, job: Job, spec: str) -> None:
+def _probe(config: EvidenceConfig, job: Table7Job, spec: str) -> None:
     """Probe an encoder and write its scores, photo by photo."""
     if _probe_file(config, job).exists():
         return
@@ -274,7 +274,7 @@ def _probe(config: EvidenceConfig, job: Job, spec: str) -> None:
     _write_probe(config, job, {**result.to_json(), "choices": choices})
 
 
-def _audit(config: EvidenceConfig, job: Job, run: Path, faces: int = 256) -> dict | None:
+def _audit(config: EvidenceConfig, job: Table7Job, run: Path, faces: int = 256) -> dict | None:
     """`audit_choices` of the run's predictor, if it has one, on some of the faces."""
     if job.row not in ABLATIONS or ABLATIONS[job.row].selection == "random":
         return None
@@ -283,13 +283,13 @@ def _audit(config: EvidenceConfig, job: Job, run: Path, faces: int = 256) -> dic
     return audit_choices(load_pretrained(run), torch.from_numpy(crops.read(0, some)))._asdict()
 
 
-def _scores(config: EvidenceConfig, plan: Plan) -> list[RunScore]:
+def _scores(config: EvidenceConfig, plan: Table7Plan) -> list[RunScore]:
     """Scores of all runs that are done by now, those of other processes included."""
     all_jobs = [SCRATCH, PERCEPTUAL, *jobs(plan)]
     return [_score(config, job) for job in all_jobs if _probe_file(config, job).exists()]
 
 
-def _score(config: EvidenceConfig, job: Job) -> RunScore:
+def _score(config: EvidenceConfig, job: Table7Job) -> RunScore:
     file = _probe_file(config, job)
     content = read_json(file, "the scores of a run")
     if not isinstance(content, dict):
@@ -307,11 +307,11 @@ def _score(config: EvidenceConfig, job: Job) -> RunScore:
     return RunScore(job.name, job.row, job.seed, minutes, probed, None, choices)
 
 
-def _probe_file(config: EvidenceConfig, job: Job) -> Path:
+def _probe_file(config: EvidenceConfig, job: Table7Job) -> Path:
     return config.out / "probes" / f"{job.name}.json"
 
 
-def _write_probe(config: EvidenceConfig, job: Job, content: dict) -> None:
+def _write_probe(config: EvidenceConfig, job: Table7Job, content: dict) -> None:
     file = _probe_file(config, job)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, content)

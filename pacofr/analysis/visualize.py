@@ -45,14 +45,14 @@ FACE_POINTS = {
 Picture = UInt8[np.ndarray, "H W 3"]
 
 
-class Run(NamedTuple):
+class LoadedRun(NamedTuple):
     """A network to show."""
 
     name: str
     model: PaCoFR
 
 
-class Row(NamedTuple):
+class PictureRow(NamedTuple):
     """A labelled row of pictures."""
 
     label: str
@@ -62,7 +62,7 @@ class Row(NamedTuple):
 def visualize(config: ShowConfig) -> list[Path]:
     """Draw all pictures of some runs; returns the files written."""
     named = _names(config.runs)
-    runs = [Run(name, load_pretrained(run)) for name, run in named.items()]
+    runs = [LoadedRun(name, load_pretrained(run)) for name, run in named.items()]
     crops = {
         run.name: _crops(config, run.model.config.encoder.image_size, config.faces) for run in runs
     }
@@ -118,8 +118,8 @@ def to_pictures(patches: Float[Tensor, "B K P"], patch: int) -> list[Picture]:
 
 @torch.no_grad()
 def reconstruction_rows(
-    runs: list[Run], crops: dict[str, UInt8[Tensor, "N 3 S S"]], seed: int
-) -> list[Row]:
+    runs: list[LoadedRun], crops: dict[str, UInt8[Tensor, "N 3 S S"]], seed: int
+) -> list[PictureRow]:
     """The same faces under the same masks for all runs of one grid."""
     rows = []
     for run in runs:
@@ -130,14 +130,14 @@ def reconstruction_rows(
         inputs = restructure(output.target, run.model.codebook(), output.chosen, mask)
         patch = settings.encoder.patch_size
         if not rows:
-            rows.append(Row("face", to_pictures(output.target, patch)))
-        rows.append(Row(f"{run.name}\ninput", to_pictures(inputs, patch)))
-        rows.append(Row("output", to_pictures(output.prediction, patch)))
+            rows.append(PictureRow("face", to_pictures(output.target, patch)))
+        rows.append(PictureRow(f"{run.name}\ninput", to_pictures(inputs, patch)))
+        rows.append(PictureRow("output", to_pictures(output.prediction, patch)))
     return rows
 
 
 @torch.no_grad()
-def codebook_rows(run: Run, seed: int, mixes: int = 4) -> list[Row]:
+def codebook_rows(run: LoadedRun, seed: int, mixes: int = 4) -> list[PictureRow]:
     """Faces made of tokens alone: candidate j everywhere, then random mixtures; and decoded."""
     tokens = run.model.codebook()
     positions, candidates, _ = tokens.shape
@@ -149,8 +149,8 @@ def codebook_rows(run: Run, seed: int, mixes: int = 4) -> list[Row]:
     patch = run.model.config.encoder.patch_size
     columns = f" 1 to {candidates},\nthen mixed" if candidates > 1 else ""
     return [
-        Row(f"{run.name}\ntokens{columns}", to_pictures(faces, patch)),
-        Row("decoded", to_pictures(run.model.reconstruct(faces), patch)),
+        PictureRow(f"{run.name}\ntokens{columns}", to_pictures(faces, patch)),
+        PictureRow("decoded", to_pictures(run.model.reconstruct(faces), patch)),
     ]
 
 
@@ -171,15 +171,15 @@ def choices(
 
 
 def aligned_rows(
-    run: Run, images: UInt8[Tensor, "N 3 S S"], chosen: Int64[Tensor, "N K"] | None
-) -> list[Row]:
+    run: LoadedRun, images: UInt8[Tensor, "N 3 S S"], chosen: Int64[Tensor, "N K"] | None
+) -> list[PictureRow]:
     """Figure 2a: what alignment does to the mean; and the mean of those that choose alike."""
-    rows = [Row(f"{len(images)} faces", [_mean_face(images)])]
+    rows = [PictureRow(f"{len(images)} faces", [_mean_face(images)])]
     if chosen is None:
         return rows
     for name, point in FACE_POINTS.items():
         position = _position(run.model, point)
-        rows.append(Row(name, []))
+        rows.append(PictureRow(name, []))
         for number in range(run.model.config.codebook.candidates):
             members = chosen[:, position] == number
             if bool(members.any()):
@@ -192,7 +192,7 @@ def group_rows(
     images: UInt8[Tensor, "N 3 S S"],
     chosen: Int64[Tensor, "N K"],
     examples: int = 10,
-) -> list[Row]:
+) -> list[PictureRow]:
     """Figure 2b: the token, then real patches (with their surroundings) that choose it."""
     encoder = model.config.encoder
     patch = encoder.patch_size
@@ -209,7 +209,7 @@ def group_rows(
                 cells.append(_mean_face(around))
                 cells += list(around[:examples].permute(0, 2, 3, 1).numpy())
             fraction = len(members) / len(images)
-            rows.append(Row(f"{name}\n{number + 1}: {fraction:.0%}", cells))
+            rows.append(PictureRow(f"{name}\n{number + 1}: {fraction:.0%}", cells))
     return rows
 
 
@@ -222,7 +222,7 @@ def _position(model: PaCoFR, point: tuple[float, float]) -> int:
     return int(point[1] * grid) * grid + int(point[0] * grid)
 
 
-def sheet(rows: list[Row]) -> Picture:
+def sheet(rows: list[PictureRow]) -> Picture:
     """A contact sheet with a label in front of each row."""
     columns = max(len(row.cells) for row in rows)
     step = CELL_PX + GAP_PX

@@ -9,23 +9,23 @@ import pytest
 from helpers.tars import header, tar_bytes, write_tar
 
 from pacofr.data.curation.config import CurateConfig
-from pacofr.data.curation.sources.tars import Photo
-from pacofr.data.curation.sources.units import Unit, count_photos, find_units, read_photos
+from pacofr.data.curation.sources.tars import SourcePhoto
+from pacofr.data.curation.sources.units import SourceUnit, count_photos, find_units, read_photos
 from pacofr.data.curation.stats import Count, Counter, LeftOut, Reason
 from pacofr.errors import UserError
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(16)
 
 
-def units_of(*sources: Path) -> list[Unit]:
+def units_of(*sources: Path) -> list[SourceUnit]:
     return find_units(sources).units
 
 
-def read(unit: Unit, wanted, *, want_ids: bool) -> list[Photo]:
+def read(unit: SourceUnit, wanted, *, want_ids: bool) -> list[SourcePhoto]:
     return list(read_photos(unit, wanted, Counter(), with_ids=want_ids))
 
 
-def left_out(unit: Unit) -> dict[str, Count]:
+def left_out(unit: SourceUnit) -> dict[str, Count]:
     counter = Counter()
     list(read_photos(unit, None, counter, with_ids=False))
     return counter.counts

@@ -16,7 +16,7 @@ from PIL import Image
 from pacofr.analysis.table7 import (
     MAIN_ROWS,
     METHOD,
-    Plan,
+    Table7Plan,
     jobs,
     make_plan,
     reproduce_table7,
@@ -130,7 +130,7 @@ def config(data, tmp_path, monkeypatch):
     )
 
 
-PLAN = Plan(
+PLAN = Table7Plan(
     preset="micro",
     precision="fp32",
     epochs=32,

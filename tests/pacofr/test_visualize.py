@@ -34,7 +34,7 @@ def publish(folder, settings, seed):
 def test_codebook_rows_are_tokens_in_their_places():
     torch.manual_seed(0)
     model = PaCoFR(MODEL)
-    tokens, decoded = visualize.codebook_rows(visualize.Run("run", model), seed=0, mixes=2)
+    tokens, decoded = visualize.codebook_rows(visualize.LoadedRun("run", model), seed=0, mixes=2)
     assert len(tokens.cells) == len(decoded.cells) == 3 + 2
     pixels = denormalise(codebook.unpatchify(model.codebook()[:, 1][None].detach(), 8)).clamp(0, 1)
     expected = (pixels[0] * 255).round().byte().permute(1, 2, 0).numpy()
@@ -46,7 +46,7 @@ def test_reconstruction_rows_keep_visible_patches_and_replace_the_masked_ones():
     model = PaCoFR(MODEL)
     images = torch.randint(256, (2, 3, 112, 112), dtype=torch.uint8)
     face, seen, _ = visualize.reconstruction_rows(
-        [visualize.Run("run", model)], {"run": images}, seed=0
+        [visualize.LoadedRun("run", model)], {"run": images}, seed=0
     )
     assert np.array_equal(face.cells[1], images[1].permute(1, 2, 0).numpy())
     same = (face.cells[1] == seen.cells[1]).reshape(14, 8, 14, 8, 3).all(axis=(1, 3, 4))

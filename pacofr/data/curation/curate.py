@@ -26,7 +26,7 @@ from pacofr.data.curation.pool import WorkerPool
 from pacofr.data.curation.report import summarize, write_report
 from pacofr.data.curation.run_folder import exclusive_part, prepare_out, settings_of
 from pacofr.data.curation.sources.laion_detections import convert_detections, detection_file
-from pacofr.data.curation.sources.units import Unit, count_photos, find_units
+from pacofr.data.curation.sources.units import SourceUnit, count_photos, find_units
 from pacofr.data.curation.stats import CurateStats, readable
 from pacofr.data.curation.unit_result import (
     UnitResult,
@@ -92,7 +92,7 @@ def curate(config: CurateConfig, start_pool: StartPool = WorkerPool) -> CurateSt
 
 
 def _draw_sample(
-    units: list[Unit], config: CurateConfig, jobs: int, start_pool: StartPool
+    units: list[SourceUnit], config: CurateConfig, jobs: int, start_pool: StartPool
 ) -> list[Int64[np.ndarray, "_"] | None]:
     """Positions of the photos to take in each unit; None: all."""
     if config.sample is None:
@@ -112,7 +112,7 @@ def _draw_sample(
 
 
 def _unit_jobs(
-    units: list[Unit], wanted: list[Int64[np.ndarray, "_"] | None], config: CurateConfig
+    units: list[SourceUnit], wanted: list[Int64[np.ndarray, "_"] | None], config: CurateConfig
 ) -> list[UnitJob]:
     jobs = []
     settings = json.dumps(dataclasses.asdict(settings_of(config)), sort_keys=True)

@@ -10,7 +10,7 @@ import cv2
 from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.contact_sheet import THUMBNAIL_PX, Thumbnail, contact_sheet
 from pacofr.data.curation.run_folder import settings_of
-from pacofr.data.curation.sources.units import Unit
+from pacofr.data.curation.sources.units import SourceUnit
 from pacofr.data.curation.stats import Counter, CurateStats, Reason, in_words, readable
 from pacofr.data.curation.unit_result import UnitResult, thumbnail_file
 from pacofr.data.shard_index import write_index
@@ -43,7 +43,10 @@ def summarize(results: Sequence[UnitResult], left_out: Counter) -> CurateStats:
 
 
 def write_report(
-    config: CurateConfig, units: Sequence[Unit], results: Sequence[UnitResult], stats: CurateStats
+    config: CurateConfig,
+    units: Sequence[SourceUnit],
+    results: Sequence[UnitResult],
+    stats: CurateStats,
 ) -> None:
     """Write index, stats.json and the contact sheet of a curation whose units are all done.
 

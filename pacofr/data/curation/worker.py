@@ -17,8 +17,8 @@ from pacofr.data.curation.contact_sheet import KEPT, THUMBNAIL_PX, Thumbnail, th
 from pacofr.data.curation.face_filter import FilteredFace, select_face
 from pacofr.data.curation.pool import check_stop
 from pacofr.data.curation.sources.laion_detections import DetectionTable
-from pacofr.data.curation.sources.tars import Photo
-from pacofr.data.curation.sources.units import Unit, read_photos
+from pacofr.data.curation.sources.tars import SourcePhoto
+from pacofr.data.curation.sources.units import SourceUnit, read_photos
 from pacofr.data.curation.stats import Counter, Reason, readable
 from pacofr.data.curation.unit_result import (
     UnitResult,
@@ -44,7 +44,7 @@ DETECTOR_MARGIN = 0.7
 class UnitJob(NamedTuple):
     """What a process needs to curate a unit."""
 
-    unit: Unit
+    unit: SourceUnit
     digest: str
     """Of the source and the settings."""
     wanted: Int64[np.ndarray, " n"] | None
@@ -58,7 +58,7 @@ class UnitJob(NamedTuple):
 class DecodedPhoto(NamedTuple):
     """A photo and its pixels, or why there are none."""
 
-    photo: Photo
+    photo: SourcePhoto
     image: np.ndarray | None
     problem: Reason | None
 
@@ -118,7 +118,7 @@ def curate_unit(job: UnitJob, config: CurateConfig) -> UnitResult:
     return done
 
 
-def _about(unit: Unit, photo: Photo, result: FilteredFace) -> dict[str, Any]:
+def _about(unit: SourceUnit, photo: SourcePhoto, result: FilteredFace) -> dict[str, Any]:
     """The JSON beside a crop."""
     assert result.face is not None
     return {
@@ -131,7 +131,7 @@ def _about(unit: Unit, photo: Photo, result: FilteredFace) -> dict[str, Any]:
     }
 
 
-def _batches(photos: Iterator[Photo]) -> Iterator[list[Photo]]:
+def _batches(photos: Iterator[SourcePhoto]) -> Iterator[list[SourcePhoto]]:
     """Photos, at most so many and about so many bytes at a time."""
     batch, size = [], 0
     for photo in photos:
@@ -144,7 +144,7 @@ def _batches(photos: Iterator[Photo]) -> Iterator[list[Photo]]:
         yield batch
 
 
-def _decoded(batch: list[Photo]) -> Iterator[list[DecodedPhoto]]:
+def _decoded(batch: list[SourcePhoto]) -> Iterator[list[DecodedPhoto]]:
     """The batch's pixels, at once or, if they are many, in several lists."""
     items, pixels = [], 0
     for photo in batch:
@@ -158,7 +158,7 @@ def _decoded(batch: list[Photo]) -> Iterator[list[DecodedPhoto]]:
         yield items
 
 
-def _decode(photo: Photo) -> DecodedPhoto:
+def _decode(photo: SourcePhoto) -> DecodedPhoto:
     if photo.problem is not None:
         return DecodedPhoto(photo, None, photo.problem)
     try:
@@ -168,7 +168,7 @@ def _decode(photo: Photo) -> DecodedPhoto:
 
 
 def _curate_batch(
-    batch: list[DecodedPhoto], unit: Unit, config: CurateConfig, table: DetectionTable | None
+    batch: list[DecodedPhoto], unit: SourceUnit, config: CurateConfig, table: DetectionTable | None
 ) -> list[FilteredFace]:
     images = [item.image for item in batch if item.image is not None]
     detected = iter(
@@ -189,7 +189,7 @@ def _curate_batch(
     return results
 
 
-def _laion_faces(table: DetectionTable, photo: Photo) -> list[Face] | None:
+def _laion_faces(table: DetectionTable, photo: SourcePhoto) -> list[Face] | None:
     rows: Float32[np.ndarray, "n 15"] | None = table.rows_of(photo.sample_id)
     if rows is None:
         return None

@@ -20,7 +20,7 @@ from pacofr.utils.budgets import PHOTO_BYTES, SAMPLE_JSON_BYTES, SAMPLE_MEMBERS
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
-class Photo(NamedTuple):
+class SourcePhoto(NamedTuple):
     """One photo's bytes, or why there are none."""
 
     key: str
@@ -36,7 +36,7 @@ def read_tar(
     with_ids: bool,
     with_data: bool,
     chosen: frozenset[int] | None = None,
-) -> Iterator[Photo]:
+) -> Iterator[SourcePhoto]:
     """Photos of a tar; the last one may stand for its damage.
 
     Args:
@@ -59,7 +59,7 @@ def read_tar(
                             yield _photo(tar, member, sample, with_data, with_ids)
                         position += 1
     except (TarDamageError, OSError, UserError):
-        yield Photo(path.name, b"", problem=Reason.CUT_SHARD)
+        yield SourcePhoto(path.name, b"", problem=Reason.CUT_SHARD)
 
 
 def _samples(tar: TarReader, together: bool) -> Iterator[list[TarMember]]:
@@ -108,12 +108,12 @@ def _reason_to_leave_out(tar: TarReader, member: TarMember) -> LeftOut | None:
 
 def _photo(
     tar: TarReader, member: TarMember, sample: list[TarMember], with_data: bool, with_ids: bool
-) -> Photo:
+) -> SourcePhoto:
     key = member.name[: len(member.name) - len(Path(member.name).suffix)]
     if member.size > PHOTO_BYTES:
-        return Photo(key, b"", problem=Reason.UNREADABLE)
+        return SourcePhoto(key, b"", problem=Reason.UNREADABLE)
     data = tar.read(member, PHOTO_BYTES) if with_data else b""
-    return Photo(key, data, _sample_id(tar, key, sample) if with_ids else None)
+    return SourcePhoto(key, data, _sample_id(tar, key, sample) if with_ids else None)
 
 
 def _sample_id(tar: TarReader, key: str, sample: list[TarMember]) -> int | None:

@@ -1,6 +1,6 @@
 """Where curation gets photos from: folders of photos and tars in the webdataset convention.
 
-A `Unit` is the piece of work that becomes one output shard: a source tar or a thousand files.
+A `SourceUnit` is the piece of work that becomes one output shard: a source tar or a thousand files.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from pacofr.data.curation.sources.tars import ARCHIVES, Photo, read_tar
+from pacofr.data.curation.sources.tars import ARCHIVES, SourcePhoto, read_tar
 from pacofr.data.curation.stats import Counter, LeftOut, Reason
 from pacofr.errors import UserError
 from pacofr.images import scan_folder
@@ -31,7 +31,7 @@ IN_FOLDERS = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Unit:
+class SourceUnit:
     """Photos that become one shard."""
 
     number: int
@@ -61,7 +61,7 @@ class Unit:
 class Sources(NamedTuple):
     """What lies in the sources."""
 
-    units: list[Unit]
+    units: list[SourceUnit]
     left_out: Counter
     """What is no photo, in folders; tars are counted by `read_photos`."""
 
@@ -72,11 +72,11 @@ def find_units(sources: tuple[Path, ...]) -> Sources:
     Raises:
         UserError: a source is neither a folder nor a tar, or a folder without any photo.
     """
-    units: list[Unit] = []
+    units: list[SourceUnit] = []
     left_out = Counter()
 
     def add(name: str, files: tuple[Path, ...], root: Path) -> None:
-        units.append(Unit(number=len(units), name=name, files=files, root=root))
+        units.append(SourceUnit(number=len(units), name=name, files=files, root=root))
 
     for source in sources:
         if source.is_file() and _is_tar(source):
@@ -103,7 +103,7 @@ def find_units(sources: tuple[Path, ...]) -> Sources:
     return Sources(units, left_out)
 
 
-def count_photos(unit: Unit) -> int:
+def count_photos(unit: SourceUnit) -> int:
     """Number of photos that `read_photos` yields, without reading them."""
     if unit.tar is None:
         return len(unit.files)
@@ -112,8 +112,8 @@ def count_photos(unit: Unit) -> int:
 
 
 def read_photos(
-    unit: Unit, wanted: Int64[np.ndarray, " n"] | None, left_out: Counter, *, with_ids: bool
-) -> Iterator[Photo]:
+    unit: SourceUnit, wanted: Int64[np.ndarray, " n"] | None, left_out: Counter, *, with_ids: bool
+) -> Iterator[SourcePhoto]:
     """The unit's photos, or those at the sorted positions `wanted`; none of them raises.
 
     Args:
@@ -130,9 +130,9 @@ def read_photos(
     for position, file in enumerate(unit.files):
         if chosen is None or position in chosen:
             try:
-                yield Photo(unit.key(file), read_bounded(file, PHOTO_BYTES))
+                yield SourcePhoto(unit.key(file), read_bounded(file, PHOTO_BYTES))
             except (OSError, UserError):
-                yield Photo(unit.key(file), b"", problem=Reason.UNREADABLE)
+                yield SourcePhoto(unit.key(file), b"", problem=Reason.UNREADABLE)
 
 
 def _is_tar(path: Path) -> bool:

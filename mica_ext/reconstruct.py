@@ -40,6 +40,8 @@ from pacofr.images import load_image
 if TYPE_CHECKING:
     from trimesh import Trimesh
 
+    from mica_ext.render.overlay import OverlayStyle
+
 RgbImage = UInt8[np.ndarray, "H W 3"]
 
 
@@ -85,8 +87,13 @@ class Reconstruction(NamedTuple):
         return to_trimesh(self.surface, unit)
 
     @torch.no_grad()
-    def overlay(self, image: RgbImage) -> UInt8[np.ndarray, "height width 3"]:
-        """The posed head over the photo that it was made from, and the mesh from three sides."""
+    def overlay(
+        self, image: RgbImage, style: "OverlayStyle" = "clay", *, points: bool = False
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """The photo that it was made from, the posed head over it, and the mesh from three sides.
+
+        `points` marks the detected landmarks on the photo.
+        """
         from mica_ext.render.overlay import overlay_picture
 
         return overlay_picture(
@@ -96,6 +103,8 @@ class Reconstruction(NamedTuple):
             box=self.face.box,
             posed_vertices=self.decoder(self.parameters.head).vertices[0].numpy(),
             vertices=self.mesh.vertices[0].numpy(),
+            style=style,
+            points_px=self.landmarks_px.numpy() if points else None,
         )
 
     def save(self, path: str | Path, unit: Unit | None = None) -> None:

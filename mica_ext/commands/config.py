@@ -46,7 +46,12 @@ class ReconstructConfig:
     landmarks: Path | None = None
     """Also write the 68 and the 7 NoW landmarks (JSON)."""
     overlay: Path | None = None
-    """Also write a picture (.png .jpg): the mesh over the photo, and three views of it."""
+    """Also write a picture (.png .jpg): the photo, the mesh over it, and three views of the
+    mesh."""
+    overlay_style: Literal["clay", "wire"] = "clay"
+    """How the picture shows the mesh: as smooth clay, or by its triangles' edges."""
+    overlay_points: Flag = False
+    """Also mark the detected points on the picture's photo."""
     format: MeshFormat = "obj"
     """Format of meshes in a folder of results."""
     model: str = "auto"

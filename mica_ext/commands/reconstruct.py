@@ -102,7 +102,7 @@ class Run:
     def settings(self, job: Job) -> Settings:
         """Everything that decides what the files of a photo hold."""
         made_with = self.reconstructor.provenance
-        return {
+        settings = {
             "pose": self.pose,
             "unit": job.outputs.unit(self.config.unit),
             "face": self.config.face,
@@ -112,6 +112,10 @@ class Run:
             "weights": f"{made_with.weights.name} {made_with.weights.version}",
             "detector": f"{made_with.detector.name} {made_with.detector.version}",
         }
+        if job.outputs.overlay is not None:
+            points = " with points" if self.config.overlay_points else ""
+            settings["overlay"] = self.config.overlay_style + points
+        return settings
 
     def work(self, jobs: tuple[Job, ...], image: "RgbImage | None") -> RunReport:
         """Reconstruct photo after photo; `image` is that of the only one, if it is read already."""
@@ -187,7 +191,7 @@ class Run:
         create = self.plan.in_folders
         with staged_files(paths) as staged:
             for files, face in zip(outputs, kept, strict=True):
-                _write_face(files.staged(staged), photo.image, face, unit, job.photo.name)
+                _write_face(files.staged(staged), photo.image, face, unit, job.photo.name, config)
             self.records.start(paths, create=create)
         self.records.finish(paths, photo.identity, self.settings(job), create=create)
         faces = [FaceReport(face, files.paths()) for files, face in zip(outputs, kept, strict=True)]
@@ -234,7 +238,12 @@ def _line_about(job: Job, error: Exception) -> str | None:
 
 
 def _write_face(
-    files: Outputs, image: "RgbImage", result: "Reconstruction", unit: "Unit", photo_name: str
+    files: Outputs,
+    image: "RgbImage",
+    result: "Reconstruction",
+    unit: "Unit",
+    photo_name: str,
+    config: ReconstructConfig,
 ) -> None:
     """Write the files that are asked for of one face."""
     from mica_ext.export.face_json import save_face
@@ -247,6 +256,7 @@ def _write_face(
     if files.landmarks is not None:
         save_landmarks(files.landmarks, result.mesh, result.landmarks_px, unit)
     if files.overlay is not None:
-        from mica_ext.render.overlay import save_picture
+        from mica_ext.render.pictures import save_picture
 
-        save_picture(files.overlay, result.overlay(image))
+        picture = result.overlay(image, config.overlay_style, points=config.overlay_points)
+        save_picture(files.overlay, picture)

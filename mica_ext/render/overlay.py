@@ -1,34 +1,53 @@
-"""The overlay picture: the posed mesh over the photo, and the mesh from three sides."""
+"""The overlay picture: the photo, the posed mesh over it, and the mesh from three sides."""
 
-from pathlib import Path
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, Int32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from flame_assets.model.head import HeadModel
-from mica_ext.errors import UserError
-from mica_ext.files import write_bytes_atomic
 from mica_ext.models.types import Camera
-from mica_ext.render.shading import PLAIN_COLOUR, render
+from mica_ext.render.clay import SOFT_LIGHT, clay_colours, neighbour_means
+from mica_ext.render.shading import RenderResult, render
+from mica_ext.render.textured import TexturedMesh, render_textured
 from mica_ext.render.views import View, portrait_view
+from mica_ext.render.wireframe import draw_wireframe
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+OverlayStyle = Literal["clay", "wire", "textured"]
+
 HEIGHT_PX = 640
-FACE_OPACITY, HEAD_OPACITY = 0.88, 0.0
-"""Of the face and of the rest of the head over the photo."""
+CLAY_OPACITY, TEXTURED_OPACITY = 0.60, 1.0
+"""Of the face over the photo; the rest of the head is left out there."""
 FACE_REGIONS = ("face", "eyeball", "teeth", "tongue", "mouth", "lid", "lips", "nose")
-"""Regions whose name contains one of these are drawn with `FACE_OPACITY`."""
+"""Regions whose name contains one of these belong to the face."""
 SMOOTHING_STEPS = 6
 """Neighbourhood averages between face and head: about the width of the transition in edges."""
-MIN_FACE_FRACTION = 0.25
+MIN_FACE_FRACTION = 0.35
 """Of the photo's height; the photo is cropped around a smaller face."""
-CROP_SCALE = 3.2
+CROP_SCALE = 2.3
 """Side of that crop, in sides of the face box."""
-MAX_ASPECT = 1.6
+MAX_ASPECT = 1.3
 """Width over height of a photo above which it is cropped, too."""
 THREE_YAWS = (0.0, np.deg2rad(40.0), np.deg2rad(90.0))
 """Front, three-quarter, profile [rad]."""
+SAMPLES = 3
+"""Per pixel and axis."""
+POINT_COLOUR = (64, 255, 96)
+"""Of the detected points, RGB."""
+
+
+class _Photo(NamedTuple):
+    """The part of the photo that is shown, its view, and how its pixels come from the photo's."""
+
+    picture: UInt8[np.ndarray, "height width 3"]
+    view: View
+    offset_px: tuple[int, int]
+    scale: float
+
+    def pixels(self, points_px: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:
+        """Pixels of the photo as pixels of the picture."""
+        return (points_px - self.offset_px + 0.5) * self.scale - 0.5
 
 
 def overlay_picture(
@@ -39,64 +58,71 @@ def overlay_picture(
     box: Float[np.ndarray, "4"],
     posed_vertices: Float[np.ndarray, "V 3"],
     vertices: Float[np.ndarray, "V 3"],
+    style: OverlayStyle = "clay",
+    texture: TexturedMesh | None = None,
+    points_px: Float[np.ndarray, "N 2"] | None = None,
     height: int = HEIGHT_PX,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The posed mesh over an RGB photo, with three views of the mesh beside it.
+    """An RGB photo, the posed mesh over it, and three views of the mesh, side by side.
 
     Args:
         image: the photo.
-        head: gives triangles, colours and regions.
+        head: gives triangles and regions.
         camera: of the photo, a batch of one.
         box: face box x0, y0, x1, y1 [px].
         posed_vertices: as in the photo [m], drawn over it.
         vertices: the mesh that the three views show [m].
+        style: clay; wire: the triangles' edges, and clay beside; textured: `texture`, which that
+            style needs.
+        points_px: detected points of the photo, drawn on it.
         height: of the picture [px].
     """
-    photo, view = _crop_photo(image, box, View.from_camera(camera), height)
-    colours = head.colours
-    if colours is None:
-        colours = np.broadcast_to(np.array(PLAIN_COLOUR, np.float32), posed_vertices.shape)
-    opacity = face_opacity(head)
-    over = render(posed_vertices, head.triangles, view, photo, colours=colours, opacity=opacity)
-    views = three_views(vertices, head.triangles, colours=colours, size=height)
-    return np.concatenate([over.picture, views], axis=1)
+    photo = _crop_photo(image, box, View.from_camera(camera), height)
+    drawn = _draw_mesh(photo, head, posed_vertices, style, texture)
+    views = three_views(
+        head, vertices, size=height, texture=texture if style == "textured" else None
+    )
+    left = photo.picture
+    if points_px is not None:
+        left = draw_points(left, photo.pixels(points_px))
+    return np.concatenate([left, drawn, views], axis=1)
 
 
-def face_opacity(head: HeadModel) -> Float32[np.ndarray, " V"]:
-    """Opacity per vertex: `FACE_OPACITY` on face and inner parts, smoothly down to the rest's.
+def face_weights(head: HeadModel) -> Float32[np.ndarray, " V"]:
+    """1 on the face and the parts inside it, smoothly down to 0 on the rest of the head.
 
-    A head without a marked face (FLAME without its masks) is opaque as a whole.
+    A head without a marked face (FLAME without its masks) is all face.
     """
     if "face" not in head.regions:
-        return np.full(head.vertices_count, FACE_OPACITY, np.float32)
+        return np.ones(head.vertices_count, np.float32)
     face = [ids for name, ids in head.regions.items() if any(part in name for part in FACE_REGIONS)]
-    mask = np.zeros(head.vertices_count, np.float32)
+    mask = np.zeros((head.vertices_count, 1))
     mask[np.concatenate(face)] = 1.0
-    corners = head.triangles
-    degree = np.bincount(corners.ravel(), minlength=len(mask)).clip(min=1)
     for _ in range(SMOOTHING_STEPS):
-        mean = np.repeat(mask[corners].mean(axis=1), 3)
-        mask = (np.bincount(corners.ravel(), mean, len(mask)) / degree).astype(np.float32)
-    return HEAD_OPACITY + (FACE_OPACITY - HEAD_OPACITY) * mask
+        mask = neighbour_means(mask, head.triangles)
+    return mask[:, 0].astype(np.float32)
 
 
 def three_views(
+    head: HeadModel,
     vertices: Float[np.ndarray, "V 3"],
-    triangles: Int32[np.ndarray, "F 3"],
     *,
-    colours: Float[np.ndarray, "V 3"] | None = None,
     size: int = 512,
+    texture: TexturedMesh | None = None,
 ) -> UInt8[np.ndarray, "size width 3"]:
-    """Front, three-quarter view and profile side by side, at one scale."""
+    """Front, three-quarter view and profile side by side, at one scale; clay without a texture."""
     width = int(round(size * 0.86))
     views = [portrait_view(vertices, yaw, size, width) for yaw in THREE_YAWS]
     focal_px = min(view.focal_px for view in views)
     wall = backdrop(size, width)
-    results = [
-        render(vertices, triangles, view._replace(focal_px=focal_px), wall, colours=colours)
-        for view in views
-    ]
-    return np.concatenate([result.picture for result in results], axis=1)
+    pictures = []
+    for view in views:
+        view = view._replace(focal_px=focal_px)
+        if texture is None:
+            pictures.append(_render_clay(head, vertices, view, wall, 1.0).picture)
+        else:
+            pictures.append(render_textured(vertices, head.triangles, view, wall, texture))
+    return np.concatenate(pictures, axis=1)
 
 
 def backdrop(height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
@@ -107,25 +133,64 @@ def backdrop(height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
     return np.repeat(level[:, :, None], 3, axis=2).astype(np.uint8)
 
 
-def save_picture(path: Path, picture: UInt8[np.ndarray, "H W 3"]) -> None:
-    """Write an RGB picture as PNG or JPEG, atomically.
+def draw_points(
+    picture: UInt8[np.ndarray, "H W 3"], points_px: Float[np.ndarray, "N 2"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A copy of the picture with a dot on each point."""
+    marked = picture.copy()
+    radius = 2.4 if len(points_px) <= 100 else 1.3
+    for x, y in np.rint(points_px * 16):
+        if np.abs([x, y]).max() < 2**20:  # far outside, drawing overflows
+            centre = (int(x), int(y))
+            cv2.circle(marked, centre, int(radius * 16 + 12), (20, 20, 20), -1, cv2.LINE_AA, 4)
+            cv2.circle(marked, centre, int(radius * 16), POINT_COLOUR, -1, cv2.LINE_AA, 4)
+    return marked
 
-    Raises:
-        UserError: another suffix, or the file cannot be written.
-    """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise UserError(f"{path}: expected a picture name ending in .png or .jpg")
-    done, packed = cv2.imencode(suffix, picture[:, :, ::-1])
-    if not done:
-        raise UserError(f"{path}: the picture cannot be packed as {suffix}")
-    write_bytes_atomic(path, packed.tobytes())
+
+def _draw_mesh(
+    photo: _Photo,
+    head: HeadModel,
+    vertices: Float[np.ndarray, "V 3"],
+    style: OverlayStyle,
+    texture: TexturedMesh | None,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The posed mesh over the photo."""
+    face = face_weights(head)
+    if style == "textured":
+        if texture is None:
+            raise ValueError("overlay_picture: the style textured needs a texture")
+        opacity = TEXTURED_OPACITY * face
+        return render_textured(
+            vertices, head.triangles, photo.view, photo.picture, texture, opacity
+        )
+    if style == "wire":
+        return draw_wireframe(vertices, head.triangles, photo.view, photo.picture, face)
+    return _render_clay(head, vertices, photo.view, photo.picture, CLAY_OPACITY * face).picture
+
+
+def _render_clay(
+    head: HeadModel,
+    vertices: Float[np.ndarray, "V 3"],
+    view: View,
+    background: UInt8[np.ndarray, "height width 3"],
+    opacity: float | Float32[np.ndarray, " V"],
+) -> RenderResult:
+    return render(
+        vertices,
+        head.triangles,
+        view,
+        background,
+        colours=clay_colours(head, vertices),
+        lighting=SOFT_LIGHT,
+        opacity=opacity,
+        samples=SAMPLES,
+    )
 
 
 def _crop_photo(
     image: UInt8[np.ndarray, "H W 3"], box: Float[np.ndarray, "4"], view: View, height: int
-) -> tuple[UInt8[np.ndarray, "height width 3"], View]:
-    """The photo, or its part around a small face, resized to `height` pixels, and its view."""
+) -> _Photo:
+    """The photo, or its part around a small face, resized to `height` pixels."""
     x0, y0, x1, y1 = box
     side = max(x1 - x0, y1 - y0)
     left, top, right, bottom = 0, 0, image.shape[1], image.shape[0]
@@ -138,6 +203,7 @@ def _crop_photo(
     scale = height / part.shape[0]
     width = max(1, round(part.shape[1] * scale))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    photo = cv2.resize(part, (width, height), interpolation=interpolation)
+    picture = cv2.resize(part, (width, height), interpolation=interpolation)
     centre_px = (view.centre_px - [left, top] + 0.5) * scale - 0.5
-    return photo, view._replace(focal_px=view.focal_px * scale, centre_px=centre_px)
+    view = view._replace(focal_px=view.focal_px * scale, centre_px=centre_px)
+    return _Photo(picture, view, (left, top), scale)

@@ -120,11 +120,17 @@ def to_linear(colours: Float[np.ndarray, "*shape 3"]) -> Float32[np.ndarray, "*s
     )
 
 
+def from_linear(light: Float[np.ndarray, "*shape 3"]) -> Float32[np.ndarray, "*shape 3"]:
+    """Linear light in [0, 1] to sRGB."""
+    values = np.clip(np.asarray(light, np.float32), 0.0, 1.0)
+    powers = 1.055 * values ** np.float32(1 / 2.4) - 0.055
+    return np.where(values <= 0.0031308, values * 12.92, powers).astype(np.float32)
+
+
 def _encoding_table(steps: int = 4096) -> Float32[np.ndarray, " steps"]:
     """SRGB byte values of linear light 0 to 1 in even steps of its square root."""
     light = np.linspace(0.0, 1.0, steps) ** 2
-    encoded = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
-    return (encoded * 255.0).astype(np.float32)
+    return (from_linear(np.repeat(light[:, None], 3, axis=1))[:, 0] * 255.0).astype(np.float32)
 
 
 _ENCODE = _encoding_table()

@@ -15,7 +15,7 @@ from mica_ext.commands.output_plan import EXAMPLE
 from mica_ext.models.projection import project
 from mica_ext.models.types import AlignedFace
 from mica_ext.reconstruct import Reconstructor, pick_device
-from mica_ext.render.overlay import HEIGHT_PX, face_opacity
+from mica_ext.render.overlay import HEIGHT_PX, face_weights
 from mica_ext.render.views import View, screen_points
 from pacofr.faces.detect import detect
 from pacofr.images import load_image
@@ -59,7 +59,13 @@ def test_the_smiling_portrait_gets_a_smile_and_a_human_size(example):
 def test_the_overlay_draws_the_head_where_the_camera_saw_it(example):
     picture = example.overlay(load_image(EXAMPLE))
     assert picture.shape[0] == HEIGHT_PX
-    assert picture.shape[1] > 3 * 0.75 * HEIGHT_PX
+    left, width = picture.shape[1] - 3 * round(0.86 * HEIGHT_PX), picture.shape[1]
+    photo, drawn = picture[:, : left // 2].astype(int), picture[:, left // 2 : left].astype(int)
+    assert width > left > HEIGHT_PX
+    changed = np.abs(photo - drawn).max(axis=2) > 8
+    assert 0.1 < changed.mean() < 0.35  # the face, and nothing of the hair and the suit
+    assert not changed[: HEIGHT_PX // 8].any()
+    assert not changed[-HEIGHT_PX // 8 :].any()
     # the photo itself would show the same pixels everywhere; the mesh covers the face only
     with torch.inference_mode():
         posed = example.decoder(example.parameters.head)
@@ -74,9 +80,9 @@ def test_the_overlay_draws_the_head_where_the_camera_saw_it(example):
 def test_a_head_without_a_marked_face_is_shown_whole(example):
     regions = {name: ids for name, ids in example.head.regions.items() if "eyeball" in name}
     unmarked = dataclasses.replace(example.head, regions=regions)
-    assert (face_opacity(unmarked) > 0.8).all()
-    marked = face_opacity(example.head)
-    assert (marked[example.head.regions["nose"]] > 0.8).all()
+    assert (face_weights(unmarked) == 1).all()
+    marked = face_weights(example.head)
+    assert (marked[example.head.regions["nose"]] > 0.9).all()
     assert (marked[example.head.regions["scalp"]] < 0.4).mean() > 0.8
 
 

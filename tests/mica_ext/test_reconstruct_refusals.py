@@ -9,7 +9,7 @@ from PIL import Image
 from mica_ext.cli import reconstruct
 from mica_ext.commands.output_plan import EXAMPLE, PICTURES
 from mica_ext.models.pack import load_pack
-from mica_ext.render.overlay import SUFFIXES
+from mica_ext.render.pictures import SUFFIXES
 
 BAD_FILES = {
     "empty.jpg": b"",

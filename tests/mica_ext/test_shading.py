@@ -5,7 +5,7 @@ import pytest
 import trimesh
 
 from eval_now.geometry.raster import rasterize
-from mica_ext.render.overlay import backdrop, three_views
+from mica_ext.render.overlay import backdrop
 from mica_ext.render.shading import Lighting, render
 from mica_ext.render.views import View, portrait_view, screen_points
 
@@ -118,21 +118,6 @@ def test_opacity_mixes_mesh_and_background_and_leaves_the_rest_alone():
     half = render(vertices, triangles, view, wall, opacity=0.5).picture.astype(float)
     assert np.abs(half - (solid + wall) / 2).max() <= 1.0
     np.testing.assert_array_equal(solid[0], wall[0])
-
-
-def test_three_views_turn_the_nose_to_the_right():
-    vertices, triangles = sphere(0.1)
-    nose = trimesh.creation.cone(radius=0.03, height=0.1)  # along +z
-    vertices = np.concatenate([vertices, nose.vertices + [0, 0, 0.09]]).astype(np.float32)
-    triangles = np.concatenate([triangles, nose.faces + 10242]).astype(np.int32)
-    views = three_views(vertices, triangles, size=150)
-    assert views.shape == (150, 3 * 129, 3)
-    picture = views[:, -129:].astype(int)
-    skin = picture[..., 0] > picture[..., 2] + 8  # warm mesh before a grey wall
-    columns = np.nonzero(skin.any(axis=0))[0]
-    height_of = skin.sum(axis=0)
-    assert height_of[columns[-8:]].max() < 0.3 * height_of.max()  # the cone's tip is at the right
-    assert height_of[columns[:8]].max() > 0.3 * height_of.max()
 
 
 def test_the_portrait_view_keeps_the_whole_head_in_the_picture():

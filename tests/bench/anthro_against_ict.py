@@ -151,6 +151,41 @@ def fit_expression(model: Model, ict: Ict, base: Fit, shape: str) -> Expression:
     )
 
 
+class Identities(NamedTuple):
+    """Figures of several people [mm], one of each per person."""
+
+    median: list[float]
+    """Of the distances of the points that agree."""
+    landmarks: list[float]
+    """Mean distance of the 15 landmarks."""
+
+
+def figures_of(fits: list[Fit]) -> Identities:
+    """The figures of fitted people."""
+    return Identities(
+        [float(np.median(fit.distance[fit.agree])) for fit in fits],
+        [float(fit.landmark_error.mean()) for fit in fits],
+    )
+
+
+def fit_person(model: Model, ict: Ict, seed: int) -> Fit:
+    """Anthro fitted to the ICT person with the coefficients of a NumPy seed."""
+    c = np.random.default_rng(seed).standard_normal(len(ict.identity))
+    person = ict.neutral + np.tensordot(c, ict.identity, 1)
+    return fit_identity(model, identity_target(ict, person))
+
+
+def print_person(name: str, fit: Fit) -> None:
+    """One line of the first table."""
+    kept = fit.distance[fit.agree]
+    print(
+        f"{name:9} {np.median(kept):7.3f} {kept.mean():6.3f} {np.percentile(kept, 95):6.2f} "
+        f"{fit.agree.mean():6.3f} {fit.landmark_error.mean():8.2f} "
+        f"{np.sqrt((fit.coefficients**2).mean()):8.2f}",
+        flush=True,
+    )
+
+
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -166,33 +201,18 @@ def main() -> None:
     model, ict = Model(head), load_ict(options.ict)
     print(f"{len(ict.visible)} visible ICT points within 95 mm of the nose tip")
     base = fit_identity(model, identity_target(ict, ict.neutral))
-    fits = [base]
     print("identity   median   mean    p95   agree  landmarks  rms")
-
-    def line(name: str, fit: Fit) -> None:
-        kept = fit.distance[fit.agree]
-        print(
-            f"{name:9} {np.median(kept):7.3f} {kept.mean():6.3f} {np.percentile(kept, 95):6.2f} "
-            f"{fit.agree.mean():6.3f} {fit.landmark_error.mean():8.2f} "
-            f"{np.sqrt((fit.coefficients**2).mean()):8.2f}",
-            flush=True,
-        )
-
-    line("neutral", base)
-    medians, marks = [], []
+    print_person("neutral", base)
+    fits = []
     for seed in range(options.identities):
-        c = np.random.default_rng(seed).standard_normal(len(ict.identity))
-        fit = fit_identity(
-            model, identity_target(ict, ict.neutral + np.tensordot(c, ict.identity, 1))
-        )
-        line(f"seed {seed}", fit)
-        fits.append(fit)
-        medians.append(np.median(fit.distance[fit.agree]))
-        marks.append(fit.landmark_error.mean())
-    if medians:
+        fits.append(fit_person(model, ict, seed))
+        print_person(f"seed {seed}", fits[-1])
+    if fits:
+        median, landmarks = figures_of(fits)
         print(
-            f"identities {len(medians)}: median of medians {np.median(medians):.3f} mm, mean "
-            f"{np.mean(medians):.3f}, worst {max(medians):.3f}; landmarks {np.median(marks):.2f} mm"
+            f"identities {len(fits)}: median of medians {np.median(median):.3f} mm, mean "
+            f"{np.mean(median):.3f}, worst {max(median):.3f}; landmarks {np.median(landmarks):.2f}"
+            " mm"
         )
     print("expression        still   own   all   amplitude: field surface  landmarks")
     table = []
@@ -213,7 +233,7 @@ def main() -> None:
     print(f"{time.perf_counter() - start:.0f} s in all")
     if options.meshes:
         options.meshes.mkdir(parents=True, exist_ok=True)
-        for k, fit in enumerate(fits[:9]):
+        for k, fit in enumerate([base, *fits[:8]]):
             np.savez(
                 options.meshes / f"fit_{k}.npz", vertices=fit.vertices, triangles=head.triangles
             )

@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from pacofr.engine.device import resolve_precision
 from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer
 from pacofr.pretraining.codebook import unpatchify
-from pacofr.pretraining.config import DecoderConfig
+from pacofr.pretraining.config import DecoderConfig, PretrainConfig
 from pacofr.pretraining.masking import sample_masks
 from pacofr.pretraining.model import PaCoFR, pretraining_loss
 from pacofr.pretraining.perceptual_net import PerceptualNet
@@ -89,6 +90,90 @@ def matmul_rate(device: torch.device, size: int = 8192) -> float:
     return 2 * size**3 / float(seconds([lambda: torch.mm(a, a)], device, 20).min())
 
 
+class Passes:
+    """A pre-training step and the bare passes it is made of, on tensors that are already there."""
+
+    def __init__(
+        self,
+        run: PretrainConfig,
+        device: torch.device,
+        layers: tuple[int, ...] = (3, 6, 9, 12),
+        *,
+        compiled: bool = False,
+    ) -> None:
+        torch.manual_seed(0)
+        self.loss, self.candidates = run.loss, run.model.codebook.candidates
+        self.patch = run.model.encoder.patch_size
+        self.model = PaCoFR(run.model).to(device)
+        self.encoder, self.decoder = self.model.encoder, self.model.decoder
+        self.perceptual = PerceptualNet(VisionTransformer(run.model.encoder), layers).to(device)
+        if compiled:
+            for net in (self.model, self.perceptual, self.encoder, self.decoder):
+                net.compile()
+        batch, side = run.batch_size, run.model.encoder.image_size
+        self.images = torch.rand(batch, 3, side, side, device=device)
+        masks = sample_masks(0, 0, np.arange(batch), run.model, run.masking)
+        self.masks = [torch.from_numpy(part).to(device) for part in masks]
+        self.precision = resolve_precision(run.precision, device)
+        self.mixed = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def step(self, *, incubating: bool) -> None:
+        """Forward and backward of a step of pre-training."""
+        with self.mixed:
+            output = self.model(self.images, *self.masks, predictor_training=incubating)
+            terms = pretraining_loss(output, self.perceptual, self.loss)
+        self.model.zero_grad(set_to_none=True)
+        terms.total.backward()
+
+    def bare(self, *, incubating: bool) -> None:
+        """One forward and backward with both perceptual passes; eq. 4's passes if incubating."""
+        with self.mixed:
+            with torch.no_grad():
+                for _ in range(self.candidates if incubating else 0):
+                    self._reconstruction()
+                wanted = self.perceptual(self.images)
+            found = self.perceptual(self._reconstruction())
+            total = sum((a - b).float().square().mean() for a, b in zip(wanted, found, strict=True))
+        self.model.zero_grad(set_to_none=True)
+        total.backward()
+
+    def _reconstruction(self) -> torch.Tensor:
+        return unpatchify(self.decoder(self.encoder(self.images)).float(), self.patch)
+
+    def flop(self, *, incubating: bool) -> float:
+        """Floating-point operations of a step: a backward pass counts as two forward ones."""
+        encoder, decoder = gmac(self.model.config.encoder, self.model.config.decoder)
+        passes = 3 + (self.candidates if incubating else 0)
+        return 2e9 * len(self.images) * (passes * (encoder + decoder) + 3 * encoder)
+
+
+class StepFigures(NamedTuple):
+    """What a step costs."""
+
+    seconds: float
+    """Median."""
+    ratios: tuple[float, float, float]
+    """Time over that of the bare passes: quartiles, the median in the middle."""
+    bytes: float
+    """`peak_bytes`."""
+    bytes_ratio: float
+    """Over that of the bare passes."""
+
+
+def measure(passes: Passes, device: torch.device, repeats: int, *, incubating: bool) -> StepFigures:
+    """Time a step against its bare passes."""
+    calls = (
+        lambda: passes.step(incubating=incubating),
+        lambda: passes.bare(incubating=incubating),
+    )
+    times = seconds(calls, device, repeats)
+    low, middle, high = np.percentile(times[:, 0] / times[:, 1], [25, 50, 75]).tolist()
+    memory = [peak_bytes(call, device) for call in calls]
+    return StepFigures(
+        float(np.median(times[:, 0])), (low, middle, high), memory[0], memory[0] / memory[1]
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("preset", nargs="?", default="micro", choices=list(PRESETS))
@@ -100,66 +185,27 @@ def main() -> None:
     torch.set_num_threads(1)
     device, batch = torch.device(arguments.device), arguments.batch
     run = dataclasses.replace(preset(arguments.preset), batch_size=batch)
-    torch.manual_seed(0)
-    model = PaCoFR(run.model).to(device)
-    perceptual = PerceptualNet(VisionTransformer(run.model.encoder), (3, 6, 9, 12)).to(device)
-    encoder, decoder = model.encoder, model.decoder
-    if arguments.compile:
-        for net in (model, perceptual, encoder, decoder):
-            net.compile()
-    images = torch.rand(batch, 3, *2 * (run.model.encoder.image_size,), device=device)
-    masks = sample_masks(0, 0, np.arange(batch), run.model, run.masking)
-    masks = [torch.from_numpy(part).to(device) for part in masks]
-    precision = resolve_precision(run.precision, device)
-    mixed = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-    patch = run.model.encoder.patch_size
-
-    def whole(*, incubating: bool) -> None:
-        with mixed:
-            output = model(images, *masks, predictor_training=incubating)
-            terms = pretraining_loss(output, perceptual, run.loss)
-        model.zero_grad(set_to_none=True)
-        terms.total.backward()
-
-    def reconstruction() -> torch.Tensor:
-        return unpatchify(decoder(encoder(images)).float(), patch)
-
-    def bare(*, passes: int) -> None:
-        """One forward and backward with both perceptual passes, and `passes` without gradients."""
-        with mixed:
-            with torch.no_grad():
-                for _ in range(passes):
-                    reconstruction()
-                wanted = perceptual(images)
-            found = perceptual(reconstruction())
-            total = sum((a - b).float().square().mean() for a, b in zip(wanted, found, strict=True))
-        model.zero_grad(set_to_none=True)
-        total.backward()
-
-    candidates = run.model.codebook.candidates
-    once = sum(gmac(run.model.encoder, run.model.decoder))
-    looked = 3 * gmac(run.model.encoder, run.model.decoder)[0]
-    for name, incubating, extra in (("plain", False, 0), ("incubating", True, candidates)):
-        steps = (lambda: whole(incubating=incubating), lambda: bare(passes=extra))  # noqa: B023
-        times = seconds(steps, device, arguments.repeats)
-        ours = float(np.median(times[:, 0]))
-        low, ratio, high = np.percentile(times[:, 0] / times[:, 1], [25, 50, 75])
-        flop = 2e9 * batch * ((3 + extra) * once + looked)
+    passes = Passes(run, device, compiled=arguments.compile)
+    for name, incubating in (("plain", False), ("incubating", True)):
+        figures = measure(passes, device, arguments.repeats, incubating=incubating)
+        low, ratio, high = figures.ratios
+        flop = passes.flop(incubating=incubating)
+        rate = flop / figures.seconds
         print(
             f"{run.model.encoder.width}-wide {name} step, batch {batch} on {device.type} in"
-            f" {precision}: {batch / ours:.1f} images/s, {ratio:.3f} of the bare passes"
-            f" (quartiles {low:.3f} to {high:.3f}),"
-            f" {flop / batch / 1e9:.0f} GFLOP/image, {flop / ours / 1e12:.2f} TFLOP/s"
+            f" {passes.precision}: {batch / figures.seconds:.1f} images/s, {ratio:.3f} of the bare"
+            f" passes (quartiles {low:.3f} to {high:.3f}),"
+            f" {flop / batch / 1e9:.0f} GFLOP/image, {rate / 1e12:.2f} TFLOP/s"
         )
-        memory = [peak_bytes(step, device) for step in steps]
         what = "peak memory" if device.type == "cuda" else "kept for backward"
         print(
-            f"  {what}: {memory[0] / 2**20:.0f} MiB, {memory[0] / memory[1]:.3f} of the bare passes"
+            f"  {what}: {figures.bytes / 2**20:.0f} MiB, {figures.bytes_ratio:.3f} of the bare"
+            " passes"
         )
         if device.type == "cuda":
-            rate = matmul_rate(device)
+            possible = matmul_rate(device)
             print(
-                f"  {flop / ours / rate:.1%} of the bf16 matmul rate of {rate / 1e12:.0f} TFLOP/s"
+                f"  {rate / possible:.1%} of the bf16 matmul rate of {possible / 1e12:.0f} TFLOP/s"
             )
 
 

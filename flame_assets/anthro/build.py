@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from flame_assets.anthro.atlas.texture import texture
 from flame_assets.anthro.expression.modes import expression_modes
 from flame_assets.anthro.identity.modes import identity_modes
 from flame_assets.anthro.rig import jaw, skinning
@@ -10,7 +11,6 @@ from flame_assets.anthro.surface.head_surface import Surface, build_surface
 from flame_assets.anthro.surface.landmarks import landmarks
 from flame_assets.anthro.surface.regions import colours, regions
 from flame_assets.anthro.surface.template import half_template
-from flame_assets.anthro.surface.texture import texture
 from flame_assets.arkit import EXPRESSIONS
 from flame_assets.model.head import HeadModel, LidContact
 

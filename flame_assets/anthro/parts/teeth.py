@@ -38,6 +38,8 @@ _PROFILE = np.array(
     [(1.2, 0.0), (-0.2, 2.5), (0.1, 4.6), (0.0, 7.0), (0.5, 10.4), (1.6, 11.2), (2.9, 10.4)]
     + [(4.4, 6.5), (5.4, 3.0), (4.2, 0.2)]
 )
+PROFILE_POINTS = len(_PROFILE)
+"""Points of each ring of an arch."""
 _IS_ENAMEL = np.array([0, 0, 0.6, 1, 1, 1, 1, 1, 0, 0.0])
 
 

@@ -1,1 +1,1 @@
-"""From control points to the finished mesh with landmarks, regions and texture."""
+"""From control points to the finished mesh with landmarks, regions and colours."""

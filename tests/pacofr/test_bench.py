@@ -1,11 +1,15 @@
-"""The figures of pre-training's speed come from functions that are right on a tiny network."""
+"""Figures of speed come from functions that are right on a tiny network and a few photos."""
 
 import pytest
 import torch
+from bench.faces import measure as measure_faces
 from bench.pretrain import Passes, gmac, measure, peak_bytes
 from helpers.pacofr_tiny import tiny_config
+from PIL import Image
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from mica_ext.commands.output_plan import EXAMPLE
 
 CPU = torch.device("cpu")
 
@@ -57,3 +61,17 @@ def test_memory_kept_for_backward():
     weight = torch.ones(1000, requires_grad=True)
     other = torch.ones(1000)
     assert peak_bytes(lambda: (weight * other).sum().backward(), CPU) == 4000
+
+
+def test_costs_of_faces_are_per_photo(tmp_path):
+    photo = Image.open(EXAMPLE).resize((320, 320))
+    photo.save(tmp_path / "a.jpg")
+    photo.save(tmp_path / "b.jpg", quality=60)
+    Image.new("RGB", (320, 320), "grey").save(tmp_path / "c.jpg")
+    costs = measure_faces([tmp_path], 3, repeat=1)
+    assert (costs.photos, costs.kept) == (3, 2)
+    parts = (costs.decode, costs.detect_single, costs.detect_batched, costs.crop, costs.curate)
+    assert min(parts) > 0
+    # 2 faces of 3 photos at 100 ms each
+    assert costs._replace(curate=100.0).kept_per_second == pytest.approx(20 / 3)
+    assert [loading.side for loading in costs.loading] == [224, 112]

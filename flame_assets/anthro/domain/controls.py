@@ -11,6 +11,24 @@ face are fitted to the mean of ICT-FaceKit's scans (MIT): a smooth displacement 
 controls, regularised by a Gaussian process, that brings the surface to that mean (point to plane,
 median 0.1 mm); no vertex of it is copied. Skull, ears and neck keep the published measures, see
 `identity/measures.py`. `tests/bench/anthro_proportions.py` measures the result.
+
+Names are landmarks of anthropometry where there is one (Farkas 1994; ls, li: labiale superius and
+inferius; sto: stomion; cph: crista philtri; ac: alar curvature; sbal: subalare; eu: euryon). In the
+others:
+
+    _med _mid _lat      nearer to the middle, between, farther to the side
+    _f _b, _u _m _l     front and back; upper, middle and lower
+    U L                 of the upper and of the lower lip
+    verm, vm, vb        the vermilion: on the midline, its middle, its border
+    ful, fore_l, top    forehead near the hairline, forehead off the midline, top of the skull
+    rim, orb, sulc      orbital rim, the orbit's outer corner, crease of the upper lid
+    tear, ck            tear trough, cheek beside the nose
+    nasolab, mario      nasolabial fold, marionette line
+    bridge, wall, junction    ridge of the nose, its side, its foot on the cheek
+    ala, sac, nr        wing of the nose, the crease above it, rim of the nostril
+    ujaw                under the jaw
+
+Numbers count outwards, or down the neck.
 """
 
 from typing import NamedTuple

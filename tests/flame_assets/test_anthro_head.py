@@ -18,15 +18,15 @@ from flame_assets.model.landmarks import contour_row
 
 KNOWN = {
     "2": Fingerprint(
-        template=1.9033988353,
-        shape_basis=0.0424240247,
-        expression_basis=-0.0371277716,
+        template=1.8985839489,
+        shape_basis=-0.002032669,
+        expression_basis=-0.0381039723,
         pose_basis=0.0,
-        skinning_weights=-5.2216381041,
-        joint_regressor=-0.0288937475,
-        triangles=-1.6780333148,
-        landmarks=0.0780021139,
-        contours=0.014014751,
+        skinning_weights=-5.2213936793,
+        joint_regressor=-0.0289415271,
+        triangles=-1.6893906679,
+        landmarks=0.0780939577,
+        contours=0.0022904479,
         lid_contacts=0.0517914312,
     )
 }

@@ -9,7 +9,8 @@ smoothing, mm^2), so that hand-typed cheeks do not dent.
 The layout was typed from published adult means and by eye. Since version 2 the positions on the
 face are fitted to the mean of ICT-FaceKit's scans (MIT): a smooth displacement field over the
 controls, regularised by a Gaussian process, that brings the surface to that mean (point to plane,
-median 0.1 mm); no vertex of it is copied. Skull, ears and neck keep the published measures, see
+median 0.1 mm); no vertex of it is copied. The brows' points are landmarks (`surface/landmarks.py`
+says where their places come from). Skull, ears and neck keep the published measures, see
 `identity/measures.py`. `tests/bench/anthro_proportions.py` measures the result.
 
 Names are landmarks of anthropometry where there is one (Farkas 1994; ls, li: labiale superius and
@@ -48,8 +49,8 @@ TABLE = """
 trichion            0   72.2   84.1
 forehead_up         0     58   91.7
 forehead_mid        0   40.2   95.6   ~ 200
-glabella            0   20.2   99.6
-sellion             0    5.5   97.6
+glabella            0   20.3   99.6
+sellion             0    5.5   97.5
 rhinion             0  -12.3  106.8
 supratip            0  -25.4  115.4
 pronasale           0  -35.4    119   @ 0 -36
@@ -90,9 +91,9 @@ neck_b2             0   -160    -67
 neck_bb             0   -190    -73
 # cranium
 eu               74.8     48    -12   ~ 400
-side_fr          70.8   42.5     32   ~ 400
-front_temp       57.4   32.7   68.7   ~ 300
-temple           67.6     12     44   ~ 250
+side_fr          70.9   42.5     32   ~ 400
+front_temp       57.6   32.8   69.1   ~ 300
+temple           69.6   11.8     44   ~ 250
 above_ear          75     12     -8
 mastoid          66.3    -32  -31.5   ~ 400
 back_lat         55.6     22    -65   ~ 400
@@ -106,23 +107,23 @@ ful1               39   60.6     78
 ful2             33.2   88.4     56
 ful3             58.6   59.7   53.9
 # forehead and brow
-fore_l1          24.7   41.5   92.2   ~ 300
-fore_l2          45.2   42.5     79   ~ 300
+fore_l1          24.6   41.4   91.7   ~ 300
+fore_l2          45.1   42.5     79   ~ 300
 fore_l3          19.8   59.9   88.4
-brow_med         11.7   17.8   98.8
-brow_mid         25.3   22.1   97.2
-brow_peak        39.3     24   90.2
-brow_tail          53   20.2   78.5
-brow_lat         61.4   10.7     66   ~ 150
+brow_med         13.4   15.8   98.1
+brow_mid         27.2   22.7   96.4
+brow_peak        40.9   24.2   88.9
+brow_tail        51.8   22.2   79.5
+brow_lat         59.7   14.1   66.6   ~ 150
 # orbit
-rim_med            16     13   95.2
-rim_sup          33.2   15.8   92.5
-rim_lat          51.2   12.5   83.6
-sulc_med           16    7.4   89.4
-sulc             29.7    9.5   87.5
-sulc_lat         45.5    6.6   82.7
-orb_lat          54.1   -3.8   70.3
-med_canth         8.9    0.3   92.1
+rim_med          16.1     13     95
+rim_sup          33.3   16.2   92.2
+rim_lat          51.6   12.6   83.3
+sulc_med         15.6    7.6   89.3
+sulc             29.6    9.4   87.9
+sulc_lat         45.7    6.6   82.3
+orb_lat          53.9   -5.2   70.4
+med_canth         8.2    0.4   91.6
 # cheeks and jaw
 tear1            17.7  -11.1   86.6
 tear2            29.1  -13.9   84.1
@@ -168,10 +169,10 @@ neck_bl          35.9  -94.9  -50.1
 neck_bl2           37   -140    -52
 neck_bl3           44   -190    -60
 # nose
-bridge_s          5.1    5.2   95.6
-bridge_m          5.1     -4   98.1
+bridge_s            5    5.3   95.4
+bridge_m          5.2     -4   98.1
 bridge_l          5.5  -11.9  103.7
-wall_u              9   -6.9   93.5
+wall_u            8.8   -7.1   93.1
 wall_m             11  -15.6   96.8
 junction         17.1  -21.8     92
 junction_l       20.9  -31.3   90.6   @ 22 -31

@@ -1,9 +1,15 @@
 """The 68 iBUG landmarks: 51 pinned ones, and the contour for each of FLAME's 79 head yaws.
 
-Inner points follow the iBUG markup of photos: brows along the middle of the hair, lids and lips on
-their visible edges, 30 on the tip, 33 where the columella meets the lip. In the frontal picture of
-the neutral head they fall where they fall on neutral people (London set, Helen) to about 1 mm,
-while scanned models differ by convention: ICT-FaceKit's brow points lie 5 mm higher.
+Places follow iBUG's definitions (Sagonas et al., 300 Faces in-the-Wild, ICCVW 2013) as two freely
+licensed models read them: the vertices that ICT-FaceKit publishes for its 68 landmarks (MIT), and
+the points of Face Mesh V2 (Apache-2.0) nearest to them, as the mean over the 52 neutral frontal
+photos of even number of the Face Research Lab London Set (CC BY 4.0), carried to the head through
+the camera that fits ICT's mean. Bridge, lids and lips lie about half way between both, the nose
+base at ICT's points. Brows begin and end in the middle of the hair and follow its upper edge in
+between, as Face Mesh draws both edges. The contour is the outline of the face in a frontal picture,
+in the mean directions of both models. Nothing restricted to research took part: no markup of
+photos, no network trained on it.
+`tests/bench/anthro_landmarks.py` measures the differences.
 
 Row a of the table is a head turned a degrees to the subject's left, row 39 + a one turned a degrees
 to the right (the convention of `flame_assets.model.landmarks.contour_row`). On the side turned away
@@ -39,8 +45,9 @@ def _left_places(template: HalfTemplate) -> dict[int, Float[ndarray, "2"]]:
     def between(first: str, second: str, share: float) -> Float[ndarray, "2"]:
         return place_of(first) * (1 - share) + place_of(second) * share
 
-    def vertex(row: Int[ndarray, " n"], k: int) -> Float[ndarray, "2"]:
-        return template.places[row[k]]
+    def on_row(row: Int[ndarray, " n"], k: int, share: float = 0.0) -> Float[ndarray, "2"]:
+        after = min(k + 1, len(row) - 1)
+        return template.places[row[k]] * (1 - share) + template.places[row[after]] * share
 
     lid, seam = template.lid, template.seam
     return {
@@ -49,31 +56,31 @@ def _left_places(template: HalfTemplate) -> dict[int, Float[ndarray, "2"]]:
         24: place_of("brow_peak"),
         25: place_of("brow_tail"),
         26: place_of("brow_lat"),
-        27: np.array([0.0, 2.0]),
-        28: np.array([0.0, -10.3]),
-        29: np.array([0.0, -22.2]),
-        30: between("supratip", "pronasale", 0.88),
+        27: np.array([0.0, 2.1]),
+        28: np.array([0.0, -10.8]),
+        29: np.array([0.0, -21.9]),
+        30: between("supratip", "pronasale", 0.84),
         33: place_of("subnasale"),
-        34: between("subnasale", "nr_back", 0.8),
-        35: between("sbal", "alare", 0.15),
-        42: vertex(lid, 0),
-        43: vertex(lid, 6),
-        44: vertex(lid, 11),
-        45: vertex(lid, 16),
-        46: vertex(lid, 21),
-        47: vertex(lid, 26),
-        51: between("ls", "vermU", 0.35),
-        52: between("cph", "vmU1", 0.1),
-        53: between("vbU1", "vbU2", 0.35),
+        34: between("subnasale", "nr_back", 0.75),
+        35: between("subnasale", "sbal", 0.93),
+        42: on_row(lid, 0),
+        43: on_row(lid, 6, 0.5),
+        44: on_row(lid, 11, 0.3),
+        45: on_row(lid, 16),
+        46: on_row(lid, 21),
+        47: on_row(lid, 26),
+        51: place_of("ls"),
+        52: between("cph", "vbU1", 0.1),
+        53: between("vbU1", "vbU2", 0.23),
         54: place_of("cheilion"),
-        55: between("vbL1", "vbL2", 0.7),
-        56: between("li", "vbL1", 0.67),
+        55: between("vbL1", "vbL2", 0.64),
+        56: between("li", "vbL1", 0.83),
         57: place_of("li"),
-        62: vertex(seam, 0),
-        63: vertex(seam, 2),
-        64: vertex(seam, 8),
-        65: vertex(seam, 18),
-        66: vertex(seam, 20),
+        62: on_row(seam, 0),
+        63: on_row(seam, 2, 0.3),
+        64: on_row(seam, 8),
+        65: on_row(seam, 17, 0.7),
+        66: on_row(seam, 20),
     }
 
 
@@ -84,31 +91,42 @@ _TWINS = {
 }  # fmt: skip
 """Landmarks of the subject's right and their mirror images on the left."""
 
-_CONTOUR_ANGLES = np.radians([-11, 4, 19, 34, 47, 58, 69, 80])
-"""Directions of points 16 .. 9 from the middle of the face, downward from horizontal."""
+_CONTOUR_ANGLES = np.radians([-13.0, 1.0, 15.0, 29.0, 43.0, 58.5, 67.0, 78.0, 90.0])
+"""Directions of points 16 .. 8 from the middle of the face, downward from horizontal."""
 _FACE_CENTRE = np.array([0.0, -20.0])
+_CAMERA_Z = 1080.0
+"""Where the frontal picture is taken from: a metre before the face [mm]."""
+_UNDER_JAW = 8.0
+"""How far below the jaw's border the outline may run in the domain: the skin there still follows an
+opening jaw, and the neck lies below."""
+_STEP = 1.5
 
 
-def _contour_lines(surface: Surface, template: HalfTemplate) -> Float[ndarray, "8 s 2"]:
-    """For points 16 .. 9, the line (u, v) from the frontal outline forward over the cheek."""
-    points = surface.vertices[: len(template.places)]
-    places = template.places
+def _outline(surface: Surface, template: HalfTemplate) -> Float[ndarray, "9 2"]:
+    """Places (u, v) of points 16 .. 8: farthest from the middle in the frontal picture."""
+    u, above = np.meshgrid(np.arange(0.0, 118.0, _STEP), np.arange(-_UNDER_JAW, 100.0, _STEP))
     jaw = np.array([place_of(n) for n in ("menton", "jaw_front", "jaw_mid", "gonion")])
-    border = np.interp(places[:, 0], jaw[:, 0], jaw[:, 1])
-    face = (places[:, 1] >= border - 1.0) & (points[:, 2] > 8) & (places[:, 0] < 118)
-    lines = []
-    for angle in _CONTOUR_ANGLES:
-        direction = np.array([np.cos(angle), -np.sin(angle)])
-        offset = points[:, :2] - _FACE_CENTRE
-        along = offset @ direction
-        across = np.abs(offset @ np.array([-direction[1], direction[0]]))
-        near = face & (across < 7) & (along > 0)
-        best = np.flatnonzero(near)[np.argmax((along - 0.3 * across)[near])]
-        start = places[best]
-        inner = np.array([0.42 * start[0], 0.72 * start[1] + 0.28 * -70.0 * np.sin(max(angle, 0))])
-        share = np.linspace(0, 1, 60)[:, None]
-        lines.append(start * (1 - share) + inner * share)
-    return np.stack(lines)
+    v = np.interp(u, jaw[:, 0], jaw[:, 1]) + above
+    places = np.stack([u, v], 2)[v < 30]
+    points = pin(template, places, 0).on(surface.vertices, surface.triangles)
+    depth = (_CAMERA_Z - 80.0) / (_CAMERA_Z - points[:, 2:])
+    offset = points[:, :2] * depth - _FACE_CENTRE
+    radius, angle = np.linalg.norm(offset, axis=1), np.arctan2(-offset[:, 1], offset[:, 0])
+    radius[points[:, 2] < 8] = 0
+    found = []
+    for wanted in _CONTOUR_ANGLES:
+        near = np.exp(-0.5 * ((angle - wanted) / np.radians(1.0)) ** 2) > 0.3
+        found.append(places[np.argmax(np.where(near, radius, 0))])
+    found[-1][0] = 0.0
+    return np.array(found)
+
+
+def _contour_lines(outline: Float[ndarray, "8 2"]) -> Float[ndarray, "8 s 2"]:
+    """For points 16 .. 9, the line (u, v) from the frontal outline forward over the cheek."""
+    drop = -70.0 * np.sin(np.maximum(_CONTOUR_ANGLES[:-1], 0))
+    inner = np.stack([0.42 * outline[:, 0], 0.72 * outline[:, 1] + 0.28 * drop], 1)
+    share = np.linspace(0, 1, 60)[None, :, None]
+    return outline[:, None] * (1 - share) + inner[:, None] * share
 
 
 def landmarks(surface: Surface, template: HalfTemplate) -> Landmarks:
@@ -121,13 +139,13 @@ def landmarks(surface: Surface, template: HalfTemplate) -> Landmarks:
         places[number - 17] = left[number] if twin is None else left[twin] * [-1, 1]
     inner = pin(template, places, right_faces)
 
-    lines = _contour_lines(surface, template)
+    outline = _outline(surface, template)
+    lines = _contour_lines(outline[:-1])
     flat = lines.reshape(-1, 2)
     on_lines = pin(template, flat, right_faces).on(surface.vertices, surface.triangles)
     on_lines = on_lines.reshape(*lines.shape[:2], 3)
-    directions = np.stack([np.cos(_CONTOUR_ANGLES), -np.sin(_CONTOUR_ANGLES)], 1)
-    static = lines[:, 0]
-    chin = place_of("menton") * 0.75 + place_of("chin_low") * 0.25
+    directions = np.stack([np.cos(_CONTOUR_ANGLES), -np.sin(_CONTOUR_ANGLES)], 1)[:-1]
+    static, chin = lines[:, 0], outline[-1]
     table = np.zeros((_ROWS, 17, 2))
     for row in range(_ROWS):
         yaw = row if row <= _MAX_YAW else row - _MAX_YAW

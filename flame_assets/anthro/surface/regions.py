@@ -22,8 +22,10 @@ _HAIR = np.array([0.30, 0.225, 0.18])
 _NOSTRIL = np.array([0.42, 0.22, 0.18])
 _BLUSH = np.array([0.83, 0.53, 0.45])
 
-_BROW_LINE = ([9, 20, 33, 47, 60], [17.0, 21.2, 23.2, 19.4, 11.5])
-_BROW_HALF_WIDTH = ([9, 14, 33, 60], [3.0, 3.9, 3.3, 1.4])
+_BROW_LINE = ([9, 11, 24, 36, 46, 57], [15.6, 16.2, 20.1, 21.4, 19.1, 14.2])
+_BROW_HALF_WIDTH = ([9, 14, 33, 57], [3.0, 3.7, 3.1, 1.4])
+"""Middle and half width of the brows at some u: between the edges that Face Mesh reads on neutral
+photos, see `landmarks`."""
 # fmt: off
 _NOSE = np.array([(-1, 8), (7, 6), (12, -6), (15, -20), (22.5, -33),
                   (23.5, -45), (19, -56), (-1, -56)], float)
@@ -109,7 +111,7 @@ def colours(surface: Surface, template: HalfTemplate) -> Float[ndarray, "v 3"]:
     nose = np.exp(-((u / 12) ** 2 + ((v + 38) / 9) ** 2))
     blend(ids, 0.30 * np.maximum(cheek, nose), _BLUSH)
     away = np.abs(v - np.interp(u, *_BROW_LINE)) / np.interp(u, *_BROW_HALF_WIDTH)
-    brow = np.clip(1.5 - away, 0, 1) * np.clip((u - 7.5) / 3, 0, 1) * np.clip((62 - u) / 7, 0, 1)
+    brow = np.clip(1.5 - away, 0, 1) * np.clip((u - 7.5) / 3, 0, 1) * np.clip((58 - u) / 7, 0, 1)
     blend(ids, 0.75 * brow, _BROW)
     hair = np.clip((v - np.interp(u, *_HAIRLINE) + 1.5 * np.sin(u / 5.0)) / 12.0, 0, 1)
     blend(ids, 0.80 * hair * hair * (3 - 2 * hair), _HAIR)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.face_mesh_blendshapes import BLENDSHAPES_FILE, load_blendshapes
 
 from pacofr.errors import UserError
 from pacofr.faces.detect import detect
@@ -22,9 +23,7 @@ from pacofr.faces.face_mesh.region import (
     region_of_points,
 )
 from pacofr.faces.face_mesh.task_file import (
-    BLENDSHAPES_FILE,
     LANDMARKS_FILE,
-    load_blendshapes,
     load_face_mesh,
 )
 from pacofr.images import load_image

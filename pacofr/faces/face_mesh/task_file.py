@@ -15,15 +15,13 @@ from torch import Tensor, nn
 from flame_assets.inert.files import ReadError
 from flame_assets.inert.zips import ZipReader
 from pacofr.errors import UserError
-from pacofr.faces.face_mesh.blendshapes import BlendshapeNetwork, MixerBlock
 from pacofr.faces.face_mesh.flatbuffer import Operator, read_operators
 from pacofr.faces.face_mesh.network import Block, FaceMeshNetwork
 from pacofr.utils.bounded import open_regular
 from pacofr.utils.budgets import TASK_BYTES
 
 LANDMARKS_FILE = "face_landmarks_detector.tflite"
-BLENDSHAPES_FILE = "face_blendshapes.tflite"
-CONV_2D, DEPTHWISE_CONV_2D, PRELU, MUL, CONCATENATION = 3, 4, 54, 18, 2
+CONV_2D, DEPTHWISE_CONV_2D, PRELU = 3, 4, 54
 """Values of TensorFlow Lite's `BuiltinOperator`."""
 ABOUT = (
     "expected face_landmarker.task of Face Mesh V2 (float16, version 1); "
@@ -38,20 +36,24 @@ def load_face_mesh(path: Path) -> FaceMeshNetwork:
         UserError: the file cannot be read, is cut short or is of another version.
     """
     network = FaceMeshNetwork()
-    _fill(network, _face_mesh_parameters(network), path, LANDMARKS_FILE)
+    fill_network(network, _face_mesh_parameters(network), path, LANDMARKS_FILE)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def load_blendshapes(path: Path) -> BlendshapeNetwork:
-    """The blendshape network of a .task file, ready for inference; raises as `load_face_mesh`."""
-    network = BlendshapeNetwork()
-    _fill(network, _blendshape_parameters(network), path, BLENDSHAPES_FILE)
-    return network
-
-
-def _fill(
+def fill_network(
     network: nn.Module, parameters: Iterator[tuple[int, Tensor]], path: Path, member: str
 ) -> None:
+    """Put the constants of a .tflite file into a network, and ready it for inference.
+
+    Args:
+        network: where the parameters belong.
+        parameters: in the order of the file's graph, each with the code of its operator.
+        path: the .task file.
+        member: the .tflite file in it.
+
+    Raises:
+        UserError: the file cannot be read, is cut short or is of another version.
+    """
     try:
         constants = _constants(read_operators(_read_member(path, member)))
         with torch.no_grad():
@@ -108,21 +110,6 @@ def _face_mesh_parameters(network: FaceMeshNetwork) -> Iterator[tuple[int, Tenso
         yield PRELU, block.prelu.weight
     for head in (network.unused_head, network.face_head, network.points_head):
         yield from _layer(CONV_2D, head)
-
-
-def _blendshape_parameters(network: BlendshapeNetwork) -> Iterator[tuple[int, Tensor]]:
-    yield from _layer(CONV_2D, network.token_embedding)
-    yield from _layer(CONV_2D, network.channel_embedding)
-    yield CONCATENATION, network.extra_token
-    for block in network.blocks:
-        assert isinstance(block, MixerBlock)
-        yield MUL, block.norm1_weight
-        yield from _layer(CONV_2D, block.tokens1)
-        yield from _layer(CONV_2D, block.tokens2)
-        yield MUL, block.norm2_weight
-        yield from _layer(CONV_2D, block.channels1)
-        yield from _layer(CONV_2D, block.channels2)
-    yield from _layer(CONV_2D, network.head)
 
 
 def _layer(code: int, layer: nn.Conv2d | nn.Linear) -> Iterator[tuple[int, Tensor]]:

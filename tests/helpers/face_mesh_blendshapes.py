@@ -1,7 +1,11 @@
 """The blendshape network of Face Mesh V2: 146 points to 52 scores, an MLP-Mixer (Tolstikhin 2021).
 
-Its scores have no known truth; blink, smile and jaw opening are the useful ones.
+The product does not use it. MediaPipe publishes its outputs for one input, which proves the reader
+of .task files without MediaPipe's own runtime.
 """
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,6 +13,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pacofr.faces.face_mesh.task_file import CONV_2D, fill_network
+
+BLENDSHAPES_FILE = "face_blendshapes.tflite"
+CONCATENATION, MUL = 2, 18
+"""Values of TensorFlow Lite's `BuiltinOperator`."""
 INPUT_POINTS = np.array(
     [
         *(0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63),
@@ -70,3 +79,28 @@ class BlendshapeNetwork(nn.Module):
         x = self.channel_embedding(self.token_embedding(points.mT).mT)
         x = torch.cat([self.extra_token.expand(len(x), -1, -1), x], 1)
         return self.head(self.blocks(x)[:, 0]).sigmoid()
+
+
+def load_blendshapes(path: Path) -> BlendshapeNetwork:
+    """The blendshape network of a .task file, ready for inference."""
+    network = BlendshapeNetwork()
+    fill_network(network, _parameters(network), path, BLENDSHAPES_FILE)
+    return network
+
+
+def _parameters(network: BlendshapeNetwork) -> Iterator[tuple[int, Tensor]]:
+    def layer(module: nn.Linear) -> Iterator[tuple[int, Tensor]]:
+        yield CONV_2D, module.weight
+        yield CONV_2D, module.bias
+
+    yield from layer(network.token_embedding)
+    yield from layer(network.channel_embedding)
+    yield CONCATENATION, network.extra_token
+    for block in network.blocks:
+        yield MUL, block.norm1_weight
+        yield from layer(block.tokens1)
+        yield from layer(block.tokens2)
+        yield MUL, block.norm2_weight
+        yield from layer(block.channels1)
+        yield from layer(block.channels2)
+    yield from layer(network.head)

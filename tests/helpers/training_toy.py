@@ -60,6 +60,21 @@ class ToyNet(nn.Module):
         return self.head(self.drop(self.body(images).mean(dim=(2, 3))))[:, 0]
 
 
+class NamedParts(nn.Module):
+    """Has every kind of parameter that the optimiser tells apart: matrices, norms, tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(3, 4)
+        self.norm = nn.LayerNorm(4)
+        self.codebook = nn.Module()
+        self.codebook.tokens = nn.Parameter(torch.ones(5, 2, 3))
+        self.cls_token = nn.Parameter(torch.ones(1, 1, 4))
+
+    def forward(self, x: Float[Tensor, "b 3"]) -> Float[Tensor, ""]:
+        return self.norm(self.body(x)).sum() + self.codebook.tokens.sum() + self.cls_token.sum()
+
+
 class Toy(TrainingTask[ToyBatch]):
     """Two stages on two sources; the second begins anew from the moving average."""
 

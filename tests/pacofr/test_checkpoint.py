@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.training_toy import NamedParts
 from torch import nn
 
 from pacofr.engine import checkpoint, optim
@@ -16,19 +17,6 @@ from pacofr.engine.tensor_files import load_weights
 from pacofr.errors import UserError
 
 CPU = torch.device("cpu")
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Linear(3, 4)
-        self.norm = nn.LayerNorm(4)
-        self.codebook = nn.Module()
-        self.codebook.tokens = nn.Parameter(torch.ones(5, 2, 3))
-        self.cls_token = nn.Parameter(torch.ones(1, 1, 4))
-
-    def forward(self, x):
-        return self.norm(self.body(x)).sum() + self.codebook.tokens.sum() + self.cls_token.sum()
 
 
 def save(run, net, optimizer, step, *, keep=2, ema=None):
@@ -49,7 +37,7 @@ def load(folder, net, optimizer, ema=None):
 
 @pytest.fixture
 def trained():
-    net = Net()
+    net = NamedParts()
     optimizer = optim.make_adamw(net, weight_decay=0.1)
     optim.set_learning_rate(optimizer, 0.01)
     for number in range(3):
@@ -65,7 +53,7 @@ def test_a_checkpoint_gives_everything_back(tmp_path, trained):
     folder = save(tmp_path, net, optimizer, 3)
     expected_draw = torch.rand(3)
 
-    other = Net()
+    other = NamedParts()
     again = optim.make_adamw(other, weight_decay=0.1)
     state, rng_states = load(folder, other, again)
     set_rng_state(rng_states[0], CPU)
@@ -128,11 +116,11 @@ def test_another_configuration_is_refused_by_the_names_of_its_fields(tmp_path, t
 
 def test_weights_load_strictly(tmp_path, trained):
     file = save(tmp_path, *trained, 1) / "model/model.safetensors"
-    bigger = Net()
+    bigger = NamedParts()
     bigger.extra = nn.Parameter(torch.ones(2))
     with pytest.raises(UserError, match=r"missing 1 \['extra'\]"):
         load_weights(bigger, file)
-    wider = Net()
+    wider = NamedParts()
     wider.cls_token = nn.Parameter(torch.ones(1, 1, 9))
     with pytest.raises(UserError, match="expected cls_token of shape"):
         load_weights(wider, file)

@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from helpers.training_toy import NamedParts
 
 from pacofr.engine import optim
 from pacofr.engine.device import choose_device, resolve_precision
@@ -48,21 +48,8 @@ def test_peak_of_the_papers_batch():
     assert optim.peak_learning_rate(1.5e-4, 720) == pytest.approx(4.21875e-4)
 
 
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Linear(3, 4)
-        self.norm = nn.LayerNorm(4)
-        self.codebook = nn.Module()
-        self.codebook.tokens = nn.Parameter(torch.ones(5, 2, 3))
-        self.cls_token = nn.Parameter(torch.ones(1, 1, 4))
-
-    def forward(self, x):
-        return self.norm(self.body(x)).sum() + self.codebook.tokens.sum() + self.cls_token.sum()
-
-
 def test_only_matrices_outside_the_codebook_decay():
-    net = Net()
+    net = NamedParts()
     optimizer = optim.make_adamw(net, weight_decay=0.5, undecayed=["codebook."])
     net(torch.ones(2, 3)).backward()
     for parameter in net.parameters():
@@ -76,7 +63,7 @@ def test_only_matrices_outside_the_codebook_decay():
 
 
 def test_gradient_norms_are_torchs_and_split_by_part():
-    net = Net()
+    net = NamedParts()
     net(torch.randn(2, 3, generator=torch.Generator().manual_seed(0))).square().backward()
     norms = optim.gradient_norms(net)
     expected = torch.nn.utils.clip_grad_norm_(net.parameters(), float("inf"))

@@ -22,13 +22,7 @@ from pacofr.pretraining.config import DataConfig, LossConfig
 from pacofr.pretraining.model import load_pretrained
 from pacofr.pretraining.train import pretrain
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(out, crops=None, **changes):

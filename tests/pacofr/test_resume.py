@@ -1,6 +1,5 @@
 """Killed, stopped, out of disk: the next run goes on and ends exactly as the uninterrupted one."""
 
-import json
 import os
 import resource
 import signal
@@ -10,6 +9,7 @@ import pytest
 import torch
 from helpers.pacofr_tiny import TinyCrops, tiny_config
 from helpers.processes import start, wait_until
+from helpers.run_files import assert_same_end
 
 from pacofr.engine.checkpoint import checkpoints, read_progress
 from pacofr.engine.task import RunOptions
@@ -30,25 +30,11 @@ def run(out, crops=None, **changes):
         torch.set_num_threads(threads)
 
 
-def metrics(out):
-    lines = (out / "metrics.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    for row in rows:
-        del row["images_per_second"]
-    return rows
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
     assert run(out) == 0
     return out
-
-
-def assert_same_end(out, uninterrupted):
-    assert metrics(out) == metrics(uninterrupted)  # every loss and norm, to the last bit
-    weights = "model/model.safetensors"
-    assert (out / weights).read_bytes() == (uninterrupted / weights).read_bytes()
 
 
 def test_kill_9_in_mid_epoch(tmp_path, uninterrupted):

@@ -1,6 +1,5 @@
 """The training loop on a task that uses all of it: stages, average, dropout, validation, ranks."""
 
-import json
 import math
 import os
 import signal
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.processes import start, start_two, wait_until
+from helpers.run_files import assert_same_end, metrics
 from helpers.training_toy import Toy, ToyNet, run_toy
 from safetensors.torch import load_file
 from torch import nn
@@ -26,19 +26,7 @@ STEPS = 15
 ALONE = World(0, 1, torch.device("cpu"))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def metrics(out):
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    for row in rows:
-        del row["images_per_second"]
-    return rows
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def weights(out):
@@ -50,12 +38,6 @@ def uninterrupted(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
     assert run_toy(out) == 0
     return out
-
-
-def assert_same_end(out, uninterrupted):
-    assert metrics(out) == metrics(uninterrupted)
-    file = "model/model.safetensors"
-    assert (out / file).read_bytes() == (uninterrupted / file).read_bytes()
 
 
 def test_two_stages_validation_and_the_average(uninterrupted):

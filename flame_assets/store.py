@@ -73,7 +73,7 @@ def load_head(name_or_path: str | Path = "auto") -> HeadModel:
     """
     name = str(name_or_path)
     if name == "auto":
-        found = _installed()
+        found = installed_heads()
         name = next((best for best in PREFERRED if best in found), next(iter(found), "anthro"))
     if name == "anthro":
         return _load_anthro()
@@ -82,7 +82,7 @@ def load_head(name_or_path: str | Path = "auto") -> HeadModel:
             return load_head_folder(folder)
     if Path(name_or_path).is_dir():
         return load_head_folder(Path(name_or_path))  # says what is missing in it
-    known = ", ".join(["auto", "anthro", *_installed()])
+    known = ", ".join(["auto", "anthro", *installed_heads()])
     raise UserError(
         f"no head {name!r}: expected {known} or a folder; "
         "get FLAME with `flame-assets download flame2020` or `flame-assets convert FILE`"
@@ -107,11 +107,12 @@ def add_head(head: HeadModel) -> Path:
 
 def status() -> list[HeadStatus]:
     """All heads on this machine, converted ones first; each file is read to check it."""
-    folders = [*_installed().values(), *_anthro_folders()]
+    folders = [*installed_heads().values(), *_anthro_folders()]
     return [_status_of(folder) for folder in folders]
 
 
-def _installed() -> dict[str, Path]:
+def installed_heads() -> dict[str, Path]:
+    """Folders of the converted heads by name."""
     folders = sorted(path.parent for path in heads_folder().glob(f"[!.]*/{MANIFEST}"))
     return {folder.name: folder for folder in folders}
 

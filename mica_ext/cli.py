@@ -31,6 +31,14 @@ COMMANDS = {
         "mica_ext.commands.config:RebuildConfig",
         "mica_ext.commands.rebuild:rebuild",
     ),
+    "import": Command(
+        "mica_ext.commands.config:ImportConfig",
+        "mica_ext.commands.packs:import_mica",
+    ),
+    "pack": Command(
+        "mica_ext.commands.config:PackConfig",
+        "mica_ext.commands.packs:pack",
+    ),
     "train-landmarks": Command(
         "mica_ext.landmarks.config:LandmarkTrainingConfig",
         "mica_ext.landmarks.train:train",

@@ -40,7 +40,10 @@ def now_predictor(model: str | None = None) -> Predict:
         weights = read_landmark_config(load_pack(model or "auto").landmarks)
     except (UserError, HeadError, FaceError) as error:
         raise BenchmarkError(str(error)) from None
-    return NowPredictor(reconstructor, fingerprint(reconstructor.head, weights))
+    version_text = fingerprint(reconstructor.head, weights)
+    if (identity := reconstructor.provenance.identity) is not None:
+        version_text += f", {identity.name} {identity.version}"
+    return NowPredictor(reconstructor, version_text)
 
 
 class NowPredictor:
@@ -85,7 +88,8 @@ def predict(reconstructor: Reconstructor, photo: Photo) -> Prediction:
         if photo.box is None:
             raise NoFaceError("no face found, and the data has no box for this photo")
         face = frontal_face_in(photo.box)  # the benchmark's box stands in for the detection
-    estimate = reconstructor.estimator(reconstructor.align(image, [face]))
+    aligned = reconstructor.align(image, [face])
+    estimate = reconstructor.estimator(aligned, reconstructor.identity_of(aligned))
     mesh = reconstructor.decoder(in_pose(estimate.parameters.head, "neutral"))
     return Prediction(
         vertices=mesh.vertices[0].double().numpy(),

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from flame_assets.store import load_head
 from mica_ext.export.face_json import ModelPack, Provenance, SavedFace, Source
 from mica_ext.export.face_mesh import save_mesh, surface_of
 from mica_ext.export.mesh_files import Surface, Unit, to_trimesh
+from mica_ext.identity.predictor import IdentityPredictor, require_own_head
+from mica_ext.identity.same_person import PersonIdentity, merge_identities
+from mica_ext.identity.weights import read_identity_config
 from mica_ext.landmarks.detect import detect_landmarks
 from mica_ext.landmarks.weights import load_landmark_network, read_landmark_config
 from mica_ext.models.estimator import FaceEstimator
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
     from mica_ext.render.overlay import OverlayStyle
 
 RgbImage = UInt8[np.ndarray, "H W 3"]
+IdentityChoice = Literal["mica", "fit"]
+"""Where the identity comes from: the pack's identity network, or the fit to the points."""
 
 
 class Reconstruction(NamedTuple):
@@ -133,8 +138,15 @@ class Reconstruction(NamedTuple):
 class Reconstructor:
     """A loaded model pack with its head; call it with photos."""
 
-    def __init__(self, pack: Pack, head: HeadModel, device: torch.device) -> None:
+    def __init__(
+        self,
+        pack: Pack,
+        head: HeadModel,
+        device: torch.device,
+        identity: IdentityChoice | None = None,
+    ) -> None:
         self.head = head
+        self.identity = _identity_predictor(pack, head, device, identity)
         self.decoder = HeadDecoder(head)
         self.head_fingerprint = fingerprint(head)
         network = load_landmark_network(pack.landmarks).to(device)
@@ -146,6 +158,7 @@ class Reconstructor:
             weights=Source(weights.name, weights.sha256[:12], weights.licence),
             detector=Source(*DETECTOR),
             model=ModelPack(pack.name, pack.licence),
+            identity=_identity_source(self.identity),
         )
 
     @property
@@ -156,15 +169,23 @@ class Reconstructor:
 
     @classmethod
     def load(
-        cls, model: str | Path = "auto", *, head: str | None = None, device: str = "cpu"
+        cls,
+        model: str | Path = "auto",
+        *,
+        head: str | None = None,
+        device: str = "cpu",
+        identity: IdentityChoice | None = None,
     ) -> "Reconstructor":
-        """Load a model pack ("auto": the shipped one) and its head, or `head` in its place.
+        """Load a model pack (see `models.pack.find_pack`) and its head, or `head` in its place.
+
+        `identity`: where the identity comes from; None: the pack's identity network, if it has one
+        for this head.
 
         Raises:
-            UserError: if pack, head or device cannot be used.
+            UserError: if pack, head, identity network or device cannot be used.
         """
         pack = load_pack(model)
-        return cls(pack, load_head(head or pack.head), choose_device(device))
+        return cls(pack, load_head(head or pack.head), choose_device(device), identity)
 
     def __call__(
         self,
@@ -175,6 +196,43 @@ class Reconstructor:
     ) -> Reconstruction:
         """Reconstruct one face; the largest unless `face` says else."""
         return self.faces(photo, face, pose)[0]
+
+    def identity_of(
+        self, faces: AlignedFace, person: PersonIdentity | None = None
+    ) -> Float[Tensor, "B S"] | None:
+        """Identity coefficients that the fit keeps: a person's, or the network's; None without."""
+        if person is not None:
+            return person.identity.shape.expand(len(faces.arcface), -1)
+        return None if self.identity is None else self.identity(faces.arcface).shape
+
+    def merge_photos(
+        self,
+        photos: Sequence[str | Path | RgbImage],
+        which: FaceChoice = "largest",
+        *,
+        min_face: float | None = None,
+    ) -> PersonIdentity:
+        """The one identity of several photos of a person, one face of each.
+
+        Raises:
+            UserError: there is no identity network, a photo cannot be used, or it shows another
+                person.
+        """
+        if self.identity is None:
+            raise UserError(
+                "one identity for several photos needs MICA's identity network: make a pack with "
+                "`mica-ext import mica.tar` and get FLAME 2020"
+            )
+        faces, names = [], []
+        for number, photo in enumerate(photos):
+            image = photo if isinstance(photo, np.ndarray) else load_image(photo)
+            found = detect(image, min_face=min_face)
+            least = MIN_FACE_PX if min_face is None else min_face
+            faces.append(self.align(image, choose_face(found, image, which, min_face=least)[:1]))
+            names.append(f"photo {number}" if isinstance(photo, np.ndarray) else str(photo))
+        crops = torch.cat([face.arcface for face in faces])
+        landmarks = torch.cat([face.landmarks_px for face in faces])
+        return merge_identities(self.identity, self.decoder, crops, landmarks, names)
 
     def align(self, image: RgbImage, faces: Sequence[Face]) -> AlignedFace:
         """Crops and landmarks of detected faces, as a batch for the estimator."""
@@ -188,6 +246,7 @@ class Reconstructor:
         pose: Pose = "expressive",
         *,
         min_face: float | None = None,
+        person: PersonIdentity | None = None,
     ) -> list[Reconstruction]:
         """Reconstruct the faces asked for, largest first; at least one.
 
@@ -197,6 +256,7 @@ class Reconstructor:
             pose: how much of the movement the meshes show.
             min_face: smallest face [px]; if given, or for "all", the photo is searched down to it,
                 however large it is.
+            person: the identity of `merge_photos`, for photos of that person.
 
         Raises:
             UserError: if the photo cannot be read, has no face, or not the one asked for.
@@ -207,7 +267,7 @@ class Reconstructor:
         found = detect(image, min_face=search)
         chosen = choose_face(found, image, which, min_face=least)
         aligned = self.align(image, chosen)
-        estimate = self.estimator(aligned)
+        estimate = self.estimator(aligned, self.identity_of(aligned, person))
         meshes = self.decoder(in_pose(estimate.parameters.head, pose))
         height, width = image.shape[:2]
         reconstructions = []
@@ -239,3 +299,31 @@ class Reconstructor:
                 )
             )
         return reconstructions
+
+
+def _identity_predictor(
+    pack: Pack, head: HeadModel, device: torch.device, choice: IdentityChoice | None
+) -> IdentityPredictor | None:
+    if choice == "fit":
+        return None
+    if pack.identity is None:
+        if choice is None:
+            return None
+        raise UserError(
+            f"--identity mica: the pack {pack.name} has no identity network: make one with "
+            "`mica-ext import mica.tar`, and name it with --model mica"
+        )
+    if choice is None:
+        try:
+            about = read_identity_config(pack.identity)
+            require_own_head(about.name, about.template, about.shape_basis, head)
+        except UserError:
+            return None
+    return IdentityPredictor(pack.identity, head, device)
+
+
+def _identity_source(predictor: IdentityPredictor | None) -> Source | None:
+    if predictor is None:
+        return None
+    about = predictor.about
+    return Source(about.name, about.sha256[:12], about.licence)

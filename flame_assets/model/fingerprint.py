@@ -51,16 +51,16 @@ def fingerprint(head: HeadModel) -> Fingerprint:
     for contact in head.lid_contacts:
         contacts[contact.vertices, contact.joint] = contact.radius
     return Fingerprint(
-        template=_sum(head.template),
-        shape_basis=_sum(head.shape_basis),
-        expression_basis=_sum(head.expression_basis),
-        pose_basis=_sum(head.pose_basis),
-        skinning_weights=_sum(head.skinning_weights),
-        joint_regressor=_sum(head.joint_regressor.T),
-        triangles=_sum(corners),
-        landmarks=_sum(points(head.landmark_triangles, head.landmark_barycentric)),
-        contours=_sum(contours),
-        lid_contacts=_sum(contacts),
+        template=weighted_sum(head.template),
+        shape_basis=weighted_sum(head.shape_basis),
+        expression_basis=weighted_sum(head.expression_basis),
+        pose_basis=weighted_sum(head.pose_basis),
+        skinning_weights=weighted_sum(head.skinning_weights),
+        joint_regressor=weighted_sum(head.joint_regressor.T),
+        triangles=weighted_sum(corners),
+        landmarks=weighted_sum(points(head.landmark_triangles, head.landmark_barycentric)),
+        contours=weighted_sum(contours),
+        lid_contacts=weighted_sum(contacts),
     )
 
 
@@ -73,7 +73,7 @@ def differing(first: Fingerprint, second: Fingerprint) -> tuple[str, ...]:
     )
 
 
-def _sum(array: Float[ndarray, "..."]) -> float:
+def weighted_sum(array: Float[ndarray, "..."]) -> float:
     """Sum of all entries, each with its own weight between -1 and 1; in double precision."""
     rows = array.reshape(len(array), -1)
     across = np.einsum("r,rc->c", _weights(rows.shape[0], 1.0), rows)

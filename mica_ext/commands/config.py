@@ -55,9 +55,15 @@ class ReconstructConfig:
     format: MeshFormat = "obj"
     """Format of meshes in a folder of results."""
     model: str = "auto"
-    """Model pack: the one that comes with the package, or a folder."""
+    """Model pack: a name in the store, a folder, or auto: MICA's where it and FLAME 2020 are
+    installed (`mica-ext import`), else the one that comes with the package."""
     head: str | None = None
     """Head to use in place of the pack's: anthro, flame2020, ... or a folder."""
+    identity: Literal["mica", "fit"] | None = None
+    """Where the identity comes from: the pack's identity network (FLAME 2020 only), or the fit to
+    the points. Default: the network where the pack has one for its head."""
+    same_person: Flag = False
+    """All photos show one person: one identity for all of them, from the identity network."""
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto: cuda when there is one."""
     threads: int | None = None
@@ -86,3 +92,35 @@ class RebuildConfig:
     """Where the head is, if it is not known by its name."""
     overwrite: Flag = False
     """Replace a file that exists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig:
+    """Make a model pack of MICA's checkpoint; it is read as data, nothing in it is executed."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """MICA's mica.tar (its repository's install.sh says where to get it)."""
+    name: str = "mica"
+    """Of the pack in the store, for --model."""
+    out: Path | None = None
+    """Folder for the pack in place of the store's."""
+    overwrite: Flag = False
+    """Replace a pack that exists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackConfig:
+    """Put networks together as a model pack, a folder for `reconstruct --model`."""
+
+    out: Annotated[Path, tyro.conf.Positional]
+    """Folder of the pack."""
+    identity: Path | None = None
+    """Folder of an identity network: `model` of a run of `mica-ext train-identity`."""
+    landmarks: Path | None = None
+    """Folder of a landmark network; by default the one that comes with the package is used."""
+    head: str = "auto"
+    """The pack's head: auto, anthro, flame2020, ... or a folder."""
+    name: str | None = None
+    """The pack's name; by default the folder's."""
+    overwrite: Flag = False
+    """Replace a pack that exists."""

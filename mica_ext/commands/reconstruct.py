@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 from contextlib import closing
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from mica_ext.commands.config import ReconstructConfig
@@ -13,6 +14,7 @@ from mica_ext.commands.photo_list import skipped_line
 from mica_ext.commands.progress import Progress
 from mica_ext.commands.reuse import FolderRecords, Selection, select_jobs
 from mica_ext.commands.run_record import PhotoIdentity, Settings
+from mica_ext.commands.same_person import merge_jobs
 from mica_ext.commands.staging import remove_abandoned, staged_files
 from mica_ext.errors import UserError, error_line, exit_on_interrupt
 from pacofr.utils.ordered_map import ordered_map
@@ -22,6 +24,7 @@ from pacofr.utils.threads import available_cores
 if TYPE_CHECKING:
     from mica_ext.commands.report import PhotoReport
     from mica_ext.export.mesh_files import Unit
+    from mica_ext.identity.same_person import PersonIdentity
     from mica_ext.models.pose import Pose
     from mica_ext.reconstruct import Reconstruction, Reconstructor, RgbImage
 
@@ -45,8 +48,11 @@ def reconstruct(config: ReconstructConfig) -> int:
         import mica_ext.render.overlay  # noqa: F401
         from mica_ext.reconstruct import Reconstructor
 
-        reconstructor = Reconstructor.load(config.model, head=config.head, device=config.device)
-    run = Run(config, plan, reconstructor, FolderRecords())
+        reconstructor = Reconstructor.load(
+            config.model, head=config.head, device=config.device, identity=config.identity
+        )
+    person = merge_jobs(config, plan.jobs, reconstructor)
+    run = Run(config, plan, reconstructor, FolderRecords(), person)
     selection = run.select()
     report = run.work(selection.pending, image)
     run.report(selection, report)
@@ -78,9 +84,11 @@ class Run:
         plan: Plan,
         reconstructor: "Reconstructor",
         records: FolderRecords,
+        person: "PersonIdentity | None" = None,
     ) -> None:
         self.config, self.plan, self.reconstructor = config, plan, reconstructor
         self.records = records
+        self.person = person
         self.pose: Pose = "neutral" if config.neutral else "posed" if config.posed else "expressive"
 
     def select(self) -> Selection:
@@ -112,6 +120,11 @@ class Run:
             "weights": f"{made_with.weights.name} {made_with.weights.version}",
             "detector": f"{made_with.detector.name} {made_with.detector.version}",
         }
+        if made_with.identity is not None:
+            settings["identity"] = f"{made_with.identity.name} {made_with.identity.version}"
+        if self.person is not None:
+            photos = " ".join(sorted(other.name for other in self.plan.jobs))
+            settings["same-person"] = sha256(photos.encode()).hexdigest()[:12]
         if job.outputs.overlay is not None:
             points = " with points" if self.config.overlay_points else ""
             settings["overlay"] = self.config.overlay_style + points
@@ -163,6 +176,7 @@ class Run:
             which,  # type: ignore[arg-type]
             self.pose,
             min_face=self.config.min_face,
+            person=self.person,
         )
         return ReconstructedPhoto(image, identity, faces)
 
@@ -199,14 +213,15 @@ class Run:
 
     def report(self, selection: Selection, report: RunReport) -> None:
         """What was used and what failed: as JSON, or as lines."""
-        made_with = self.reconstructor.provenance._asdict()
+        sources = self.reconstructor.provenance._asdict()
+        made_with = {key: source for key, source in sources.items() if source is not None}
         if self.config.json:
             content = {
                 "faces": report.records,
                 "failures": report.failures,
                 "done_before": [str(job.photo) for job in selection.done],
                 "skipped": [skipped._asdict() for skipped in self.plan.skipped],
-                **{key: source._asdict() for key, source in made_with.items() if source},
+                **{key: source._asdict() for key, source in made_with.items()},
             }
             print(json.dumps(content, indent=1))
         elif self.config.verbose:

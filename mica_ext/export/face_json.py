@@ -46,6 +46,8 @@ class Provenance(NamedTuple):
     detector: Source
     model: ModelPack | None = None
     """None in files of older versions."""
+    identity: Source | None = None
+    """The identity network; None where the fit gave the identity."""
 
 
 class SavedFace(NamedTuple):
@@ -91,6 +93,7 @@ class _FaceFile(NamedTuple):
     weights: Source
     detector: Source
     model: ModelPack | None
+    identity: Source | None
     fingerprint: Fingerprint
     photo: _PhotoEntry
     quality: Quality | None
@@ -98,7 +101,7 @@ class _FaceFile(NamedTuple):
     camera: _CameraEntry
 
 
-ADDED_KEYS = ("model", "quality")
+ADDED_KEYS = ("model", "quality", "identity")
 """Optional: older files lack them."""
 
 
@@ -164,7 +167,7 @@ def _to_saved_face(content: dict[str, Any], where: str) -> SavedFace:
     return SavedFace(
         parameters=FaceParameters(HeadParameters(**rows), camera),
         pose=file.pose,
-        provenance=Provenance(file.head, file.weights, file.detector, file.model),
+        provenance=Provenance(file.head, file.weights, file.detector, file.model, file.identity),
         fingerprint=file.fingerprint,
         photo=file.photo.name,
         photo_size=file.photo.size,

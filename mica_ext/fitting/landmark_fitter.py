@@ -63,6 +63,8 @@ class FitState(NamedTuple):
     translation: Float64[np.ndarray, "B 3"]
     coefficients: Float64[np.ndarray, "B M"]
     """Jaw rotation vector [rad], shape axes of the `LandmarkBasis`, expression."""
+    holds_shape: bool = False
+    """Whether the shape axes are known and stay."""
 
 
 class LandmarkFitter:
@@ -74,6 +76,7 @@ class LandmarkFitter:
         self.landmark_head = head.landmark_head()
         self.basis = LandmarkBasis.from_head(head)
         self.axes_count = self.basis.shape_axes.shape[1]
+        self.shape_columns = slice(3, 3 + self.axes_count)
         bounds = self.head.expression_bounds
         low, high = bounds or (-np.inf, np.inf)
         shape = np.full(self.axes_count, c.shape_sigma**-2)
@@ -99,10 +102,13 @@ class LandmarkFitter:
         landmarks_px: Float[Tensor, "B 68 2"],
         photo_size: tuple[int, int] | Int[Tensor, "B 2"],
         focal_px: Float[Tensor, " B"] | None = None,
+        *,
+        shape: Float[Tensor, "B S"] | None = None,
     ) -> FitResult:
         """Fit to landmarks [px] in photos of `photo_size` (height, width) [px], of all or of each.
 
-        The principal point is the photo's centre.
+        The principal point is the photo's centre. With `shape` the identity is not fitted: these
+        coefficients are the result's.
 
         Raises:
             UserError: if the fit diverges or the landmarks are not finite.
@@ -110,19 +116,21 @@ class LandmarkFitter:
         landmarks = landmarks_px.detach().cpu().double().numpy()
         focal = None if focal_px is None else focal_px.detach().cpu().double().numpy()
         _check_finite([landmarks])
-        state, observations = self._initialize(landmarks, photo_size, focal)
+        known = None if shape is None else shape.detach().cpu().double().numpy()
+        state, observations = self._initialize(landmarks, photo_size, focal, known)
         c = self.config
         steps = [self._pose_step] * c.pose_iterations + [self._step] * c.iterations
         for step in steps:
             state = step(state, observations)
-            _check_finite(state)
-        return self._result(state, observations, landmarks_px)
+            _check_finite(state[:3])
+        return self._result(state, observations, landmarks_px, shape)
 
     def _initialize(
         self,
         landmarks: Float64[np.ndarray, "B 68 2"],
         photo_size: tuple[int, int] | Int[Tensor, "B 2"],
         known_focal: Float64[np.ndarray, " B"] | None,
+        known_shape: Float64[np.ndarray, "B S"] | None,
     ) -> tuple[FitState, Observations]:
         """Frontal mean head under the least-squares similarity of its inner landmarks."""
         mean = self.basis.inner[:, :3, 0] + self.basis.inner[:, 3:, 0]
@@ -145,8 +153,11 @@ class LandmarkFitter:
         extent = np.ptp(landmarks, axis=1).max(-1)
         unit = np.maximum(unit, extent / PROFILE_EXTENT)  # a profile's eye corners lie close
         zero = np.clip(0.0, self.lower, self.upper)
-        coefficients = np.broadcast_to(zero, (len(landmarks), len(zero)))
-        state = FitState(rotation, centre - rotation @ mean.mean(0), coefficients)
+        coefficients = np.tile(zero, (len(landmarks), 1))
+        if known_shape is not None:
+            coefficients[:, self.shape_columns] = known_shape @ self.basis.shape_axes
+        start = centre - rotation @ mean.mean(0)
+        state = FitState(rotation, start, coefficients, known_shape is not None)
         sigma_px = self.relative_sigma * unit[:, None]
         observed = close_lips(landmarks, unit)
         return state, Observations(observed, principal_point, focal, sigma_px)
@@ -202,6 +213,7 @@ class LandmarkFitter:
             axis_angle_to_matrix(step[:, :3]) @ state.rotation,
             state.translation + step[:, 3:],
             state.coefficients,
+            state.holds_shape,
         )
 
     def _step(self, state: FitState, observations: Observations) -> FitState:
@@ -212,12 +224,14 @@ class LandmarkFitter:
         H[:, 6:, 6:] += self.prior_precision
         active_set = (state.coefficients <= self.lower) & (g[:, 6:] < 0)
         active_set |= (state.coefficients >= self.upper) & (g[:, 6:] > 0)
+        active_set[:, self.shape_columns] |= state.holds_shape
         pose_free = np.zeros((len(g), 6), bool)
         step = solve_free(H, g, np.concatenate([pose_free, active_set], 1))
         return FitState(
             axis_angle_to_matrix(step[:, :3]) @ state.rotation,
             state.translation + step[:, 3:6],
             np.clip(state.coefficients + step[:, 6:], self.lower, self.upper),
+            state.holds_shape,
         )
 
     def _weights(
@@ -226,12 +240,18 @@ class LandmarkFitter:
         return cauchy_weights(residuals, observations.sigma_px, self.config.robust_threshold)
 
     def _result(
-        self, state: FitState, observations: Observations, landmarks_px: Float[Tensor, "B 68 2"]
+        self,
+        state: FitState,
+        observations: Observations,
+        landmarks_px: Float[Tensor, "B 68 2"],
+        known_shape: Float[Tensor, "B S"] | None,
     ) -> FitResult:
         """Parameters of the head model, with landmarks of the exact model (lid contacts too)."""
-        jaw, axes = state.coefficients[:, :3], state.coefficients[:, 3 : 3 + self.axes_count]
-        expression = state.coefficients[:, 3 + self.axes_count :]
+        jaw, axes = state.coefficients[:, :3], state.coefficients[:, self.shape_columns]
+        expression = state.coefficients[:, self.shape_columns.stop :]
         shape = axes @ self.basis.shape_axes.T
+        if known_shape is not None:
+            shape = known_shape.detach().cpu().numpy()
         zero = np.zeros_like(jaw)
         pose = matrix_to_axis_angle(state.rotation)
         parts = (shape, expression, pose, zero, jaw, zero, zero)

@@ -2,8 +2,7 @@
 
     photo, Face -align_face-> AlignedFace -LandmarkFitter-> FaceParameters
 
-Identity and expression networks, which read the crops of `AlignedFace`, will initialize the fit or
-replace it behind the same interface.
+An identity that is known beforehand (`identity.predictor`) is kept by the fit as it is.
 """
 
 from typing import NamedTuple
@@ -36,12 +35,16 @@ class FaceEstimator:
         self.blas = ThreadpoolController().select(user_api="blas")
 
     @torch.no_grad()
-    def __call__(self, faces: AlignedFace) -> Estimate:
+    def __call__(self, faces: AlignedFace, shape: Float[Tensor, "B S"] | None = None) -> Estimate:
         """Estimate a batch of `collate_faces`.
+
+        Args:
+            faces: the batch.
+            shape: identity coefficients that the fit keeps to the last bit; None: fitted too.
 
         Raises:
             UserError: if no head fits the landmarks.
         """
         with self.blas.limit(limits=1):
-            fit = self.fitter(faces.landmarks_px, faces.image_size)
+            fit = self.fitter(faces.landmarks_px, faces.image_size, shape=shape)
         return Estimate(fit.parameters, fit.residual)

@@ -1,0 +1,147 @@
+"""`mica-ext import` and `mica-ext pack`: model packs of MICA's checkpoint or of network folders."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flame_assets.errors import UserError as HeadError
+from flame_assets.files import write_folder
+from flame_assets.model.fingerprint import weighted_sum
+from flame_assets.store import load_head
+from mica_ext.commands.config import ImportConfig, PackConfig
+from mica_ext.errors import UserError
+from mica_ext.identity.mica_file import read_mica
+from mica_ext.identity.predictor import require_own_head
+from mica_ext.identity.weights import (
+    MICA_LICENCE,
+    load_identity_network,
+    read_identity_config,
+    save_identity_network,
+)
+from mica_ext.landmarks.weights import read_landmark_config
+from mica_ext.models.pack import (
+    CARD,
+    FLAME_2020,
+    PACK_FILE,
+    SHIPPED,
+    Pack,
+    load_pack,
+    packs_folder,
+    save_pack,
+)
+
+if TYPE_CHECKING:
+    from flame_assets.model.head import HeadModel
+
+IDENTITY, LANDMARKS = "identity", "landmarks68"
+
+
+def import_mica(config: ImportConfig) -> None:
+    """Make a pack of `mica.tar` and print where it lies and what is still missing.
+
+    Raises:
+        UserError: the file is not MICA's, or the pack cannot be written.
+    """
+    out = config.out or packs_folder() / config.name
+    _check_target(out, overwrite=config.overwrite)
+    mica = read_mica(config.checkpoint)
+    head = _flame_2020()
+    sums = [None if a is None else weighted_sum(a) for a in (mica.template, mica.shape_basis)]
+    if head is not None:
+        require_own_head("mica", sums[0], sums[1], head)
+
+    def fill(folder: Path) -> None:
+        save_identity_network(
+            mica.network,
+            folder / IDENTITY,
+            name="mica",
+            licence=MICA_LICENCE,
+            made_by=f"mica-ext import {config.checkpoint.name}",
+            template=sums[0],
+            shape_basis=sums[1],
+        )
+        _finish(folder, config.name, "flame2020", f"{MICA_LICENCE}; points: research only")
+
+    write_folder(out, fill)
+    print(f"{out}\nlicence: {MICA_LICENCE}")
+    if head is None:
+        print("next: flame-assets download flame2020 (MICA's coefficients need FLAME 2020's head)")
+    elif config.out is None:
+        print(f"next: reconstruct photo.jpg --out mesh.obj --model {config.name}")
+
+
+def pack(config: PackConfig) -> None:
+    """Put networks together as a pack and print where it lies.
+
+    Raises:
+        UserError: a network cannot be used, or the pack cannot be written.
+    """
+    _check_target(config.out, overwrite=config.overwrite)
+    if config.landmarks is None and config.identity is None:
+        raise UserError("expected --identity FOLDER or --landmarks FOLDER, got neither network")
+    licences = []
+    if config.identity is not None:
+        load_identity_network(config.identity)
+        licences.append(read_identity_config(config.identity).licence)
+    licences.append(read_landmark_config(config.landmarks).licence)
+    name = config.name or config.out.name
+
+    def fill(folder: Path) -> None:
+        folders = ((IDENTITY, config.identity), (LANDMARKS, config.landmarks))
+        for target, source in folders:
+            if source is not None:
+                shutil.copytree(source, folder / target)
+        _finish(folder, name, config.head, "; ".join(dict.fromkeys(licences)))
+
+    print(write_folder(config.out, fill))
+
+
+def _finish(folder: Path, name: str, head: str, licence: str) -> None:
+    """Write pack.json and the card into a folder that holds the networks."""
+    parts = {key: folder / key for key in (IDENTITY, LANDMARKS) if (folder / key).is_dir()}
+    made = Pack(
+        name=name,
+        licence=licence,
+        head=head,
+        landmarks=parts.get(LANDMARKS) or load_pack(SHIPPED).landmarks,
+        identity=parts.get(IDENTITY),
+    )
+    save_pack(made, folder)
+    rows = ["| network | name | made by | sha256 | licence |", "|---|---|---|---|---|"]
+    if made.identity is not None:
+        about = read_identity_config(made.identity)
+        rows.append(
+            f"| identity | {about.name} | `{about.made_by}` | {about.sha256} | {about.licence} |"
+        )
+    points = read_landmark_config(made.landmarks)
+    rows.append(
+        f"| points | {points.name} | `{points.command}` | {points.sha256} | {points.licence} |"
+    )
+    lines = [
+        f"# {name}",
+        "",
+        f"Model pack of pacofr's `reconstruct` for the head `{head}`; licence: {licence}",
+        "",
+        *rows,
+        "",
+        "```",
+        "reconstruct photo.jpg --out mesh.obj --model THIS_FOLDER",
+        "```",
+    ]
+    (folder / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _check_target(out: Path, *, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not (out / PACK_FILE).is_file():
+        raise UserError(f"{out} exists and holds no pack; choose another folder")
+    if not overwrite:
+        raise UserError(f"{out} holds a pack already; give --overwrite to replace it")
+
+
+def _flame_2020() -> "HeadModel | None":
+    try:
+        return load_head(FLAME_2020)
+    except HeadError:
+        return None

@@ -1,0 +1,1 @@
+"""MICA's identity branch: ArcFace crops to FLAME 2020 identity coefficients."""

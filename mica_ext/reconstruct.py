@@ -21,6 +21,7 @@ from flame_assets.model.fingerprint import Fingerprint, fingerprint
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadMesh
 from flame_assets.store import load_head
+from mica_ext.errors import UserError
 from mica_ext.export.face_json import ModelPack, Provenance, SavedFace, Source
 from mica_ext.export.face_mesh import save_mesh, surface_of
 from mica_ext.export.mesh_files import Surface, Unit, to_trimesh

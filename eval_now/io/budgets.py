@@ -13,7 +13,7 @@ MAX_PLY_HEADER_BYTES = 2**20
 MAX_PLY_PROPERTIES = 1000
 """Of all elements together."""
 MAX_PLY_LISTS = 10_000_000
-"""In one element."""
+"""Of all elements together."""
 MAX_PLY_NUMBERS = 50_000_000
 """In the body of an ascii file."""
 

@@ -191,6 +191,13 @@ def _pop_mark(m: PickleMachine) -> None:
     m.items()
 
 
+def _dictionary(m: PickleMachine) -> PairList:
+    pairs = PairList(m.items())
+    if len(pairs) % 2:
+        raise ReadError(DAMAGED)
+    return pairs
+
+
 def _set_item(m: PickleMachine) -> None:
     value, key = m.stack.pop(), m.stack.pop()
     m.update([key, value])
@@ -273,7 +280,7 @@ _BY_CODE: dict[bytes, Step] = {
     b"a": lambda m: m.extend([m.stack.pop()]),
     b"e": lambda m: m.extend(m.items()),
     b"}": _push(lambda m: PairList()),
-    b"d": _push(lambda m: PairList(m.items())),
+    b"d": _push(_dictionary),
     b"s": _set_item,
     b"u": lambda m: m.update(m.items()),
     b"\x8f": _push(lambda m: SetList()),

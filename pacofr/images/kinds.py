@@ -1,5 +1,6 @@
 """What a file is, by its first bytes: an image, or something else that people take for one."""
 
+import re
 from typing import NamedTuple
 
 from pacofr.errors import UserError
@@ -72,6 +73,12 @@ STRANGERS = (
         Stranger("a Git LFS pointer, not the file it stands for", "run: git lfs pull"),
     ),
 )
+PNM_GAP = rb"(?:\s|#[^\r\n]*+[\r\n])++"
+"""What may stand between the numbers of a PNM header: blanks and comments."""
+PNM_HEADERS = {
+    b"P" + digit: re.compile(rb"P.(?:%b\d++){%d}\s" % (PNM_GAP, 2 if digit in b"14" else 3))
+    for digit in (b"1", b"2", b"3", b"4", b"5", b"6")
+}
 WEB_PAGE = Stranger("a web page, not the picture on it", "download the picture itself")
 SVG = Stranger("an SVG drawing", OTHER)
 VIDEO_ATOMS = frozenset((b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"))
@@ -93,6 +100,14 @@ def image_kind(head: bytes) -> str | None:
     if brands & AVIF_BRANDS:
         return "AVIF"
     return "HEIF" if brands & HEIF_BRANDS else None
+
+
+def holds_pnm_header(head: bytes) -> bool:
+    """Whether the header of a PNM file ends within its first bytes.
+
+    Decoders read it byte by byte, however long its comments are.
+    """
+    return PNM_HEADERS[head[:2]].match(head) is not None
 
 
 def refuse_stranger(head: bytes, name: str) -> None:

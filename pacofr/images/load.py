@@ -6,11 +6,7 @@ of EXIF. Memory is the decoder's picture and the result.
 """
 
 import io
-import logging
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +17,16 @@ from pacofr.errors import UserError
 from pacofr.images.color import ToSrgb
 from pacofr.images.deep_colour import decode_deep_colour
 from pacofr.images.jpeg import count_scans
-from pacofr.images.kinds import EXPECTED, HEAD_BYTES, image_kind, refuse_stranger
+from pacofr.images.kinds import (
+    EXPECTED,
+    HEAD_BYTES,
+    holds_pnm_header,
+    image_kind,
+    refuse_stranger,
+)
 from pacofr.images.pixels import colour_pixels, exif_orientation, grey_pixels
 from pacofr.images.png import clean_png
+from pacofr.images.quiet import silenced
 from pacofr.images.tiff import TiffHeader, read_tiff_header
 from pacofr.utils import budgets
 from pacofr.utils.bounded import ByteStream, open_regular
@@ -72,7 +75,7 @@ def _load(stream: ByteStream, name: str) -> UInt8[np.ndarray, "H W 3"]:
     if kind == "HEIF":
         _register_heif(name)
     try:
-        with _silenced():
+        with silenced():
             return _decode(stream, head, kind, name)
     except UserError:
         raise
@@ -140,6 +143,8 @@ def _refuse_slow(stream: ByteStream, head: bytes, kind: str | None, name: str) -
     limit = budgets.IMAGE_BYTES_HELD if kind in HELD else budgets.IMAGE_BYTES
     if kind == "PPM" and head[1:2] in b"123":
         limit = budgets.PLAIN_PNM_BYTES
+    if kind == "PPM" and len(head) == HEAD_BYTES and not holds_pnm_header(head):
+        raise UserError(f"{name} has a PNM header of more than {HEAD_BYTES} bytes: save it again")
     if kind == "BMP" and head[30:31] in b"\1\2":
         limit = budgets.BMP_RLE_BYTES
     if size > limit:
@@ -184,17 +189,3 @@ def _register_heif(name: str) -> None:
             f"{name} is a HEIC image, which needs one more package; run: pip install pillow-heif"
         ) from error
     pillow_heif.register_heif_opener()
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Keep Pillow's remarks on sizes and damaged metadata to itself."""
-    logger = logging.getLogger("PIL")
-    level = logger.level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.CRITICAL + 1)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

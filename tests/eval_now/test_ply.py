@@ -100,22 +100,26 @@ POLYGONS = {
 @pytest.mark.parametrize("extra", [False, True])
 def test_polygons_of_every_layout(order, polygons, length, index, extra):
     """Flags before the corners, texture coordinates behind them, elements of others before both."""
-    codes = {"uchar": "B", "ushort": "H", "int": "i", "short": "h", "float": "f", "double": "d"}
+    codes = {"char": "b", "uchar": "B", "ushort": "H", "short": "h", "int": "i"}
+    codes |= {"float": "f", "double": "d"}
     vertices = [[0, 0, 0], [1.5, 0, 0], [0, -2.5, 0], [0, 0, 3]]
     elements = ["element vertex 4", "property double x", "property uchar red"]
     elements += ["property double y", "property double z", f"element face {len(polygons)}"]
     faces = [f"property list {length} {index} vertex_indices"]
     values: list[tuple[str, float]] = []
     if extra:
-        elements = ["element camera 2", "property list uchar float a", *elements]
-        faces = ["property uchar flags", *faces, "property list uchar float texcoord"]
-        values += [("uchar", 2), ("float", 1.5), ("float", 2.5), ("uchar", 0)]
+        elements = ["element camera 2", "property list uchar float a", "property char b", *elements]
+        faces = ["property uchar flags", "property float area", *faces]
+        faces += ["property short patch", "property list uchar float texcoord"]
+        values += [("uchar", 2), ("float", 1.5), ("float", 2.5), ("char", -1)]
+        values += [("uchar", 0), ("char", 1)]
     for x, y, z in vertices:
         values += [("double", x), ("uchar", 9), ("double", y), ("double", z)]
     for row, polygon in enumerate(polygons):
-        values += [("uchar", 7)] if extra else []
+        values += [("uchar", 7), ("float", 0.25)] if extra else []
         values += [(length, len(polygon)), *((index, corner) for corner in polygon)]
-        values += [("uchar", row % 2), *[("float", 0.5)] * (row % 2)] if extra else []
+        if extra:
+            values += [("short", -3), ("uchar", row % 2), *[("float", 0.5)] * (row % 2)]
     format_ = {"<": "binary_little_endian", ">": "binary_big_endian", "": "ascii"}[order]
     header = ["ply", f"format {format_} 1.0", *elements, *faces, "end_header", ""]
     body = b"".join(
@@ -176,6 +180,8 @@ def test_many_polygons_of_mixed_size():
         ("end_header\n", "", "line 1: expected a PLY header"),
         ("ply\n", "ply\n" + "comment\n" * 200_000, "line 1: expected a PLY header"),
         ("end_header", "property char a\n" * 9999 + "end_header", "at most 1000 properties"),
+        ("element vertex", "element a 999999999999\nproperty char a\nelement vertex", "last a"),
+        ("end_header", f"element a 5000000\n{FACE}" * 2 + "end_header", "at most 10000000 lists"),
     ],
 )
 def test_bad_files_name_the_place(old, new, message):

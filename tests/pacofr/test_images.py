@@ -550,3 +550,24 @@ def test_damaged_files_give_an_image_or_one_line(kind, changes):
     for share, value in changes:
         data[min(int(share * len(data)), len(data) - 1)] = value
     outcome(bytes(data))
+
+
+@pytest.mark.parametrize("compression", [2, 5, 7, 8, 32773, 34925, 50000])
+def test_libtiff_prints_nothing_of_damaged_strips(compression, capfd):
+    values = {256: 100, 257: 100, 258: 8, 259: compression, 262: 1, 273: 200, 277: 1, 278: 100}
+    values[279] = 10_000
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, n) for tag, n in sorted(values.items()))
+    data = b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + bytes(4)
+    with pytest.raises(UserError, match="damaged"):
+        decode_image(data.ljust(200, b"\0") + bytes(10_000), "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("mark", [b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"])
+def test_pnm_headers_of_any_length_are_bounded(mark):
+    largest = b"" if mark in (b"P1", b"P4") else b" 255"
+    pixels = b"1 " * 9600 if mark in (b"P1", b"P2", b"P3") else b" " * 9600
+    header = mark + b" # drawn\n#by hand\n\t40\r\n40" + largest + b"\n"
+    assert decode_image(header + pixels, "a.pnm").shape == (40, 40, 3)
+    with pytest.raises(UserError, match=r"a\.pnm has a PNM header of more than 4096 bytes"):
+        decode_image(mark + b" #" + b"x" * 10_000_000 + header[2:] + pixels, "a.pnm")

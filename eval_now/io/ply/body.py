@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Num, Shaped
 
 from eval_now.errors import UserError
 from eval_now.io.budgets import MAX_TRIANGLES
-from eval_now.io.ply.header import Element
+from eval_now.io.ply.header import Element, Property
 
 _CORNERS_AT_ONCE = 2**20
 
@@ -122,25 +122,51 @@ def _walk_rows(body: Body, at: int, element: Element) -> tuple[int, Polygons]:
     """Like `read_polygons`, for rows that differ: only their lengths are read row by row."""
     starts, sizes = array("q"), array("q")
     corners = element.corners
+    lists, behind = _list_places(body, element)
+    if not lists:  # rows of equal width that the file is too short for
+        raise body.ends_early(element)
     for _ in range(element.count):
-        for entry in element.properties:
-            count = 1
-            if entry.length is not None:
-                count = body.length_at(at, entry.length)
-                at += body.width(entry.length)
-                if entry is corners:
-                    if 0 <= count < 3:
-                        raise _few_corners(body.path, len(sizes), count)
-                    starts.append(at)
-                    sizes.append(count)
-            at += count * body.width(entry.type)
-            if count < 0 or at > len(body.cells):
+        for entry, length, before in lists:
+            at += before
+            count = body.length_at(at, length)
+            at += body.width(length)
+            if count < 0:
                 raise body.ends_early(element)
+            if entry is corners:
+                if count < 3:
+                    raise _few_corners(body.path, len(sizes), count)
+                starts.append(at)
+                sizes.append(count)
+            at += count * body.width(entry.type)
+        at += behind
+        if at > len(body.cells):
+            raise body.ends_early(element)
     counts = np.array(sizes, np.int64)
     _check_sizes(body.path, counts)
     if corners is None or not len(counts):
         return at, Polygons(np.zeros(0), counts)
     return at, Polygons(_gather(body, np.array(starts, np.int64), counts, corners.type), counts)
+
+
+class _ListPlace(NamedTuple):
+    """A list in a row, the type of its length, and the width of the single values before it."""
+
+    entry: Property
+    length: str
+    before: int
+
+
+def _list_places(body: Body, element: Element) -> tuple[list[_ListPlace], int]:
+    """The lists of a row, and the width of the single values behind the last."""
+    places: list[_ListPlace] = []
+    width = 0
+    for entry in element.properties:
+        if entry.length is None:
+            width += body.width(entry.type)
+        else:
+            places.append(_ListPlace(entry, entry.length, width))
+            width = 0
+    return places, width
 
 
 def _gather(

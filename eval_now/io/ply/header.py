@@ -138,9 +138,9 @@ def _check_elements(path: Path, elements: list[Element]) -> None:
         limit = {"vertex": MAX_VERTICES, "face": MAX_TRIANGLES}.get(element.name, element.count)
         if element.count > limit:
             raise UserError(f"{path}: expected at most {limit} of '{element.name}'")
-        if element.count * len(element.lists) > MAX_PLY_LISTS:
-            raise UserError(f"{path}: expected at most {MAX_PLY_LISTS} lists")
         if element.name == "vertex" and element.lists:
             raise UserError(f"{path}: element 'vertex' holds lists, expected numbers only")
         if element.name == "vertex" and not {"x", "y", "z"} <= set(properties):
             raise UserError(f"{path}: element 'vertex' needs the properties x, y and z")
+    if sum(element.count * len(element.lists) for element in elements) > MAX_PLY_LISTS:
+        raise UserError(f"{path}: expected at most {MAX_PLY_LISTS} lists")

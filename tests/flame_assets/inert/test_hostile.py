@@ -99,6 +99,8 @@ def hostile_pickles(flag):
         "nothing left": (b"\x80\x02.", "readable"),
         "pop of nothing": (b"\x80\x020.", "readable"),
         "mark of nothing": (b"\x80\x02t.", "readable"),
+        "a dict of half a pair": (b"\x80\x02(K\x01d.", "readable"),
+        "half a pair for a dict": (b"\x80\x02}(K\x01u.", "readable"),
         "unknown opcode": (b"\x80\x02\xff.", "readable"),
         "memo of nothing": (b"\x80\x02h\x05.", "readable"),
         "line ends": (pickle.dumps(np.arange(5), 0).replace(b"\n", b"\r\n"), "copy it in binary"),

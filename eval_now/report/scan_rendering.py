@@ -35,11 +35,11 @@ def face_view(landmarks: Float[np.ndarray, "7 3"], turn_degrees: float) -> View:
     up = up / np.linalg.norm(up)
     frame = np.stack([right, up, np.cross(right, up)])
     angle = np.radians(turn_degrees)
-    turn = np.array(
+    rotation = np.array(
         [[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]]
     )
     sphere = crop_sphere(landmarks)
-    return View(turn @ frame, sphere.centre, sphere.radius)
+    return View(rotation @ frame, sphere.centre, sphere.radius)
 
 
 def render(

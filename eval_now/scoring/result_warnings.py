@@ -56,10 +56,10 @@ def check_alignment(
 ) -> list[ImageWarning]:
     """Warn of an implausible or unfinished alignment."""
     warnings: list[ImageWarning] = []
-    turn = rotation_angle_degrees(alignment.refinement.rotation)
-    if turn > MAX_REFINEMENT_DEGREES:
+    angle = rotation_angle_degrees(alignment.refinement.rotation)
+    if angle > MAX_REFINEMENT_DEGREES:
         text = (
-            f"the refinement turned the prediction by {turn:.0f} degrees: the landmarks are wrong"
+            f"the refinement turned the prediction by {angle:.0f} degrees: the landmarks are wrong"
         )
         warnings.append(ImageWarning("large_turn", image, protocol, text))
     if not alignment.converged:

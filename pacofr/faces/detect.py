@@ -121,9 +121,9 @@ def detect_batch(
     for numbers in groups.values():
         small, scales = zip(*(_shrink(images[i], SEARCH_SIDES[1]) for i in numbers), strict=True)
         least = max(min_face / scales[0], SEARCH_MIN_FACE[1])
-        found = load_mtcnn()(np.stack(small), least)
+        detections = load_mtcnn()(np.stack(small), least)
         for row, number in enumerate(numbers):
-            own = Detections(*(field[found.image == row] for field in found))
+            own = Detections(*(field[detections.image == row] for field in detections))
             faces[number] = _to_faces(own, min_score, scales[row])
     return faces
 
@@ -159,8 +159,8 @@ def _search_padded(image: UInt8[np.ndarray, "H W 3"], min_score: float) -> list[
         moved = Face(face.box - np.tile(offset, 2), face.score, face.points - offset)
         return _scaled(moved, scale)
 
-    found = [to_photo(f) for f in _to_faces(load_mtcnn()(wide[None], 24.0), min_score, 1.0)]
-    return [face for face in found if _lies_inside(face, image.shape)]
+    faces = [to_photo(f) for f in _to_faces(load_mtcnn()(wide[None], 24.0), min_score, 1.0)]
+    return [face for face in faces if _lies_inside(face, image.shape)]
 
 
 def _lies_inside(face: Face, shape: tuple[int, ...]) -> bool:
@@ -178,10 +178,10 @@ def _search_rotated(
     best, best_score = upright, _best_upright_score(upright)
     for quarters in (1, 3, 2):
         view = load_mtcnn()(np.rot90(small, quarters)[None], SEARCH_MIN_FACE[0])
-        found = _to_faces(view, min_score, 1.0)
-        if _best_upright_score(found) > best_score + (margin if best is upright else 0.0):
-            back = [_rotated_back(face, quarters, small.shape) for face in found]
-            best, best_score = [_scaled(f, scale) for f in back], _best_upright_score(found)
+        faces = _to_faces(view, min_score, 1.0)
+        if _best_upright_score(faces) > best_score + (margin if best is upright else 0.0):
+            back = [_rotated_back(face, quarters, small.shape) for face in faces]
+            best, best_score = [_scaled(f, scale) for f in back], _best_upright_score(faces)
     return best
 
 
@@ -208,10 +208,12 @@ def _shrink(
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
 
 
-def _to_faces(found: Detections, min_score: float, scale: float) -> list[Face]:
+def _to_faces(detections: Detections, min_score: float, scale: float) -> list[Face]:
     faces = [
         _scaled(Face(box, float(score), points), scale)
-        for box, score, points in zip(found.boxes, found.scores, found.points, strict=True)
+        for box, score, points in zip(
+            detections.boxes, detections.scores, detections.points, strict=True
+        )
         if score >= min_score
     ]
     return sorted(faces, key=lambda face: -face.size)

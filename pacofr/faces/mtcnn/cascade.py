@@ -72,19 +72,21 @@ class Mtcnn:
     def __call__(self, images: UInt8[np.ndarray, "b h w 3"], min_face: float = 24.0) -> Detections:
         """Detect faces whose boxes are at least about `min_face` pixels wide."""
         pyramids = [_pyramid(image) for image in images]
-        found = self._propose(pyramids, min_face)
-        found = found._replace(boxes=_square(found.boxes))
+        proposals = self._propose(pyramids, min_face)
+        proposals = proposals._replace(boxes=_square(proposals.boxes))
 
-        score, shift = _in_chunks(self.rnet, _patches(pyramids, found.image, found.boxes, RNET_PX))
-        found = _refine(found, score, shift, RNET_SCORE)
-        found = found.rows(_nms(found.image, found.boxes, found.scores, 0.7))
-        found = found._replace(boxes=_square(found.boxes))
+        score, shift = _in_chunks(
+            self.rnet, _patches(pyramids, proposals.image, proposals.boxes, RNET_PX)
+        )
+        proposals = _refine(proposals, score, shift, RNET_SCORE)
+        proposals = proposals.rows(_nms(proposals.image, proposals.boxes, proposals.scores, 0.7))
+        proposals = proposals._replace(boxes=_square(proposals.boxes))
 
-        patches = _patches(pyramids, found.image, found.boxes, ONET_PX)
+        patches = _patches(pyramids, proposals.image, proposals.boxes, ONET_PX)
         score, shift, _ = _in_chunks(self.onet, patches)
-        found = _refine(found, score, shift, ONET_SCORE)
-        found = found.rows(_nms(found.image, found.boxes, found.scores, 0.4))
-        return Detections(*found, self._points(pyramids, found.image, found.boxes))
+        proposals = _refine(proposals, score, shift, ONET_SCORE)
+        proposals = proposals.rows(_nms(proposals.image, proposals.boxes, proposals.scores, 0.4))
+        return Detections(*proposals, self._points(pyramids, proposals.image, proposals.boxes))
 
     @torch.inference_mode()
     def confirm(
@@ -120,18 +122,18 @@ class Mtcnn:
             size = (round(width * scale), round(height * scale))
             half = min(int(-np.log2(min(scale, 1.0))), len(pyramids[0]) - 1)
             small = [cv2.resize(p[half], size, interpolation=cv2.INTER_AREA) for p in pyramids]
-            found = self._windows(np.stack(small))
+            proposals = self._windows(np.stack(small))
             step = np.tile([width / size[0], height / size[1]], 2).astype(np.float32)
-            levels.append(found._replace(boxes=found.boxes * step))
+            levels.append(proposals._replace(boxes=proposals.boxes * step))
             scale *= PYRAMID_STEP
         if not levels:
             empty = np.zeros((0, 4), np.float32)
             return Proposals(np.zeros(0, np.int64), empty, empty[:, 0])
-        found = Proposals(*(np.concatenate(field) for field in zip(*levels, strict=True)))
+        proposals = Proposals(*(np.concatenate(field) for field in zip(*levels, strict=True)))
         level = np.repeat(np.arange(len(levels)), [len(each.scores) for each in levels])
-        group = found.image * len(levels) + level
-        found = found.rows(_nms(group, found.boxes, found.scores, 0.5))
-        return found.rows(_nms(found.image, found.boxes, found.scores, 0.7))
+        group = proposals.image * len(levels) + level
+        proposals = proposals.rows(_nms(group, proposals.boxes, proposals.scores, 0.5))
+        return proposals.rows(_nms(proposals.image, proposals.boxes, proposals.scores, 0.7))
 
     def _windows(self, level: UInt8[np.ndarray, "b h w 3"]) -> Proposals:
         """Windows of one pyramid level, in its pixels."""
@@ -143,10 +145,10 @@ class Mtcnn:
             box = torch.cat([corner, corner + PNET_CELL], 1) + PNET_CELL * shift[b, :, y, x]
             box[:, 1::2] += top
             parts.append(Proposals(b.numpy(), box.numpy(), score[b, y, x].numpy()))
-        found = Proposals(*(np.concatenate(field) for field in zip(*parts, strict=True)))
-        if len(found.scores) <= MAX_PROPOSALS * len(level):
-            return found
-        return found.rows(np.argsort(-found.scores)[: MAX_PROPOSALS * len(level)])
+        proposals = Proposals(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+        if len(proposals.scores) <= MAX_PROPOSALS * len(level):
+            return proposals
+        return proposals.rows(np.argsort(-proposals.scores)[: MAX_PROPOSALS * len(level)])
 
 
 @functools.cache
@@ -247,13 +249,13 @@ def _remap(
     return np.concatenate(parts)
 
 
-def _refine(found: Proposals, score: Tensor, shift: Tensor, min_score: float) -> Proposals:
+def _refine(proposals: Proposals, score: Tensor, shift: Tensor, min_score: float) -> Proposals:
     """The windows whose new score exceeds `min_score`, their sides moved as the network says."""
     scores = score.numpy()
     kept = scores > min_score
-    size = (found.boxes[:, 2:] - found.boxes[:, :2])[kept]
-    moved = found.boxes[kept] + shift.numpy()[kept] * np.concatenate([size, size], 1)
-    return Proposals(found.image[kept], moved, scores[kept])
+    size = (proposals.boxes[:, 2:] - proposals.boxes[:, :2])[kept]
+    moved = proposals.boxes[kept] + shift.numpy()[kept] * np.concatenate([size, size], 1)
+    return Proposals(proposals.image[kept], moved, scores[kept])
 
 
 def _square(boxes: Float32[np.ndarray, "n 4"]) -> Float32[np.ndarray, "n 4"]:

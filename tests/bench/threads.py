@@ -74,12 +74,12 @@ def run(program: Program, settings: dict[str, str], prefix: str = "", *, one: bo
 
 
 @contextmanager
-def busy_cores() -> Iterator[None]:
+def busy_cores() -> Iterator[list[subprocess.Popen]]:
     """A busy process for every core."""
     command = [sys.executable, "-c", "while True: pass"]
     processes = [subprocess.Popen(command) for _ in range(CORES)]
     try:
-        yield
+        yield processes
     finally:
         for process in processes:
             process.kill()
@@ -122,6 +122,43 @@ def programs(helen: Path, folder: Path) -> dict[str, Program]:
     }
 
 
+class BusyCost(NamedTuple):
+    """The defaults while every core is busy beside them."""
+
+    cpu: float
+    """Median [s]."""
+    ratio: float
+    """Over the CPU time of one thread; median of pairs."""
+
+
+class QuietCost(NamedTuple):
+    """The defaults on a quiet machine."""
+
+    wall: float
+    """Median [s]."""
+    ratio: float
+    """Over the wall time of a spinning thread per core; median of pairs."""
+
+
+def busy_cost(program: Program, repeat: int) -> BusyCost:
+    """Compare the defaults with one thread, in turns, with a busy process on every core."""
+    with busy_cores():
+        pairs = [(run(program, {}), run(program, ONE_THREAD, one=True)) for _ in range(repeat)]
+    return BusyCost(
+        statistics.median(ours.cpu for ours, _ in pairs),
+        statistics.median(ours.cpu / one.cpu for ours, one in pairs),
+    )
+
+
+def quiet_cost(program: Program, repeat: int, prefix: str = "") -> QuietCost:
+    """Compare the defaults with spinning threads, in turns; `prefix` stands before the commands."""
+    pairs = [(run(program, {}, prefix), run(program, SPINNING, prefix)) for _ in range(repeat)]
+    return QuietCost(
+        statistics.median(ours.wall for ours, _ in pairs),
+        statistics.median(ours.wall / spinning.wall for ours, spinning in pairs),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("helen", type=Path)
@@ -135,18 +172,12 @@ def main() -> None:
             chosen = {options.only: chosen[options.only]}
         for name, program in chosen.items():
             run(program, {})  # compilers' caches
-            turns = range(options.repeat)
-            with busy_cores():
-                pairs = [(run(program, {}), run(program, ONE_THREAD, one=True)) for _ in turns]
-            cpu = statistics.median(ours.cpu for ours, _ in pairs)
-            ratio = statistics.median(ours.cpu / one.cpu for ours, one in pairs)
-            quiet = options.quiet
-            pairs = [(run(program, {}, quiet), run(program, SPINNING, quiet)) for _ in turns]
-            wall = statistics.median(ours.wall for ours, _ in pairs)
-            slower = statistics.median(ours.wall / spinning.wall for ours, spinning in pairs)
+            busy = busy_cost(program, options.repeat)
+            quiet = quiet_cost(program, options.repeat, options.quiet)
             print(
-                f"{name:12} busy: {cpu:6.2f} s CPU, {ratio:.2f} of one thread (goal {CPU_GOAL});"
-                f" quiet: {wall:6.2f} s, {slower:.2f} of spinning threads (goal {WALL_GOAL})",
+                f"{name:12} busy: {busy.cpu:6.2f} s CPU, {busy.ratio:.2f} of one thread (goal"
+                f" {CPU_GOAL}); quiet: {quiet.wall:6.2f} s, {quiet.ratio:.2f} of spinning threads"
+                f" (goal {WALL_GOAL})",
                 flush=True,
             )
 

@@ -9,7 +9,6 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from pacofr.faces.align import arcface_crop, encoder_crop, ffhq_matrix
-from pacofr.faces.detect import Face
 
 
 class FaceCrop(NamedTuple):
@@ -23,13 +22,8 @@ class FaceCrop(NamedTuple):
     """Pixels of `face` to pixels of the photo (pixel centres at whole numbers in both)."""
 
 
-def crop_face(image: UInt8[np.ndarray, "H W 3"], face: Face) -> FaceCrop:
-    """Cut `face` out of an RGB photo."""
-    return crop_points(image, face.points)
-
-
 def crop_points(image: UInt8[np.ndarray, "H W 3"], points: Shaped[np.ndarray, "5 2"]) -> FaceCrop:
-    """`crop_face` for known five points [px], in the detector's order."""
+    """Cut the face with these five points [px], in the detector's order, out of an RGB photo."""
     arcface = arcface_crop(image, points)
     face = encoder_crop(image, points)
     to_crop = ffhq_matrix(points)

@@ -19,8 +19,8 @@ from pacofr.faces.align import (
     ffhq_quad,
     move_points,
     similarity,
-    warp_face,
 )
+from pacofr.faces.warp import warp_face
 from pacofr.faces.landmarks68 import five_points
 
 SEED = 1

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from pacofr.faces.align import warp_face
 from pacofr.faces.face_mesh.topology import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from pacofr.faces.warp import warp_face
 
 SIDE_PER_BOX = 1.5
 """Side of Face Mesh's square over the longer side of the points' box (MediaPipe)."""

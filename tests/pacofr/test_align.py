@@ -20,8 +20,8 @@ from pacofr.faces.align import (
     move_points,
     similarity,
 )
-from pacofr.faces.warp import warp_face
 from pacofr.faces.landmarks68 import five_points
+from pacofr.faces.warp import warp_face
 
 SEED = 1
 

@@ -13,6 +13,8 @@ TASK_BYTES = 32 * MIB
 
 JSON_BYTES = 64 * MIB
 """A JSON file: an index of 400,000 shards, or the scores of as many photos."""
+JSON_CONTAINERS = 2_000_000
+"""Lists and objects of a JSON file: an empty one takes 3 bytes there and 90 in memory."""
 JSON_DEPTH = 32
 """Lists and objects within each other in a JSON file."""
 CONFIG_BYTES = MIB

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from pacofr.errors import UserError
 from pacofr.utils.bounded import read_bounded
-from pacofr.utils.budgets import JSON_BYTES, JSON_DEPTH
+from pacofr.utils.budgets import JSON_BYTES, JSON_CONTAINERS, JSON_DEPTH
 
 Decoded = TypeVar("Decoded")
 
@@ -46,8 +46,11 @@ def parse_json(data: bytes | str, where: str, expected: str) -> Any:
     """Parse JSON; `where` and `expected` stand in the error's text.
 
     Raises:
-        UserError: it is no JSON, or nested too deeply.
+        UserError: it is no JSON, too large, or nested too deeply.
     """
+    marks = (b"[", b"{") if isinstance(data, bytes) else ("[", "{")
+    if sum(data.count(mark) for mark in marks) > JSON_CONTAINERS:
+        raise UserError(f"{where}: expected {expected}, got more than {JSON_CONTAINERS} lists")
     try:
         content = json.loads(data)
         _check_depth(content)

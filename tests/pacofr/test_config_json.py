@@ -117,6 +117,8 @@ def test_wrong_values_are_one_line_that_names_the_field(path, value, says):
         (b"[" * 10**6, "nested too deeply"),
         (b"[" * 40 + b"]" * 40, "nested too deeply"),
         (b'{"a":' * 40 + b"1" + b"}" * 40, "nested too deeply"),
+        (b"[" + b"[]," * 2_000_000 + b"0]", "got more than 2000000 lists"),
+        (("[" + "{}," * 2_000_000 + "0]").encode("utf-16"), "got more than 2000000 lists"),
     ],
 )
 def test_files_that_are_no_json(content, says, tmp_path):

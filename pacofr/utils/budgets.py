@@ -65,6 +65,10 @@ TAR_BYTES = 1 << 50
 """A source's tar, which is read member by member."""
 TAR_NAME_BYTES = 64 * 1024
 """Of a member's name or extended header."""
+TAR_PADDING_BYTES = 64 * MIB
+"""Zeros behind a member; a tar's end takes 10 kB, tapes' up to 1 MB."""
+DETECTIONS = 8_000_000
+"""Photos, and faces, in one of LAION-Face's files of detections; they have some millions."""
 PHOTO_BYTES = 256 * MIB
 """Of a photo among a curation's sources."""
 SAMPLE_JSON_BYTES = MIB

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pacofr.data.curation.sources import laion_detections
 from pacofr.data.curation.sources.laion_detections import (
     DetectionTable,
     convert_detections,
@@ -103,3 +104,12 @@ def test_each_split_has_its_detections(tmp_path):
         detection_file(tar, tmp_path)
     (tmp_path / "sample2detect_7.pth").touch()
     assert detection_file(tar, tmp_path) == tmp_path / "sample2detect_7.pth"
+
+
+@pytest.mark.parametrize("table", [{1: [face(0)] * 3}, {1: [], 2: [], 3: []}])
+def test_the_number_of_photos_and_faces_is_bounded(table, tmp_path, monkeypatch):
+    torch.save(table, tmp_path / "a.pth")
+    convert_detections(tmp_path / "a.pth", tmp_path / "table")
+    monkeypatch.setattr(laion_detections, "DETECTIONS", 2)
+    with pytest.raises(UserError, match="more than 2 photos or faces"):
+        convert_detections(tmp_path / "a.pth", tmp_path / "other")

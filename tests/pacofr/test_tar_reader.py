@@ -159,3 +159,15 @@ def test_mutated_tars_end_with_the_members_before_the_damage(tmp_path):
         members, _ = read(path)
         assert len(members) <= len(headers)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_zeros_end_a_tar_where_they_do_not_end(tmp_path):
+    path = tmp_path / "a.tar"
+    whole = tar_bytes([("a.jpg", b"1")])
+    for zeros, count in ((60 << 20, 2), (65 << 20, 1)):
+        with path.open("wb") as file:
+            file.write(whole)
+            file.seek(zeros, os.SEEK_CUR)
+            file.write(whole)
+        members, damaged = read(path)
+        assert (len(members), damaged) == (count, count == 1)

@@ -13,6 +13,7 @@ from flame_assets.inert.checkpoints import TorchFile
 from flame_assets.inert.files import ReadError
 from flame_assets.inert.tensors import TensorRef
 from pacofr.errors import UserError
+from pacofr.utils.budgets import DETECTIONS
 
 ROW = 15
 """Numbers of a face: box x0 y0 x1 y1, five points x y, score."""
@@ -83,6 +84,8 @@ def _read(
                 raise ValueError("an entry is no list of faces under a number")
             ids.append(key)
             counts.append(len(faces))
+            if len(ids) > DETECTIONS or len(rows) // ROW + len(faces) > DETECTIONS:
+                raise ValueError(f"it holds more than {DETECTIONS} photos or faces")
             for face in faces:
                 rows.frombytes(_row(file, face).tobytes())
     if not ids:

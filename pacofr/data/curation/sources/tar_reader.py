@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from pacofr.utils.bounded import open_regular
-from pacofr.utils.budgets import TAR_BYTES, TAR_NAME_BYTES
+from pacofr.utils.budgets import TAR_BYTES, TAR_NAME_BYTES, TAR_PADDING_BYTES
 
 BLOCK = 512
 HARD_LINK, SYMBOLIC_LINK, FOLDER = b"1", b"2", b"5"
@@ -74,12 +74,14 @@ class TarReader:
         """Members in order; raises TarDamageError behind the last that is whole."""
         if not self._end:
             raise TarDamageError("it is empty")
-        at, extended = 0, _Extended()
+        at, behind, extended = 0, 0, _Extended()
         while at < self._end:
             header = self._read(at, min(BLOCK, self._end - at))
-            if header == bytes(len(header)):
+            if header == bytes(len(header)):  # end mark or padding: another tar may follow
                 at += BLOCK
-                continue  # end mark or padding: another tar may follow
+                if at - behind > TAR_PADDING_BYTES:
+                    raise TarDamageError("zeros without end follow a member")
+                continue
             flag, size = _check(header), 0
             if flag not in WITHOUT_DATA:
                 size = _number(header[124:136])
@@ -100,6 +102,7 @@ class TarReader:
             kind = MemberKind.SPECIAL if extended.sparse else _kind(flag, name)
             yield TarMember(name, kind, at, size)
             at, extended = at + _padded(size), _Extended()
+            behind = at
         if extended != _Extended():
             raise TarDamageError("it ends behind a name")
 
@@ -168,9 +171,8 @@ def _check(header: bytes) -> bytes:
     if len(header) < BLOCK:
         raise TarDamageError("it is cut short")
     blank = header[:148] + b" " * 8 + header[156:]
-    unsigned = sum(blank)
-    signed = unsigned - 256 * sum(byte > 127 for byte in blank)
-    if _number(header[148:156]) not in (unsigned, signed):
+    stated, unsigned = _number(header[148:156]), sum(blank)
+    if stated != unsigned and stated != unsigned - 256 * sum(byte > 127 for byte in blank):
         raise TarDamageError("a header is damaged")
     return header[156:157]
 

@@ -21,22 +21,35 @@ LOGGER = logging.getLogger(__name__)
 
 
 def status(config: StatusConfig) -> None:
-    """List heads and public files; every file is read to check it."""
+    """List heads and public files, what they are for and how to get them; files are checked."""
     from flame_assets.catalogue import asset_status
+    from flame_assets.heads_table import HEADS
 
     print(f"home: {store.home()} (set PACOFR_HOME to move it)")
+    uses = {entry.name: entry.unlocks for entry in HEADS}
     heads = store.status()
     for head in heads:
         state = "intact" if head.intact else "DAMAGED: convert it again or delete the folder"
         print(f"{head.name} {head.version}  {head.bytes / 1e6:.1f} MB  {state}")
         print(f"  folder:  {head.folder}\n  sha256:  {head.sha256}\n  licence: {head.licence}")
+        if use := uses.get(head.name):
+            print(f"  for:     {use}")
+        print(f"  next:    reconstruct photo.jpg --head {head.name} --out mesh.obj")
     if not heads:
         print("no heads yet; `anthro` needs no licence and is built when first used")
+    here = {head.name for head in heads}
+    for entry in HEADS:
+        if entry.name not in here and entry.name != "anthro":
+            print(f"{entry.name}  not here: {entry.command}")
+            print(f"  for:     {entry.unlocks}\n  licence: {entry.licence}")
     for name, asset, path, present, intact in asset_status():
         damaged = "DAMAGED" if present else "not fetched"
         state = "intact" if intact else f"{damaged}: flame-assets get {name}"
-        print(f"{name}  {asset.bytes / 1e6:.1f} MB  {state}\n  {asset.about}")
-        print(f"  file:    {path}\n  sha256:  {asset.sha256}\n  licence: {asset.licence}")
+        size = f"{asset.bytes / 1e6:.1f} MB  " if asset.bytes else ""
+        print(f"{name}  {size}{state}\n  {asset.about}")
+        print(f"  file:    {path}\n  check:   {asset.check}\n  licence: {asset.licence}")
+        if asset.then:
+            print(f"  next:    {asset.then.replace('FILE', str(path))}")
 
 
 def show(config: ShowConfig) -> None:
@@ -55,13 +68,38 @@ def show(config: ShowConfig) -> None:
 
 
 def get(config: GetConfig) -> None:
-    """Fetch a public file and print where it lies."""
+    """Fetch a public file, or an open head, and print where it lies and what uses it."""
     from flame_assets.catalogue import CATALOGUE, asset_path
     from flame_assets.fetch import fetch
 
+    if config.name == "ict":
+        _get_ict()
+        return
     path = asset_path(config.name)
-    print(fetch(CATALOGUE[config.name], path))
-    print(f"licence: {CATALOGUE[config.name].licence}")
+    asset = CATALOGUE[config.name]
+    for name in asset.needs:
+        fetch(CATALOGUE[name], asset_path(name))
+    print(fetch(asset, path))
+    print(f"licence: {asset.licence}")
+    if asset.sha256 is None:
+        print("checked by its content: its maker publishes no hash")
+    if config.name == "gnm":
+        from flame_assets.formats.gnm import convert_gnm
+
+        print(f"gnm: {store.add_head(convert_gnm(path, asset_path('gnm-landmarks')))}")
+    if asset.then:
+        print(f"next: {asset.then.replace('FILE', str(path))}")
+
+
+def _get_ict() -> None:
+    from flame_assets.fetch_ict import fetch_ict
+    from flame_assets.formats.ict import convert_ict
+
+    folder = fetch_ict(store.home() / "assets" / "ict" / "FaceXModel")
+    head = convert_ict(folder)
+    print(f"ict: {store.add_head(head)}\nlicence: {head.licence}")
+    print("checked by its content: its maker publishes no hashes")
+    print("next: reconstruct photo.jpg --head ict --out mesh.obj")
 
 
 def convert(config: ConvertConfig) -> None:
@@ -72,6 +110,7 @@ def convert(config: ConvertConfig) -> None:
         raise UserError(f"expected one file with --name, got {len(config.files)}")
     from flame_assets.formats.flame import convert_flame
     from flame_assets.formats.flame_files import LANDMARK_FILE
+    from flame_assets.formats.open_heads import convert_open_head
 
     if config.name is not None:
         store.check_name(config.name)
@@ -79,7 +118,7 @@ def convert(config: ConvertConfig) -> None:
     kept_masks = store.downloads_folder() / "FLAME_masks.zip"
     for file in config.files:
         near = config.landmarks or file.parent / LANDMARK_FILE
-        head = convert_flame(
+        head = convert_open_head(file, config.landmarks, config.name) or convert_flame(
             file,
             landmarks=near if config.landmarks or near.is_file() else _if_there(kept_landmarks),
             masks=config.masks or _if_there(kept_masks),

@@ -24,24 +24,26 @@ class ShowConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GetConfig:
-    """Fetch a public file of other people into the store; no account is needed.
+    """Fetch a public file of other people, or an open head, into the store; no account is needed.
 
     An interrupted fetch goes on when the command is run again.
     """
 
     name: Positional[str]
-    """face-mesh, ...; `flame-assets status` lists them all."""
+    """gnm, ict (heads), face-mesh, mica, farl, ...; `flame-assets status` lists them all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertConfig:
-    """Convert FLAME's licensed files (.pkl, .npz, .zip) to heads and keep them in the store."""
+    """Convert FLAME's licensed files (.pkl, .npz, .zip), GNM's gnm_head.npz or ICT-FaceKit's folder
+    FaceXModel to heads, and keep them in the store."""
 
     files: Positional[tuple[Path, ...]]
     """Model files: generic_model.pkl, FLAME2020.zip, flame2023_Open.pkl, ..."""
     landmarks: Path | None = None
     """landmark_embedding.npy (in the repositories of MICA, DECA and SMIRK), or its entries as .npz
-    or .pkl; by default the one beside each model file, or in the store's downloads."""
+    or .pkl; by default the one beside each model file, or in the store's downloads. For GNM:
+    head_sparse_68.txt."""
     masks: Path | None = None
     """FLAME_masks.pkl or .zip, for regions; by default the store's download."""
     name: str | None = None

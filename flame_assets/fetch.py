@@ -10,8 +10,9 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from flame_assets.catalogue import Asset, is_intact
+from flame_assets.catalogue import Asset, damage, is_intact
 from flame_assets.errors import UserError
+from flame_assets.inert.budgets import ARCHIVE_BYTES
 from flame_assets.transfer import (
     GO_ON,
     Advance,
@@ -54,7 +55,7 @@ def fetch(asset: Asset, target: Path, limits: Limits | None = None) -> Path:
 
 
 def _fetch_whole(asset: Asset, target: Path, limits: Limits) -> None:
-    part = target.with_name(f".{target.name}.{asset.sha256[:8]}.part")
+    part = target.with_name(f".{target.name}.{(asset.sha256 or 'unpinned')[:8]}.part")
     pace = Pace(limits)
     with progress_bar(asset.file) as advance:
         for attempt in range(limits.attempts):
@@ -66,22 +67,26 @@ def _fetch_whole(asset: Asset, target: Path, limits: Limits) -> None:
                     raise too_slow(_size(part)) from None
                 LOGGER.info("%s was cut, connection %d", asset.file, attempt + 1)
         else:
+            of = f" of {asset.bytes}" if asset.bytes else ""
             raise UserError(
-                f"{asset.file} was cut {limits.attempts} times, {_size(part)} of {asset.bytes} "
-                f"bytes are here; {GO_ON}"
+                f"{asset.file} was cut {limits.attempts} times, {_size(part)}{of} bytes are here; "
+                f"{GO_ON}"
             )
     if not is_intact(asset, part):
+        expected = f"sha256 {asset.sha256[:12]}..." if asset.sha256 else damage(asset, part)
+        expected = expected or f"MD5 {asset.md5_start}..."
         part.unlink()
         raise UserError(
-            f"{asset.file} is not the expected file (sha256 {asset.sha256[:12]}...) and was "
-            "deleted: run the same command again; if it stays so, update the package"
+            f"{asset.file} is not the expected file ({expected}) and was deleted: run the same "
+            "command again; if it stays so, update the package"
         )
     os.replace(part, target)
 
 
 def _receive(asset: Asset, part: Path, pace: Pace, advance: Advance) -> None:
     """Append what `part` lacks."""
-    if _size(part) > asset.bytes:
+    limit = asset.bytes or ARCHIVE_BYTES
+    if _size(part) > limit:
         part.unlink()
     asked = _size(part)
     if asked == asset.bytes:
@@ -94,20 +99,29 @@ def _receive(asset: Asset, part: Path, pace: Pace, advance: Advance) -> None:
         with open_url(request, pace) as answer:
             start = start_of(answer, asked)
             length = number(answer.headers.get("Content-Length"))
-            if length is not None and start + length != asset.bytes:
+            total = asset.bytes if length is None else start + length
+            if total is not None and total != (asset.bytes or total):
                 raise UserError(
-                    f"{host} offers {start + length} bytes for {asset.file}: expected "
-                    f"{asset.bytes}; it was replaced there, update the package"
+                    f"{host} offers {total} bytes for {asset.file}: expected {asset.bytes}; it was "
+                    "replaced there, update the package"
                 )
+            if (total or 0) > limit:
+                raise UserError(f"{host} offers {total} bytes for {asset.file}: that is too large")
             with part.open("r+b" if start else "wb") as file:
                 file.seek(start)
                 file.truncate()
-                append(answer, file, asset.bytes, asset.bytes, pace, advance)
+                append(answer, file, limit, total, pace, advance)
                 file.flush()
                 os.fsync(file.fileno())
     except StatusError as error:
+        if error.code == 416 and asked and asset.bytes is None:  # nothing behind what is here
+            whole = number((error.headers.get("Content-Range") or "").rpartition("/")[2])
+            if whole == asked:
+                return
+            part.unlink()
+            raise CutError from None
         raise UserError(f"{host} answered {error}; try again later") from None
-    if _size(part) < asset.bytes:
+    if total is not None and _size(part) < total:
         raise CutError
 
 

@@ -1,14 +1,17 @@
 """`flame-assets get` against a server on this machine that cuts, drips and lies."""
 
 import hashlib
+import io
 import os
 import re
 import threading
 import time
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 from helpers.flame_tiny import files_of_at_most
 
@@ -16,6 +19,7 @@ from flame_assets import cli
 from flame_assets.catalogue import CATALOGUE, Asset, asset_path, asset_status, require_asset
 from flame_assets.errors import UserError
 from flame_assets.fetch import fetch
+from flame_assets.fetch_ict import fetch_ict
 from flame_assets.transfer import Limits
 
 DATA = np.random.default_rng(0).bytes(300_000)
@@ -252,3 +256,83 @@ def test_face_mesh_is_the_file_that_lies_in_the_shared_data(shared_data):
     assert hashlib.sha256(data).hexdigest() == asset.sha256
     assert asset.file == "face_landmarker.task"
     assert all(entry.url.startswith("https://") for entry in CATALOGUE.values())
+
+
+def unpinned(server, kind, **more):
+    return Asset(
+        url=server.address + "/toy.bin", licence="none needed", about="a toy", kind=kind, **more
+    )
+
+
+def zipped():
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("pack/det.onnx", DATA)
+    return stream.getvalue()
+
+
+def test_without_a_pinned_hash_the_content_is_checked(server, tmp_path):
+    server.data, server.cuts = zipped(), [1000]
+    asset = unpinned(server, "zip")
+    assert fetch(asset, tmp_path / "toy").read_bytes() == server.data
+    assert server.seen == [None, "bytes=1000-"]
+    server.data = b"<html>sign in</html>"
+    with pytest.raises(UserError, match="no readable zip archive.* was deleted"):
+        fetch(asset, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_damaged_member_of_an_archive_is_noticed(server, tmp_path):
+    data = bytearray(zipped())
+    data[5000] ^= 1
+    server.data = bytes(data)
+    with pytest.raises(UserError, match="damaged member pack/det.onnx"):
+        fetch(unpinned(server, "zip"), tmp_path / "toy")
+
+
+def test_a_checkpoint_is_read_as_data(server, tmp_path):
+    stream = io.BytesIO()
+    torch.save({"state_dict": {"a": torch.zeros(3)}}, stream)
+    server.data = stream.getvalue()
+    fetch(unpinned(server, "torch"), tmp_path / "toy")
+    server.data = zipped()
+    with pytest.raises(UserError, match="no PyTorch checkpoint"):
+        fetch(unpinned(server, "torch"), tmp_path / "other")
+
+
+def test_the_start_of_an_md5_counts(server, tmp_path):
+    start = hashlib.md5(DATA).hexdigest()[:6]
+    fetch(unpinned(server, "any", md5_start=start), tmp_path / "toy")
+    with pytest.raises(UserError, match="not the expected file"):
+        fetch(unpinned(server, "any", md5_start="000000"), tmp_path / "other")
+
+
+def obj(count):
+    rows = "".join(f"v {n}.5 0 1\n" for n in range(count))
+    return f"# MIT\n{rows}vt 0 0\n{'vt 0 1' * 50_000}\nf 1 2 3\n".encode()
+
+
+def test_ict_is_fetched_by_its_vertices_and_goes_on(server, tmp_path):
+    server.data = obj(5)
+    folder = fetch_ict(tmp_path / "ict", url=server.address, vertices=5)
+    assert len(list(folder.glob("*.obj"))) == 154
+    assert (folder / "identity007.obj").read_bytes() == server.data[: server.data.find(b"vt ")]
+    assert (folder / "generic_neutral_mesh.obj").read_bytes() == server.data
+    (folder / "jawOpen.obj").unlink()
+    seen = len(server.seen)
+    fetch_ict(folder, url=server.address, vertices=5)
+    assert len(server.seen) == seen + 1
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (obj(4), "holds 4 vertices, expected 5"),
+        (b"<html>busy</html>", "no vertices"),
+    ],
+)
+def test_ict_refuses_other_content(server, tmp_path, data, words):
+    server.data = data
+    with pytest.raises(UserError, match=words):
+        fetch_ict(tmp_path / "ict", url=server.address, vertices=5, limits=Limits(attempts=1))
+    assert not list((tmp_path / "ict").glob("*.obj"))

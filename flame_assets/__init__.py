@@ -9,10 +9,11 @@
 | room or module                 | what is there                                                  |
 |--------------------------------|----------------------------------------------------------------|
 | cli, commands, config          | the program `flame-assets`                                     |
-| store, catalogue               | heads and public files on this machine, by name                |
-| download, fetch, transfer      | FLAME's archives with an account, public files; bounded HTTP   |
+| store, catalogue, heads_table  | heads and public files: those here, those there are            |
+| download, fetch, fetch_ict     | FLAME's archives with an account, public files, ICT-FaceKit    |
+| transfer                       | HTTP that is bounded in bytes and time                         |
 | model                          | what a head is, on disk and as a torch module                  |
-| formats                        | FLAME's files in, smplx's folder out                           |
+| formats                        | files of FLAME, GNM and ICT-FaceKit in, smplx's folder out      |
 | anthro                         | the procedural head                                            |
 | arkit                          | ARKit's expressions, as weights and joint rotations            |
 | inert                          | bounded readers of other people's files, for all packages      |

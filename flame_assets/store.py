@@ -24,6 +24,8 @@ from flame_assets.model.manifest import FORMAT_VERSION, MANIFEST, TENSORS, read_
 
 LOGGER = logging.getLogger(__name__)
 PREFERRED = ("flame2020-generic", "flame2023", "flame2023-open")  # by "auto"; MICA's is 2020
+ON_REQUEST = ("gnm", "ict")
+"""Heads that "auto" does not take: the fit to photos is not measured on them yet."""
 KEPT_ANTHROS = 3
 
 
@@ -74,7 +76,8 @@ def load_head(name_or_path: str | Path = "auto") -> HeadModel:
     name = str(name_or_path)
     if name == "auto":
         found = installed_heads()
-        name = next((best for best in PREFERRED if best in found), next(iter(found), "anthro"))
+        others = [other for other in found if other not in ON_REQUEST]
+        name = next((best for best in (*PREFERRED, *others) if best in found), "anthro")
     if name == "anthro":
         return _load_anthro()
     for folder in (heads_folder() / name, heads_folder() / f"{name}-generic", Path(name_or_path)):

@@ -1,18 +1,21 @@
 """Anthro, from named control points to a finished HeadModel, in about two seconds."""
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 
 from flame_assets.anthro.atlas.texture import texture
+from flame_assets.anthro.expression.lid_closure import lid_closure
 from flame_assets.anthro.expression.modes import expression_modes
 from flame_assets.anthro.identity.modes import identity_modes
 from flame_assets.anthro.rig import jaw, skinning
-from flame_assets.anthro.surface.control_set import control_set
+from flame_assets.anthro.surface.control_set import ControlSet, control_set
 from flame_assets.anthro.surface.head_surface import Surface, build_surface
 from flame_assets.anthro.surface.landmarks import landmarks
 from flame_assets.anthro.surface.regions import colours, regions
 from flame_assets.anthro.surface.template import half_template
 from flame_assets.arkit import EXPRESSIONS
-from flame_assets.model.head import HeadModel, LidContact
+from flame_assets.model.head import HeadModel, LidClosure, LidContact
 
 VERSION = "2"  # raised with the geometry: saved parameters belong to one version
 LICENCE = (
@@ -31,6 +34,18 @@ def _lid_contacts(surface: Surface) -> tuple[LidContact, ...]:
     return tuple(contacts)
 
 
+def _lid_closures(
+    controls: ControlSet, surface: Surface, motion: Float[ndarray, "v 3 k"]
+) -> tuple[LidClosure, ...]:
+    closures = []
+    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+        column = motion.shape[2] - len(EXPRESSIONS) + EXPRESSIONS.index(name)
+        ids, basis = lid_closure(controls, surface, motion, column, right=name.endswith("Right"))
+        metres = (basis * _METRES).astype(np.float32)
+        closures.append(LidClosure(expression=name, vertices=ids.astype(np.int32), basis=metres))
+    return tuple(closures)
+
+
 def build() -> HeadModel:
     """The Anthro head: deterministic, numpy and scipy only; see the package's docstring."""
     controls = control_set()
@@ -40,6 +55,7 @@ def build() -> HeadModel:
     identity = identity_modes(controls, surface)
     shape_basis = np.einsum("vc,cik->vik", surface.identity_basis, identity.controls, optimize=True)
     shape_basis += surface.ear_modes @ identity.ears
+    moves = expression_modes(controls, surface, weights)
     marks = landmarks(surface, template)
     atlas = texture(surface, template)
 
@@ -59,7 +75,7 @@ def build() -> HeadModel:
         template=metres(surface.vertices),
         triangles=ids(surface.triangles),
         shape_basis=metres(shape_basis),
-        expression_basis=metres(expression_modes(controls, surface, weights)),
+        expression_basis=metres(moves),
         pose_basis=np.zeros((len(surface.vertices), 3, 36), np.float32),
         joint_regressor=single(skinning.joint_regressor(surface)),
         skinning_weights=single(skinning.skinning_weights(surface)),
@@ -77,4 +93,5 @@ def build() -> HeadModel:
         uv=single(atlas.uv),
         uv_triangles=ids(atlas.triangles),
         lid_contacts=_lid_contacts(surface),
+        lid_closures=_lid_closures(controls, surface, np.concatenate([shape_basis, moves], 2)),
     )

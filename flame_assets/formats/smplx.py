@@ -8,9 +8,9 @@ smplx looks the contour up by the opposite yaw, so the rows are exchanged: `use_
 then gives our contour for a turned head. It counts the global rotation only, not the neck's.
 It orders the landmarks 51 inner, then 17 contour, behind its five joints.
 
-smplx is linear before skinning and has no lid contacts (`HeadModel.lid_contacts`): there a closing
-lid cuts through the globe instead of sliding over it. Those lid vertices differ, by
-`lid_contact_offset`; all others, the joints and the landmarks agree within 2e-6 m.
+smplx is linear before skinning and has neither lid contacts nor closures (`HeadModel`): there a
+closing lid cuts through the globe instead of sliding over it, by `lid_contact_offset`, and a blink
+closes the lids of the mean person only. All else, joints and landmarks agree within 2e-6 m.
 """
 
 import pickle

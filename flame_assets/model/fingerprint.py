@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from flame_assets.model.head import HeadModel
+from flame_assets.model.head import EYE_JOINTS, HeadModel
 
 TOLERANCE = 1e-6
 """Sums closer than this are equal; one vertex moved by 0.01 mm differs."""
@@ -31,7 +31,7 @@ class Fingerprint(NamedTuple):
     triangles: float  # [m]
     landmarks: float  # [m]
     contours: float  # [m]
-    lid_contacts: float  # [m]
+    lid_contacts: float  # [m], with the closures
 
 
 def fingerprint(head: HeadModel) -> Fingerprint:
@@ -50,6 +50,8 @@ def fingerprint(head: HeadModel) -> Fingerprint:
     contacts = np.zeros((head.vertices_count, 5), np.float32)
     for contact in head.lid_contacts:
         contacts[contact.vertices, contact.joint] = contact.radius
+    for index, closure in enumerate(head.lid_closures[: EYE_JOINTS[0]]):
+        contacts[closure.vertices, index] = np.linalg.norm(closure.basis, axis=(1, 2))
     return Fingerprint(
         template=weighted_sum(head.template),
         shape_basis=weighted_sum(head.shape_basis),

@@ -56,6 +56,24 @@ class LidContact:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class LidClosure:
+    """Corrections that make the lids of one eye meet in a blink, whoever blinks and however.
+
+    Lids of different people, or lids that squint or follow the gaze, lie at different heights; a
+    fixed displacement closes them for the mean person only. The vertices are moved by
+    weight * (basis @ [shape, expression]), where `weight` is the coefficient of `expression`, so
+    that the opening of the lids is (1 - weight) times what it would be without the blink.
+    """
+
+    expression: str  # name of the closing expression
+    vertices: Int32[np.ndarray, " n"]
+    basis: Float32[np.ndarray, "n 3 K"]  # [m] per unit of weight and coefficient; K = S + E
+
+    def __post_init__(self) -> None:
+        _check_and_freeze_arrays(self)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class HeadModel:
     """One head model; see the module docstring.
 
@@ -93,6 +111,7 @@ class HeadModel:
     uv: Float32[np.ndarray, "T 2"] | None = None
     uv_triangles: Int32[np.ndarray, "F 3"] | None = None
     lid_contacts: tuple[LidContact, ...] = ()
+    lid_closures: tuple[LidClosure, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every shape, type and index, then make the arrays read-only."""
@@ -142,7 +161,7 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _check_and_freeze_arrays(owner: "HeadModel | LidContact") -> dict[str, int]:
+def _check_and_freeze_arrays(owner: "HeadModel | LidContact | LidClosure") -> dict[str, int]:
     """Compare each array with its annotation; return the sizes that the letters stand for."""
     sizes: dict[str, int] = {}
     for name, (kind, optional) in array_fields(type(owner)).items():
@@ -223,6 +242,17 @@ def _check_values(head: HeadModel, sizes: dict[str, int]) -> None:
         check_ids(f"regions[{name!r}]", ids, sizes["V"])
     for contact in head.lid_contacts:
         check_ids("lid_contacts", contact.vertices, sizes["V"])
+    for closure in head.lid_closures:
+        check_ids("lid_closures", closure.vertices, sizes["V"])
+        if closure.expression not in head.expression_names:
+            raise ValueError(
+                f"HeadModel.lid_closures: expected names of expressions, got {closure.expression!r}"
+            )
+        if closure.basis.shape[2] != head.shape_count + head.expression_count:
+            raise ValueError(
+                "HeadModel.lid_closures: expected one column per coefficient, "
+                f"{head.shape_count + head.expression_count}, got {closure.basis.shape[2]}"
+            )
     if head.uv_triangles is not None:
         check_ids("uv_triangles", head.uv_triangles, sizes["T"])
     if head.colours is not None and not (head.colours.min() >= 0 and head.colours.max() <= 1):

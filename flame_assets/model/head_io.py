@@ -13,7 +13,7 @@ from flame_assets.errors import UserError
 from flame_assets.files import sha256_of, write_folder
 from flame_assets.inert.budgets import HEAD_BYTES
 from flame_assets.inert.files import ReadError, open_regular, shown
-from flame_assets.model.head import HeadModel, LidContact, array_fields
+from flame_assets.model.head import HeadModel, LidClosure, LidContact, array_fields
 from flame_assets.model.manifest import MANIFEST, TENSORS, Manifest, read_manifest
 
 _AGAIN = "convert or build the head again"
@@ -100,6 +100,9 @@ def _tensors_of(head: HeadModel) -> dict[str, np.ndarray]:
     for index, contact in enumerate(head.lid_contacts):
         tensors[f"lid_contacts/{index}/vertices"] = contact.vertices
         tensors[f"lid_contacts/{index}/radius"] = contact.radius
+    for closure in head.lid_closures:
+        tensors[f"lid_closures/{closure.expression}/vertices"] = closure.vertices
+        tensors[f"lid_closures/{closure.expression}/basis"] = closure.basis
     return tensors
 
 
@@ -111,6 +114,10 @@ def _assemble(manifest: Manifest, tensors: dict[str, np.ndarray]) -> HeadModel:
 
     contacts = range(len(manifest.lid_contact_joints))
     expected = {f"lid_contacts/{i}/{part}" for i in contacts for part in ("vertices", "radius")}
+    closing = sorted({name.split("/")[1] for name in tensors if name.startswith("lid_closures/")})
+    expected |= {
+        f"lid_closures/{name}/{part}" for name in closing for part in ("vertices", "basis")
+    }
     unknown = tensors.keys() - expected - array_fields(HeadModel).keys()
     if unknown := sorted(name for name in unknown if not name.startswith("regions/")):
         raise ValueError(f"{TENSORS} holds {shown(unknown[0])}, which no head has")
@@ -137,6 +144,14 @@ def _assemble(manifest: Manifest, tensors: dict[str, np.ndarray]) -> HeadModel:
                 radius=part(f"lid_contacts/{index}/radius"),
             )
             for index, joint in enumerate(manifest.lid_contact_joints)
+        ),
+        lid_closures=tuple(
+            LidClosure(
+                expression=name,
+                vertices=part(f"lid_closures/{name}/vertices"),
+                basis=part(f"lid_closures/{name}/basis"),
+            )
+            for name in closing
         ),
         **arrays,
     )

@@ -3,7 +3,7 @@
 The model equation is FLAME's (Li et al. 2017), for any HeadModel:
 
     shaped = template + shape_basis s + expression_basis e        joints = regressor shaped
-    lids   = shaped, pushed out of the globes                     (heads with lid contacts)
+    lids   = shaped, blinks corrected, pushed out of the globes   (heads with closures, contacts)
     posed  = lids + pose_basis (R - I)                            vertices = skin(posed, joints, R)
 """
 
@@ -94,6 +94,10 @@ class HeadDecoder(nn.Module):
         self._hold("joints_basis", joints_basis.transpose(2, 0, 1))
         self._hold("landmark_corners", position[corners])
         self._hold("landmark_weights", weights)
+        for index, closure in enumerate(head.lid_closures):
+            kept = position[closure.vertices] >= 0
+            self._hold(f"closing_vertices_{index}", position[closure.vertices[kept]])
+            self._hold(f"closing_basis_{index}", closure.basis[kept].transpose(2, 0, 1))
         for index, contact in enumerate(head.lid_contacts):
             kept = position[contact.vertices] >= 0
             self._hold(f"lid_vertices_{index}", position[contact.vertices[kept]])
@@ -134,6 +138,13 @@ class HeadDecoder(nn.Module):
             )
         shaped = self.template + torch.einsum("kvc,bk->bvc", self.basis, coefficients)
         joints = self.joints_template + torch.einsum("kjc,bk->bjc", self.joints_basis, coefficients)
+        for index, closure in enumerate(self.head.lid_closures):
+            closing: Tensor = getattr(self, f"closing_vertices_{index}")
+            basis: Tensor = getattr(self, f"closing_basis_{index}")
+            column = self.head.expression_names.index(closure.expression)
+            offset = torch.einsum("knc,bk->bnc", basis, coefficients)
+            offset = offset * parameters.expression[:, column, None, None]
+            shaped = shaped.index_add(1, closing, offset)
         for index, contact in enumerate(self.head.lid_contacts):
             lids: Tensor = getattr(self, f"lid_vertices_{index}")
             radius: Tensor = getattr(self, f"lid_radius_{index}")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import trimesh
+from scipy.spatial import KDTree
 
 from eval_now.geometry.raster import rasterize
 from flame_assets.anthro.atlas import islands
@@ -68,9 +69,8 @@ def test_the_face_is_stretched_little(head, region, worst, typical):
 
 def test_the_halves_of_the_face_are_mirror_images(head):
     rows = triangles_of(head, "skin")
-    uv = np.unique(head.uv[np.unique(head.uv_triangles[rows])].round(5), axis=0)
-    mirrored = np.unique((uv * [-1, 1] + [1, 0]).round(5), axis=0)
-    np.testing.assert_allclose(uv, mirrored, atol=3e-5)
+    uv = head.uv[np.unique(head.uv_triangles[rows])].astype(float)
+    assert KDTree(uv).query(uv * [-1, 1] + [1, 0])[0].max() < 3e-5
 
 
 def test_the_seam_is_at_the_back(head):

@@ -184,6 +184,30 @@ def test_lids_stay_over_the_globe_at_any_blink(head, model, weight):
     assert np.sqrt(squared[0]) > globe + 0.3
 
 
+LID_MIXTURES = (
+    {},
+    {"eyeSquintLeft": 1.0, "cheekSquintLeft": 1.0},
+    {"eyeLookDownLeft": 1.0},
+    {"eyeWideLeft": 1.0, "eyeLookUpLeft": 1.0},
+)
+
+
+@pytest.mark.parametrize("others", LID_MIXTURES)
+def test_lids_meet_in_a_blink_whoever_blinks_and_however(head, model, others):
+    """Two standard deviations of every coefficient either way, and 100 random people."""
+    modes = 2 * np.eye(head.shape_count)
+    random = np.random.default_rng(21).standard_normal((100, head.shape_count))
+    shape = torch.from_numpy(np.concatenate([modes, -modes, random]).astype(np.float32))
+    expression = torch.from_numpy(arkit({"eyeBlinkLeft": 1.0} | others).expression)
+    rest = HeadParameters.zeros(head, len(shape))
+    mesh = model(rest._replace(shape=shape, expression=expression.expand(len(shape), -1)))
+    margin = torch.from_numpy(head.regions["left_lid_margin"].copy()).long()
+    lids = mesh.vertices[:, margin] * 1e3
+    upper, lower = lids[:, 1:16], lids[:, 17:].flip(1)
+    assert (upper - lower).norm(dim=2).max() < 0.01  # [mm]
+    assert (lids - mesh.joints[:, 3:4] * 1e3).norm(dim=2).min() > 12.25  # globe and cornea
+
+
 def test_lips_meet_in_neutral_and_when_closed_over_an_open_jaw(head, model):
     parameters = HeadParameters.zeros(head, 1)
     closed = model(parameters).landmarks[0]

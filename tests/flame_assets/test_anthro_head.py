@@ -18,16 +18,16 @@ from flame_assets.model.landmarks import contour_row
 
 KNOWN = {
     "2": Fingerprint(
-        template=1.8985839489,
-        shape_basis=-0.002032669,
-        expression_basis=-0.0381039723,
+        template=1.898544871,
+        shape_basis=0.0027298667,
+        expression_basis=-0.0872321987,
         pose_basis=0.0,
-        skinning_weights=-5.2213936793,
-        joint_regressor=-0.0289415271,
-        triangles=-1.6893906679,
-        landmarks=0.0780939577,
-        contours=0.0022904479,
-        lid_contacts=0.0517914312,
+        skinning_weights=-5.2213854477,
+        joint_regressor=-0.0289411008,
+        triangles=-1.6885745443,
+        landmarks=0.0780936856,
+        contours=0.0012034675,
+        lid_contacts=0.0529886039,
     )
 }
 """One entry: saved parameters belong to a version, so another geometry needs another number."""

@@ -117,11 +117,11 @@ brow_tail        51.8   22.2   79.5
 brow_lat         59.7   14.1   66.6   ~ 150
 # orbit
 rim_med          16.1     13     95
-rim_sup          33.3   16.2   92.2
-rim_lat          51.6   12.6   83.3
+rim_sup          33.2     17   92.5
+rim_lat          51.6   12.6   82.7
 sulc_med         15.6    7.6   89.3
-sulc             29.6    9.4   87.9
-sulc_lat         45.7    6.6   82.3
+sulc             29.5    9.9   88.3
+sulc_lat         45.7    6.6   82.6
 orb_lat          53.9   -5.2   70.4
 med_canth         8.2    0.4   91.6
 # cheeks and jaw

@@ -33,7 +33,7 @@ _BLINK_SKIN = {
     "brow_mid brow_peak": (0.0, -0.6, 0.0),
     "tear2": (0.0, 0.7, 0.2),
 }
-_MEET = 0.12
+LIDS_MEET = 0.12
 """Where the lids meet in a blink: this share of the way up from the lower margin."""
 _JAW_SHIFTS = {
     "jawForward": (0.0, 0.0, 5.0),
@@ -73,7 +73,7 @@ def _closed_margin(margin: Float[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
     half = len(margin) // 2
     closed = margin.copy()
     upper, lower = margin[1:half], margin[:half:-1]
-    met = lids.push_out(lower + _MEET * (upper - lower), lids.MARGIN)
+    met = lids.push_out(lower + LIDS_MEET * (upper - lower), lids.MARGIN)
     closed[1:half], closed[:half:-1] = met, met
     return closed
 

@@ -2,7 +2,8 @@
 
 `PAIRED` holds the left one of each pair (x outward, y up, z forward; points on the midline move by
 the blended sum of both sides); `WHOLE` the ones without a side. Lids, jaw and the joints' part are
-in `expression.modes`. Amplitudes are those of a strong but ordinary face.
+in `expression.modes`. Amplitudes are those of a strong but ordinary face. mouthSmile is half way
+between moves typed by eye and .85 of ICT-FaceKit's smile (MIT) at the same points.
 """
 
 from flame_assets.anthro.surface.displacements import Moves
@@ -21,15 +22,27 @@ PAIRED: dict[str, Moves] = {
     "browOuterUp": {"brow_peak": (0, 7.5, -1.2), "brow_tail": (0.8, 9, -2.2),
         "brow_mid": (0, 3, 0), "brow_lat": (0, 4.5, 0), "rim_lat": (0, 6, -0.8),
         "rim_sup": (0, 4.5, -0.4), "fore_l2": (0, 3.8, 0), "front_temp": (0, 2.2, 0)},
-    "mouthSmile": {"cheilion": (8.2, 8.6, -5.8), "ch_out": (7.8, 8, -2.6),
-        "stoU2 stoL2": (5.2, 4.5, -4.2), "vmU2 vmL2": (4.8, 4.2, -3.7), "vbU2": (6, 6.3, -4.5),
-        "vbL2": (5.7, 4.5, -4.2), "vbU1": (2.7, 2.2, -2.2), "vbL1": (2.4, 0.8, -1.8),
-        "stoU1 stoL1 vmU1 vmL1": (1.9, 0.9, -1.5),
-        "ls cph vermU vermL stoU stoL li": (0.6, 0.4, -1.0), "nasolab_low": (5.6, 5.6, 1.2),
-        "nasolab": (3.9, 4.8, 2), "cheek": (3, 5.6, 4.4), "malar2": (1.5, 4.5, 3),
-        "malar": (1.2, 3.3, 2.7), "cheek_lat": (3, 4.2, 4), "buccal": (4.4, 3, 2.6),
-        "mario": (3.7, 3.2, -0.6), "tear2 tear3": (0, 1.8, 0.7), "nasolab_up": (2.2, 3, 0.9),
-        "ac alare": (1.2, 0.9, 0), "jowl": (1.5, 1.5, 0)},
+    "mouthSmile": {"subnasale": (0, 0.4, -0.7), "philtrum": (0, 1.7, -1.6), "ls": (0, 1.8, -1.7),
+        "vermU": (0, 1.9, -1.5), "vermL": (0, 1.9, -1.1), "li": (0, 2, -1.3),
+        "sublabiale": (0, 2.3, -0.1), "pogonion": (0, 2.5, 0.5), "chin_low": (0, 2.1, 1),
+        "menton": (0, 1.6, 1.3), "tear2": (0.2, 1.6, 0.6), "tear3": (0.3, 1.6, 0.7),
+        "ck_med": (0.8, 1.2, 0.4), "malar": (1.5, 3.2, 2), "malar2": (1.7, 3.7, 2.2),
+        "malar_lat": (0.8, 1.3, 0.7), "zyg_ant": (0.3, 0.7, 0.5), "cheek": (3.2, 4.5, 2.2),
+        "cheek_lat": (3.8, 4.2, 3), "nasolab_up": (2.2, 2.8, 0.4), "nasolab": (3.8, 4.8, -0.6),
+        "nasolab_low": (5.7, 7, -2.3), "buccal": (4.6, 4.2, 1), "buccal2": (2.8, 2.4, 0.3),
+        "masseter": (1.3, 1.6, 0.4), "jaw_mid": (0.5, 1.9, 0.7), "jaw_front": (0.6, 2.3, 0.6),
+        "chin_lat": (0.6, 2.6, 0.3), "chin_latlow": (0.5, 2.1, 0.9), "mario": (2.9, 5, -1.6),
+        "mario2": (1, 3.4, -0.6), "jowl": (1.6, 3.6, -0.4), "sublab_l": (1.6, 3.3, -1.3),
+        "junction": (0.4, 0.6, 0.2), "junction_l": (1, 1.2, 0.3), "ala_u": (0.5, 0.6, -0.1),
+        "alare": (1.3, 1.3, -0.2), "ala_f": (0.5, 0.5, -0.2), "ac": (1.6, 1.6, -0.3),
+        "sac": (0.8, 1, 0), "sbal": (1.4, 1.4, -0.8), "nr_lat": (0.9, 0.9, -0.3),
+        "nr_med": (0.3, 0.2, -0.5), "nr_back": (1, 0.9, -0.7), "nr_pit": (0.6, 0.3, -0.5),
+        "phil_r": (1.1, 1.8, -1.9), "phil_l": (1.9, 2, -2), "cph": (1.4, 1.8, -2),
+        "vbU1": (3.5, 3.4, -3.5), "vbU2": (5.9, 6.9, -5.5), "cheilion": (7.1, 9, -6.5),
+        "vmU1": (2.6, 2.4, -2.4), "vmU2": (5.1, 5.1, -4.7), "stoU1 stoL1": (2.6, 2.5, -2.2),
+        "stoU2 stoL2": (4.9, 5.5, -4.5), "vmL1": (2.2, 2.5, -2), "vmL2": (4.4, 5, -4),
+        "vbL1": (2.5, 2.6, -2.4), "vbL2": (4.8, 5.5, -4.5), "ch_out": (6.6, 8.5, -4.2),
+        "stoU stoL": (0, 1.8, -1.1)},
     "mouthFrown": {"cheilion": (1, -5.5, -0.5), "ch_out": (1, -6, 0),
         "stoU2 stoL2": (0.6, -2.8, 0), "vmU2 vmL2": (0.6, -2.4, 0), "vbU2 vbL2": (0.8, -3.4, 0),
         "nasolab_low": (0.8, -3, 0), "mario": (1, -3.5, 1), "sublab_l": (0, -1, 0.5),

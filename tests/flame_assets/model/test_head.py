@@ -19,7 +19,7 @@ from helpers.worker_tasks import save_ten_versions
 from flame_assets.arkit import EXPRESSIONS
 from flame_assets.errors import UserError
 from flame_assets.files import write_folder
-from flame_assets.model.head import HeadModel, LidContact, array_fields
+from flame_assets.model.head import HeadModel, LidClosure, LidContact, array_fields
 from flame_assets.model.head_io import load_head_folder, save_head
 
 
@@ -77,6 +77,26 @@ def test_lid_contacts_are_checked():
         LidContact(joint=3, vertices=ids, radius=np.ones(2, np.float32))
 
 
+def closing(expression="blink", columns=7, vertex=3):
+    basis = np.linspace(-1e-3, 1e-3, 3 * columns, dtype=np.float32).reshape(1, 3, columns)
+    ids = np.array([vertex], np.int32)
+    return LidClosure(expression=expression, vertices=ids, basis=basis)
+
+
+@pytest.mark.parametrize(
+    ("closure", "message"),
+    [
+        (closing(expression="wink"), "names of expressions, got 'wink'"),
+        (closing(columns=6), "one column per coefficient, 7, got 6"),
+        (closing(vertex=V), "lid_closures: expected ids in"),
+    ],
+)
+@pytest.mark.usefixtures("unhooked")
+def test_lid_closures_are_checked(closure, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_head(lid_closures=(closure,))
+
+
 def test_arrays_are_read_only_and_the_callers_stay_writable():
     mine = tiny_head().template.copy()
     head = tiny_head(template=mine)
@@ -98,6 +118,10 @@ def assert_same(a: HeadModel, b: HeadModel):
         assert x.joint == y.joint
         np.testing.assert_array_equal(x.vertices, y.vertices)
         np.testing.assert_array_equal(x.radius, y.radius)
+    for x, y in zip(a.lid_closures, b.lid_closures, strict=True):
+        assert x.expression == y.expression
+        np.testing.assert_array_equal(x.vertices, y.vertices)
+        np.testing.assert_array_equal(x.basis, y.basis)
 
 
 @pytest.mark.parametrize("full", [True, False])
@@ -107,6 +131,7 @@ def test_disk_round_trip(tmp_path, full):
         "colours": np.full((24, 3), 0.5, np.float32),
         "uv": np.linspace(0, 1, 10, dtype=np.float32).reshape(5, 2),
         "uv_triangles": np.zeros((40, 3), np.int32),
+        "lid_closures": (closing(), closing("frown")),
     }
     head = tiny_head(**extra) if full else tiny_head(lid_contacts=(), regions={})
     assert_same(load_head_folder(save_head(head, tmp_path / "a" / "head")), head)

@@ -11,7 +11,7 @@ from helpers.flame_tiny import tiny_head
 
 from flame_assets.formats.flame import convert_flame
 from flame_assets.model import landmarks
-from flame_assets.model.head import JOINT_PARENTS
+from flame_assets.model.head import JOINT_PARENTS, LidClosure
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.model.lbs import pose_feature, pose_joints, rotation_matrices, skin
 
@@ -203,6 +203,22 @@ def test_lids_stay_outside_the_globe_and_the_rest_where_it_was():
     others = np.setdiff1d(np.arange(head.vertices_count), ids)
     assert torch.equal(with_lids.vertices[:, others], without.vertices[:, others])
     assert torch.equal(with_lids.joints, without.joints)
+
+
+def test_closures_scale_with_the_blink_and_what_else_moves_the_lids():
+    rng = np.random.default_rng(11)
+    ids, basis = np.array([2, 5], np.int32), rng.standard_normal((2, 3, 7)).astype(np.float32)
+    closure = LidClosure(expression="frown", vertices=ids, basis=basis * 1e-3)
+    plain = tiny_head(lid_contacts=())
+    head = dataclasses.replace(plain, lid_closures=(closure,))
+    p = random_parameters(head, dtype=torch.float32)
+    p = p._replace(**{name: torch.zeros(3, 3) for name in p._fields[2:]})
+    moved = HeadDecoder(head)(p).vertices - HeadDecoder(plain)(p).vertices
+    coefficients = np.concatenate([p.shape, p.expression], axis=1)
+    weight = p.expression[:, 1].numpy()  # smile, frown, blink
+    expected = np.zeros(moved.shape)
+    expected[:, ids] = weight[:, None, None] * np.einsum("nik,bk->bni", basis * 1e-3, coefficients)
+    np.testing.assert_allclose(moved, expected, atol=1e-7)
 
 
 def test_a_wrong_number_of_coefficients_is_named():

@@ -112,5 +112,19 @@ def eye_aspect_ratio(points: Shaped[np.ndarray, "N 68 2"]) -> Float[np.ndarray, 
     return np.stack(ratios, axis=-1)
 
 
+def brow_raise(points: Shaped[np.ndarray, "N 68 2"]) -> Float[np.ndarray, " N"]:
+    """Height of the eyebrows above the eyes, both sides' mean, in inter-ocular distances.
+
+    Across the line of the outer eye corners, so that a tilted head does not count.
+    """
+    across = points[:, OUTER_EYE_CORNERS[1]] - points[:, OUTER_EYE_CORNERS[0]]
+    down = across[:, ::-1] * [-1, 1] / np.linalg.norm(across, axis=-1, keepdims=True)
+    heights = [
+        ((points[:, eye].mean(1) - points[:, brow].mean(1)) * down).sum(-1)
+        for brow, eye in ((RIGHT_EYEBROW, RIGHT_EYE), (LEFT_EYEBROW, LEFT_EYE))
+    ]
+    return np.mean(heights, axis=0) / inter_ocular(points)
+
+
 def _distance(points: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
     return np.linalg.norm(points[:, pair[0]] - points[:, pair[1]], axis=-1)

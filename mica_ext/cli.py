@@ -33,7 +33,7 @@ COMMANDS = {
     ),
     "train-landmarks": Command(
         "mica_ext.landmarks.config:LandmarkTrainingConfig",
-        "mica_ext.landmarks.train:train",
+        "mica_ext.landmarks.distillation.train:train",
         log_level="INFO",
     ),
     "evaluate-landmarks": Command(

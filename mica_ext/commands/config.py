@@ -58,6 +58,9 @@ class ReconstructConfig:
     """Model pack: the one that comes with the package, or a folder."""
     head: str | None = None
     """Head to use in place of the pack's: anthro, flame2020, ... or a folder."""
+    points: Literal["auto", "student", "face-mesh"] = "auto"
+    """Whose 478 points the fit reads: the shipped network's, Face Mesh's (`flame-assets get
+    face-mesh`), or auto: Face Mesh's where it is installed."""
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto: cuda when there is one."""
     threads: int | None = None

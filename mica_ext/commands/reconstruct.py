@@ -45,7 +45,9 @@ def reconstruct(config: ReconstructConfig) -> int:
         import mica_ext.render.overlay  # noqa: F401
         from mica_ext.reconstruct import Reconstructor
 
-        reconstructor = Reconstructor.load(config.model, head=config.head, device=config.device)
+        reconstructor = Reconstructor.load(
+            config.model, head=config.head, device=config.device, points=config.points
+        )
     run = Run(config, plan, reconstructor, FolderRecords())
     selection = run.select()
     report = run.work(selection.pending, image)
@@ -254,7 +256,8 @@ def _write_face(
     if files.params is not None:
         save_face(files.params, result.to_saved_face(photo_name))
     if files.landmarks is not None:
-        save_landmarks(files.landmarks, result.mesh, result.landmarks_px, unit)
+        points = result.landmarks_px, result.points_px
+        save_landmarks(files.landmarks, result.mesh, *points, unit)
     if files.overlay is not None:
         from mica_ext.render.pictures import save_picture
 

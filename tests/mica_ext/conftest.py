@@ -21,7 +21,7 @@ def pack(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pack")
     torch.manual_seed(0)
     save_landmark_network(
-        LandmarkNetwork(), folder / "points", name="untrained", command="-", seed=0, score="none"
+        LandmarkNetwork(), folder / "points", licence="untrained", command="-", seed=0, score="-"
     )
     head = save_head(toy_head(), folder / "head")
     save_pack(

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
 
-from mica_ext.landmarks.dense.network import SIDE_PER_BOX
-from mica_ext.landmarks.dense.regions import KEY_POINTS
 from mica_ext.landmarks.distillation.face_store import FaceStore
 from mica_ext.landmarks.distillation.face_surface import FaceSurface, yaw_of
 from mica_ext.landmarks.distillation.samples import Sample, normalised, sample_crop
+from mica_ext.landmarks.network import ROLL_FROM_MOUTH, SIDE_PER_BOX
+from mica_ext.landmarks.regions import KEY_POINTS
 from pacofr.engine.sampling import RankBatch
 from pacofr.faces.face_mesh.region import crop_region, region_of_five
 from pacofr.faces.face_mesh.topology import IBUG68, LEFT_EYE_OUTER, POINTS, RIGHT_EYE_OUTER
@@ -128,7 +128,7 @@ def inference_crops(
     crops, points = [], []
     for index in indices:
         face = store.face(int(index))
-        region = region_of_five(face.five, SIDE_PER_BOX)
+        region = region_of_five(face.five, SIDE_PER_BOX, roll_from_mouth=ROLL_FROM_MOUTH)
         matrix = region.to_crop(size)
         crops.append(crop_region(face.picture, region, size))
         in_crop = face.points[:, :2] @ matrix[:, :2].T + matrix[:, 2]

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from mica_ext.landmarks.dense.network import SIDE_PER_BOX
-from mica_ext.landmarks.dense.regions import REGIONS
 from mica_ext.landmarks.distillation.augment import as_drawing, local_warp, photometric_augment
 from mica_ext.landmarks.distillation.face_store import LabelledFace
 from mica_ext.landmarks.distillation.face_surface import FaceSurface, yaw_of
 from mica_ext.landmarks.distillation.occlusion import Scene, occlude
 from mica_ext.landmarks.distillation.turning import turn_face
+from mica_ext.landmarks.network import ROLL_FROM_MOUTH, SIDE_PER_BOX
+from mica_ext.landmarks.regions import REGIONS
 from pacofr.faces.face_mesh.region import Region, crop_region, region_of_five, region_of_points
 from pacofr.faces.face_mesh.topology import MIRROR
 
@@ -121,20 +121,24 @@ def _random_region(face: LabelledFace, rng: np.random.Generator) -> Region:
     kind = rng.random()
     if kind < 0.35 and np.isfinite(face.five).all():
         noise = 0.012 * np.linalg.norm(face.five[1] - face.five[0])
-        region = region_of_five(face.five + rng.normal(0, noise, (5, 2)), SIDE_PER_BOX)
+        region = _around_five(face.five + rng.normal(0, noise, (5, 2)))
     elif kind < 0.85:
         eyes = [points[lids].mean(0) for lids in EYE_LIDS]
         five = np.stack([*eyes, points[4], points[61], points[291]])
         down = five[3:].mean(0) - five[:2].mean(0)
         unit = max(np.linalg.norm(five[1] - five[0]), np.linalg.norm(down))
-        region = region_of_five(five + rng.normal(0, 0.03, (5, 2)) * unit, SIDE_PER_BOX)
+        region = _around_five(five + rng.normal(0, 0.03, (5, 2)) * unit)
     else:
-        region = region_of_points(points, SIDE_PER_BOX)
+        region = region_of_points(points, SIDE_PER_BOX, roll_from_mouth=ROLL_FROM_MOUTH)
     wild = rng.random() < WILD_PROBABILITY
     shift = rng.normal(0, 0.045 if wild else 0.012, 2) * region.side
     growth = np.exp(rng.normal(0.01, 0.12 if wild else 0.04))
     turn = rng.uniform(-0.6, 0.6) if wild else rng.normal(0, 0.05)
     return Region(region.centre + shift, float(region.side * growth), float(region.roll + turn))
+
+
+def _around_five(five: Float[np.ndarray, "5 2"]) -> Region:
+    return region_of_five(five, SIDE_PER_BOX, roll_from_mouth=ROLL_FROM_MOUTH)
 
 
 def _beside_the_face(region: Region, rng: np.random.Generator) -> Region:

@@ -1,19 +1,24 @@
 """Networks that read 478 points from a crop, behind one interface: the student and its teacher."""
 
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mica_ext.landmarks.dense.network import INPUT, SIDE_PER_BOX
-from mica_ext.landmarks.dense.regions import REGIONS
-from mica_ext.landmarks.dense.weights import load_dense_network
+from flame_assets.catalogue import CATALOGUE, asset_path, require_asset
+from mica_ext.export.face_json import Source
+from mica_ext.landmarks.network import INPUT, ROLL_FROM_MOUTH, SIDE_PER_BOX
+from mica_ext.landmarks.regions import REGIONS
+from mica_ext.landmarks.weights import load_landmark_network, read_landmark_config
 from pacofr.faces.face_mesh import network as face_mesh
 from pacofr.faces.face_mesh import region
 from pacofr.faces.face_mesh.task_file import load_face_mesh
 
+PointChoice = Literal["auto", "student", "face-mesh"]
+"""Whose points are read; auto is Face Mesh where it is installed, else the student."""
+FACE_MESH = "face-mesh"
 FACE_LOGIT = 3.0
 """Face Mesh's logit at which a face counts as half certain; real faces have 3.1 or more."""
 FACE_MESH_ERROR = 1.5
@@ -41,8 +46,17 @@ class PointReader(Protocol):
     """Side of the crops [px]."""
     side_per_box: float
     """Side of the crop over the longer side of the points' box."""
+    roll_from_mouth: bool
+    """See `region_of_points`."""
     passes: int
     """How often a face has to be cut out and read at least."""
+    source: Source
+    """Name, version and licence of the weights."""
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """What `read` runs."""
+        ...
 
     def read(self, crops: Float[Tensor, "B 3 S S"]) -> CropReading:
         """Read RGB crops in [0, 1]."""
@@ -52,11 +66,13 @@ class PointReader(Protocol):
 class StudentReader:
     """The shipped network; one pass, for it is trained on the detector's crops."""
 
-    size, side_per_box, passes = INPUT, SIDE_PER_BOX, 1
+    size, side_per_box, roll_from_mouth, passes = INPUT, SIDE_PER_BOX, ROLL_FROM_MOUTH, 1
 
     def __init__(self, folder: Path | None = None, device: torch.device | None = None) -> None:
         """With the weights of `folder` (None: the shipped ones)."""
-        self.network = load_dense_network(folder).to(device)
+        about = read_landmark_config(folder)
+        self.source = Source(about.name, about.sha256[:12], about.licence)
+        self.network = load_landmark_network(folder).to(device)
 
     @torch.inference_mode()
     def read(self, crops: Float[Tensor, "B 3 S S"]) -> CropReading:
@@ -74,9 +90,11 @@ class StudentReader:
 class FaceMeshReader:
     """Face Mesh V2; tells whether there is a face, but nothing about its regions."""
 
-    size, side_per_box, passes = face_mesh.CROP, region.SIDE_PER_BOX, 2
+    size, side_per_box, roll_from_mouth, passes = face_mesh.CROP, region.SIDE_PER_BOX, False, 2
 
     def __init__(self, task_file: Path, device: torch.device | None = None) -> None:
+        asset = CATALOGUE[FACE_MESH]
+        self.source = Source("Face Mesh V2", asset.sha256[:12], asset.licence)
         self.network = load_face_mesh(task_file).to(device)
 
     @torch.inference_mode()
@@ -91,3 +109,22 @@ class FaceMeshReader:
             FACE_MESH_ERROR * unknown,
             (output.face_logit - FACE_LOGIT).sigmoid().cpu(),
         )
+
+
+def open_reader(
+    choice: PointChoice, student: Path | None = None, device: torch.device | None = None
+) -> PointReader:
+    """The network of that choice, loaded.
+
+    Args:
+        choice: see `PointChoice`.
+        student: folder of the student's weights (None: the shipped ones).
+        device: where it computes; the CPU without one.
+
+    Raises:
+        UserError: its weights are missing or damaged.
+    """
+    installed = asset_path(FACE_MESH).is_file()
+    if choice == "face-mesh" or (choice == "auto" and installed):
+        return FaceMeshReader(require_asset(FACE_MESH), device)
+    return StudentReader(student, device)

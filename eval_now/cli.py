@@ -32,10 +32,10 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program `eval-now` with `arguments` (None: sys.argv); its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(lambda: _run(given))
+    return run_command(lambda: _dispatch(given))
 
 
-def _run(arguments: list[str]) -> None:
+def _dispatch(arguments: list[str]) -> None:
     name, program = DEFAULT, "eval-now"
     if arguments and arguments[0] in COMMANDS:
         name, arguments = arguments[0], arguments[1:]

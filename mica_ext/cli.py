@@ -69,7 +69,7 @@ def _dispatch(arguments: list[str]) -> int:
 
     # No command: help, shell completion or a mistake. Tyro answers them and leaves by SystemExit.
     tyro.extras.subcommand_cli_from_dict(
-        {name: _imported(command.config) for name, command in COMMANDS.items()},
+        {name: _import(command.config) for name, command in COMMANDS.items()},
         prog="mica-ext",
         description="One photo in, an expressive metrical 3D face out.",
         args=arguments,
@@ -87,10 +87,10 @@ def _run(command: Command, program: str, arguments: list[str]) -> int:
     from pacofr.utils.threads import use_one_thread_per_operation
 
     logging.basicConfig(level=command.log_level, format="%(levelname)s: %(message)s")
-    config = tyro.cli(_imported(command.config), prog=program, args=arguments)
+    config = tyro.cli(_import(command.config), prog=program, args=arguments)
     use_one_thread_per_operation()
     with exit_on_interrupt():
-        function = _imported(command.function)
+        function = _import(command.function)
     result = function(config)
     return result if isinstance(result, int) else 0
 
@@ -102,6 +102,6 @@ def _print_version(program: str) -> int:
     return 0
 
 
-def _imported(reference: str) -> Any:
+def _import(reference: str) -> Any:
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)

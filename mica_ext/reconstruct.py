@@ -21,7 +21,6 @@ from flame_assets.model.fingerprint import Fingerprint, fingerprint
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadMesh
 from flame_assets.store import load_head
-from mica_ext.errors import UserError
 from mica_ext.export.face_json import ModelPack, Provenance, SavedFace, Source
 from mica_ext.export.face_mesh import save_mesh, surface_of
 from mica_ext.export.mesh_files import Surface, Unit, to_trimesh
@@ -34,6 +33,7 @@ from mica_ext.models.pose import Pose, in_pose
 from mica_ext.models.quality import FaceSignals, Quality, assess_quality, face_luma, roll_degrees
 from mica_ext.models.types import AlignedFace, FaceParameters, collate_faces
 from mica_ext.preprocess.align_face import align_face
+from pacofr.engine.device import choose_device
 from pacofr.faces.choose import MIN_FACE_PX, FaceChoice, choose_face
 from pacofr.faces.detect import DETECTOR, Face, detect, smallest_searched
 from pacofr.images import load_image
@@ -148,7 +148,7 @@ class Reconstructor:
         self.provenance = Provenance(
             head=Source(head.name, head.version, head.licence),
             weights=self.reader.source,
-            detector=_detector_source(),
+            detector=Source(*DETECTOR),
             model=ModelPack(pack.name, pack.licence),
         )
 
@@ -175,7 +175,7 @@ class Reconstructor:
             UserError: if pack, head, points or device cannot be used.
         """
         pack = load_pack(model)
-        return cls(pack, load_head(head or pack.head), pick_device(device), points)
+        return cls(pack, load_head(head or pack.head), choose_device(device), points)
 
     def __call__(
         self,
@@ -252,36 +252,3 @@ class Reconstructor:
                 )
             )
         return reconstructions
-
-
-def pick_device(name: str) -> torch.device:
-    """The torch device called cpu, cuda, cuda:N or auto (cuda if this torch can compute on it).
-
-    Raises:
-        UserError: for another name, or a device that this machine lacks.
-    """
-    if name == "auto":
-        return torch.device("cuda" if _can_compute("cuda") else "cpu")
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
-        raise UserError(f"--device: expected cpu, cuda, cuda:N or auto, got {name!r}")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise UserError(f"--device {name}: this machine has {count} CUDA devices; use --device cpu")
-    return torch.device(name)
-
-
-def _can_compute(device: str) -> bool:
-    """Whether this build of torch can use the device: a present one may be too old for it."""
-    if not torch.cuda.is_available():
-        return False
-    try:
-        ones = torch.ones(1, 1, 3, 3, device=device)
-        return float(torch.nn.functional.conv2d(ones, ones)) == 9.0
-    except RuntimeError:
-        return False
-
-
-def _detector_source() -> Source:
-    name, _, licence = DETECTOR.partition(" (")
-    return Source(name, "1.0.0", licence.rstrip(")"))

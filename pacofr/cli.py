@@ -1,8 +1,8 @@
 """The `pacofr` command line; whatever a command needs is imported when that command is given."""
 
-import importlib
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from pacofr.errors import UserError, run_command
@@ -55,10 +55,10 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script; the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(lambda: _run(given))
+    return run_command(lambda: _dispatch(given))
 
 
-def _run(arguments: list[str]) -> int | None:
+def _dispatch(arguments: list[str]) -> int | None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0
@@ -71,15 +71,15 @@ def _run(arguments: list[str]) -> int | None:
     if name.startswith("--tyro-"):  # shell completion
         import tyro
 
-        configs = {name: _load(command.config) for name, command in COMMANDS.items()}
+        configs = {name: _import(command.config) for name, command in COMMANDS.items()}
         tyro.extras.subcommand_cli_from_dict(configs, prog="pacofr", args=arguments)
     if name not in COMMANDS:
         raise UserError(f"no command {name!r}; use one of {', '.join(COMMANDS)}")
     let_idle_threads_sleep()
-    return _run_command(name, rest)
+    return _run(name, rest)
 
 
-def _run_command(name: str, arguments: list[str]) -> int | None:
+def _run(name: str, arguments: list[str]) -> int | None:
     import logging
     import os
 
@@ -92,13 +92,13 @@ def _run_command(name: str, arguments: list[str]) -> int | None:
     logging.getLogger("pacofr").setLevel(level)  # not those of the libraries
     if command.leading and arguments and not arguments[0].startswith("-"):
         arguments = [command.leading, *arguments]
-    config = tyro.cli(_load(command.config), prog=f"pacofr {name}", args=arguments)
-    return _load(command.function)(config)
+    config = tyro.cli(_import(command.config), prog=f"pacofr {name}", args=arguments)
+    return _import(command.function)(config)
 
 
-def _load(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def _import(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _overview() -> str:

@@ -10,25 +10,44 @@ from pacofr.errors import UserError
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """Resolve "auto", "cpu", "cuda" or "mps" to this process's device.
+    """This process's device by its name: cpu, cuda, cuda:N, mps or auto.
+
+    "auto" is cuda if this build of PyTorch can compute on it, else cpu; "cuda" is the GPU of this
+    process's `local_rank` on its node.
 
     Raises:
-        UserError: no CUDA device, or fewer than processes on this node.
+        UserError: another name, no such CUDA device, or fewer than processes on this node.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        present = torch.cuda.device_count()
-        if not present:
-            raise UserError("expected a CUDA device, found none; run with --device cpu")
-        if local_rank >= present:
-            raise UserError(
-                f"expected one process per GPU, got process {local_rank + 1} on a node of {present}"
-                f" GPUs; start with torchrun --nproc-per-node {present}"
-            )
-        torch.cuda.set_device(local_rank)
-        return torch.device("cuda", local_rank)
-    return torch.device(name)
+        name = "cuda" if _can_compute("cuda") else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()):
+        raise UserError(f"--device: expected cpu, cuda, cuda:N, mps or auto, got {name!r}")
+    if kind != "cuda":
+        return torch.device(name)
+    present, index = torch.cuda.device_count(), int(number) if number else local_rank
+    if not present:
+        raise UserError("expected a CUDA device, found none; run with --device cpu")
+    if index >= present and not number:
+        raise UserError(
+            f"expected one process per GPU, got process {local_rank + 1} on a node of {present}"
+            f" GPUs; start with torchrun --nproc-per-node {present}"
+        )
+    if index >= present:
+        raise UserError(f"--device {name}: expected a number below {present}, the CUDA devices")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def _can_compute(device: str) -> bool:
+    """Whether this build of PyTorch can use the device: a present one may be too old for it."""
+    if not torch.cuda.is_available():
+        return False
+    try:
+        ones = torch.ones(1, 1, 3, 3, device=device)
+        return float(torch.nn.functional.conv2d(ones, ones)) == 9.0
+    except RuntimeError:
+        return False
 
 
 def resolve_precision(name: str, device: torch.device) -> Literal["bf16", "fp32"]:

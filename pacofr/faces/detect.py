@@ -11,7 +11,16 @@ from pacofr.faces.align import ARCFACE_PX, arcface_matrix
 from pacofr.faces.boxes import iou
 from pacofr.faces.mtcnn.cascade import Detections, load_mtcnn
 
-DETECTOR = "MTCNN (weights of the mtcnn 1.0.0 wheel, MIT)"
+
+class Detector(NamedTuple):
+    """What faces are found with."""
+
+    name: str
+    version: str
+    licence: str
+
+
+DETECTOR = Detector("MTCNN", "1.0.0", "weights of the mtcnn 1.0.0 wheel, MIT")
 SEARCH_SIDES = (640, 1024)
 """Photos are shrunk to the first long side, and to the second where nothing was found [px]."""
 SEARCH_MIN_FACE = (24.0, 20.0)

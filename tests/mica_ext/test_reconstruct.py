@@ -14,7 +14,7 @@ from mica_ext.cli import reconstruct
 from mica_ext.commands.output_plan import EXAMPLE
 from mica_ext.models.projection import project
 from mica_ext.models.types import AlignedFace
-from mica_ext.reconstruct import Reconstructor, pick_device
+from mica_ext.reconstruct import Reconstructor
 from mica_ext.render.overlay import HEIGHT_PX, face_weights
 from mica_ext.render.views import View, screen_points
 from pacofr.faces.detect import detect
@@ -160,11 +160,6 @@ def test_the_example_command_needs_no_arguments(tmp_path, monkeypatch, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {"astronaut.obj", "astronaut.png"}
     assert "research only" in capsys.readouterr().out
     assert reconstruct(["--example"]) == 2  # the files exist now
-
-
-def test_devices_are_checked():
-    assert pick_device("cpu").type == "cpu"
-    assert pick_device("auto").type in ("cpu", "cuda")
 
 
 @pytest.mark.slow

@@ -235,6 +235,13 @@ def test_usage_entropy_between_one_candidate_and_all():
 def test_asking_for_a_gpu_that_is_not_there():
     with pytest.raises(UserError, match="found none; run with --device cpu"):
         choose_device("cuda")
+    assert choose_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:-1", "cuda:first", "cpu:x", ""])
+def test_devices_that_are_none_are_named(name):
+    with pytest.raises(UserError, match="expected cpu, cuda, cuda:N, mps or auto, got"):
+        choose_device(name)
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])

@@ -23,7 +23,7 @@ from mica_ext.landmarks.distillation.face_store import (
     make_store,
     save_store,
 )
-from pacofr.data.curation.sources.units import Unit, find_units, read_photos
+from pacofr.data.curation.sources.units import SourceUnit, find_units, read_photos
 from pacofr.data.curation.stats import Counter
 from pacofr.errors import UserError as PhotoError
 from pacofr.faces.detect import Face, detect
@@ -84,7 +84,7 @@ def label_photos(sources: Sequence[Path], teacher: FaceMeshNetwork, folder: Path
     return store
 
 
-def _require_same_photos(units: Sequence[Unit], path: Path) -> None:
+def _require_same_photos(units: Sequence[SourceUnit], path: Path) -> None:
     digests = [unit.digest for unit in units]
     if not path.exists():
         write_json(path, {"units": digests})
@@ -99,7 +99,7 @@ def _require_same_photos(units: Sequence[Unit], path: Path) -> None:
         )
 
 
-def _label_unit(unit: Unit, teacher: FaceMeshNetwork) -> Iterator[LabelledFace]:
+def _label_unit(unit: SourceUnit, teacher: FaceMeshNetwork) -> Iterator[LabelledFace]:
     for photo in read_photos(unit, None, Counter(), with_ids=False):
         if photo.problem is not None:
             LOGGER.warning("left out: %s: %s", photo.key, photo.problem.value)

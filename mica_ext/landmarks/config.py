@@ -32,6 +32,8 @@ class LandmarkTrainingConfig:
     """Steps on crops of 128 pixels that show the whole face, at the full learning rate."""
     parts_steps: int = 4000
     """Steps on crops of 224 pixels with patches of eyes and mouth; the learning rate falls."""
+    confidence_steps: int = 1500
+    """Last steps, of the confidences alone, on more faces that are covered and on no faces."""
     heads: int = 1600
     """Different heads to render, so that profiles are learned."""
     batch: int = 32
@@ -52,7 +54,13 @@ class LandmarkTrainingConfig:
     def __post_init__(self) -> None:
         if not self.photos:
             raise UserError("expected at least one folder of photos: --photos DIR")
-        for name, least in (("batch", 8), ("whole_steps", 0), ("parts_steps", 1), ("heads", 1)):
+        for name, least in (
+            ("batch", 8),
+            ("whole_steps", 0),
+            ("parts_steps", 1),
+            ("confidence_steps", 0),
+            ("heads", 1),
+        ):
             if getattr(self, name) < least:
                 raise UserError(f"--{name.replace('_', '-')}: expected at least {least}")
         if self.holdout < 0 or self.validate_every < 0 or self.threads < 1:

@@ -4,7 +4,8 @@
 are read by soft-argmax (Sun et al. 2018, "Integral Human Pose Regression"). `PatchNetwork`s then
 look at eyes with brows and at the mouth in the crop's own pixels and place their key points anew.
 A face mesh is nearly a linear function of the key points (residual .1 % of the eye distance), so a
-linear map gives all others.
+linear map gives all others. Whether regions can be seen is read from pooled features and from how
+sharp the heat maps' peaks are.
 """
 
 from typing import NamedTuple
@@ -18,8 +19,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from mica_ext.landmarks.heatmaps import soft_argmax
 from mica_ext.landmarks.patches import (
     PARTS,
+    PATCH_FEATURES,
     PartOutput,
     PatchNetwork,
+    PatchReading,
     cut_patches,
     frames_of,
     read_part,
@@ -38,6 +41,12 @@ ROLL_FROM_MOUTH = True
 KEYS = len(KEY_POINTS)
 CORRECTIONS = 16
 """Shapes by which pooled features correct what the key points tell."""
+PEAK_SCALE = 8.0
+"""Brings heat maps' peaks to the size of features."""
+CONFIDENCES = 2 * len(REGIONS) + 1
+"""Visibility and error of each region, and whether there is a face."""
+HIDDEN = 40
+"""Units of the confidences' correction."""
 CHANNELS = (24, 48, 96, 128)
 """Of the stem and at strides 4, 8 and 16."""
 
@@ -59,6 +68,8 @@ class LandmarkOutput(NamedTuple):
     """Logarithm of each region's expected error [% of the eye distance]."""
     face_logit: Float[Tensor, " B"]
     """Whether this is the photo of an upright face of the right size."""
+    features: Float[Tensor, "B F"]
+    """What the confidences of the whole face are read from."""
     parts: tuple[PartOutput, ...] = ()
     """What the patches of `PARTS` show; empty where only the whole face was looked at."""
 
@@ -107,7 +118,7 @@ class WholeFaceNetwork(nn.Module):
         nn.init.zeros_(self.correction.weight)
         nn.init.zeros_(self.correction.bias)
         self.confidence = nn.Sequential(
-            nn.Linear(coarse + KEYS, 64), nn.ReLU(), nn.Linear(64, 2 * len(REGIONS) + 1)
+            nn.Linear(coarse + KEYS, 64), nn.ReLU(), nn.Linear(64, CONFIDENCES)
         )
 
     def forward(self, crops: Float[Tensor, "B 3 S S"]) -> LandmarkOutput:
@@ -140,8 +151,8 @@ class WholeFaceNetwork(nn.Module):
         keys, columns, rows, peaks = soft_argmax(logits)
         correction = self.correction(self.correction_weights(pooled)).unflatten(1, (POINTS, 2))
         points = self.points_of(keys) + correction
-        confidence = self.confidence(torch.cat([pooled, 8 * peaks], 1))
-        visibility, log_errors, face = confidence.split([len(REGIONS), len(REGIONS), 1], 1)
+        features = torch.cat([pooled, PEAK_SCALE * peaks], 1)
+        visibility, log_errors, face = _split(self.confidence(features))
         return LandmarkOutput(
             points=points,
             whole_points=points,
@@ -150,7 +161,8 @@ class WholeFaceNetwork(nn.Module):
             rows=rows,
             visibility_logits=visibility,
             log_errors=log_errors,
-            face_logit=face[:, 0],
+            face_logit=face,
+            features=features,
         )
 
     def points_of(self, keys: Float[Tensor, "B K 2"]) -> Float[Tensor, "B 478 2"]:
@@ -166,6 +178,7 @@ class LandmarkNetwork(nn.Module):
         self.whole = WholeFaceNetwork()
         self.eye = PatchNetwork(len(PARTS[0].points))
         self.mouth = PatchNetwork(len(PARTS[2].points))
+        self.confidence = _confidence_head()
 
     def forward(self, crops: Float[Tensor, "B 3 S S"]) -> LandmarkOutput:
         """Crops in [0, 1] to points and confidences."""
@@ -176,12 +189,23 @@ class LandmarkNetwork(nn.Module):
         right, left, mouth = (
             cut_patches(part, crops, frame) for part, frame in zip(PARTS, frames, strict=True)
         )
-        eyes = self.eye(torch.cat([right, left])).chunk(2)
-        parts = tuple(
-            read_part(part, logits, frame)
-            for part, logits, frame in zip(PARTS, (*eyes, self.mouth(mouth)), frames, strict=True)
+        eyes = self.eye(torch.cat([right, left]))
+        readings = (
+            *(PatchReading(*pair) for pair in zip(*(v.chunk(2) for v in eyes), strict=True)),
+            self.mouth(mouth),
         )
-        return whole._replace(points=self._corrected(whole, parts), parts=parts)
+        parts = tuple(
+            read_part(part, reading, frame)
+            for part, reading, frame in zip(PARTS, readings, frames, strict=True)
+        )
+        visibility, log_errors, face = self._confidences(whole, parts)
+        return whole._replace(
+            points=self._corrected(whole, parts),
+            visibility_logits=visibility,
+            log_errors=log_errors,
+            face_logit=face,
+            parts=parts,
+        )
 
     def _corrected(
         self, whole: LandmarkOutput, parts: tuple[PartOutput, ...]
@@ -198,6 +222,35 @@ class LandmarkNetwork(nn.Module):
                 change[:, part.keys] = seen.points - before[:, part.points]
             moved = F.linear(change.flatten(1), self.whole.decoder.weight.detach())
             return before + moved.unflatten(1, (POINTS, 2))
+
+    def _confidences(
+        self, whole: LandmarkOutput, parts: tuple[PartOutput, ...]
+    ) -> tuple[Float[Tensor, "B 7"], Float[Tensor, "B 7"], Float[Tensor, " B"]]:
+        """The whole face's, corrected by what the patches show; no gradient into features."""
+        with torch.autocast(whole.points.device.type, enabled=False):
+            seen = [torch.cat([part.features, PEAK_SCALE * part.peaks], 1) for part in parts]
+            change = _split(self.confidence(torch.cat([whole.features, *seen], 1).detach()))
+            return (
+                whole.visibility_logits + change[0],
+                whole.log_errors + change[1],
+                whole.face_logit + change[2],
+            )
+
+
+def _confidence_head() -> nn.Sequential:
+    """Features of the whole face and of all patches to corrections, none at first."""
+    features = CHANNELS[-1] + KEYS + sum(PATCH_FEATURES + len(part.points) for part in PARTS)
+    last = nn.Linear(HIDDEN, CONFIDENCES)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(features, HIDDEN), nn.ReLU(), last)
+
+
+def _split(
+    confidences: Float[Tensor, "B 15"],
+) -> tuple[Float[Tensor, "B 7"], Float[Tensor, "B 7"], Float[Tensor, " B"]]:
+    visibility, log_errors, face = confidences.split([len(REGIONS), len(REGIONS), 1], 1)
+    return visibility, log_errors, face[:, 0]
 
 
 def fuse_batch_norms(module: nn.Module) -> None:

@@ -25,6 +25,7 @@ from pacofr.faces.face_mesh.topology import (
 
 CHANNELS = (24, 48)
 """Of the patch network at strides 2 and 4, and at 8 as at 4."""
+PATCH_FEATURES = CHANNELS[-1]
 _EYE = np.concatenate([RIGHT_EYE, np.arange(478)[RIGHT_IRIS], RIGHT_BROW])
 _MOUTH = np.concatenate([OUTER_LIPS, INNER_LIPS])
 _KEY_INDEX = {int(point): index for index, point in enumerate(KEY_POINTS)}
@@ -57,6 +58,15 @@ class Frames(NamedTuple):
     """Half the side."""
 
 
+class PatchReading(NamedTuple):
+    """What a patch network reads."""
+
+    logits: Float[Tensor, "B n h h"]
+    """Of heat maps."""
+    features: Float[Tensor, "B c"]
+    """Pooled over the patch."""
+
+
 class PartOutput(NamedTuple):
     """What patches show."""
 
@@ -67,6 +77,9 @@ class PartOutput(NamedTuple):
     columns: Float[Tensor, "B n w"]
     """Marginals of the heat maps in the patch."""
     rows: Float[Tensor, "B n h"]
+    peaks: Float[Tensor, "B n"]
+    """Largest share of one cell."""
+    features: Float[Tensor, "B c"]
     frames: Frames
 
 
@@ -89,7 +102,7 @@ MIN_HALF = 0.12
 
 
 class PatchNetwork(nn.Module):
-    """RGB patches to heat-map logits of n points: [B,3,s,s] -> [B,n,s/2,s/2]."""
+    """RGB patches to heat-map logits of n points: [B,3,s,s] -> [B,n,s/2,s/2], and features."""
 
     def __init__(self, points: int) -> None:
         super().__init__()
@@ -101,21 +114,23 @@ class PatchNetwork(nn.Module):
         self.merge_middle = nn.Conv2d(coarse, fine, 1)
         self.heatmaps = nn.Sequential(_convolution(fine, fine), nn.Conv2d(fine, points, 1))
 
-    def forward(self, patches: Float[Tensor, "B 3 s s"]) -> Float[Tensor, "B n h h"]:
-        """Logits; may run in bfloat16."""
+    def forward(self, patches: Float[Tensor, "B 3 s s"]) -> PatchReading:
+        """Logits and features; may run in bfloat16."""
         x = self.fine((patches - 0.45) * 4)
         y = self.middle(x)
-        z = self.merge_coarse(self.coarse(y))
-        y = y + F.interpolate(z, scale_factor=2.0, mode="nearest")
+        z = self.coarse(y)
+        y = y + F.interpolate(self.merge_coarse(z), scale_factor=2.0, mode="nearest")
         y = self.merge_middle(y)
-        return self.heatmaps(x + F.interpolate(y, scale_factor=2.0, mode="nearest"))
+        logits = self.heatmaps(x + F.interpolate(y, scale_factor=2.0, mode="nearest"))
+        return PatchReading(logits, z.mean((2, 3)))
 
 
-def read_part(part: Part, logits: Float[Tensor, "B n h h"], frames: Frames) -> PartOutput:
+def read_part(part: Part, reading: PatchReading, frames: Frames) -> PartOutput:
     """Points of the part in the crop, from its heat maps' logits; always in float32."""
-    with torch.autocast(logits.device.type, enabled=False):
-        local, columns, rows, _ = soft_argmax(logits.float())
-        return PartOutput(from_patch(part, local, frames), local, columns, rows, frames)
+    with torch.autocast(reading.logits.device.type, enabled=False):
+        local, columns, rows, peaks = soft_argmax(reading.logits.float())
+        points = from_patch(part, local, frames)
+        return PartOutput(points, local, columns, rows, peaks, reading.features.float(), frames)
 
 
 def frames_of(part: Part, points: Float[Tensor, "B 478 2"]) -> Frames:

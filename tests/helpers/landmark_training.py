@@ -1,4 +1,4 @@
-"""A training of the landmark network of four steps on made-up faces, also as a script to kill.
+"""A training of the landmark network of six steps on made-up faces, also as a script to kill.
 
 python tests/helpers/landmark_training.py OUT [--pause-after STEPS]
 """
@@ -44,12 +44,13 @@ def plain_faces(count, seed=0):
 
 
 def small(out: Path, **changes) -> LandmarkTrainingConfig:
-    """Two steps on whole faces, two with patches; a checkpoint after each second step."""
+    """Two steps of each stage; a checkpoint after each second step."""
     options = {
         "photos": (Path("photos"),),
         "out": out,
         "whole_steps": 2,
         "parts_steps": 2,
+        "confidence_steps": 2,
         "batch": 8,
         "holdout": 2,
         "heads": 2,

@@ -46,29 +46,31 @@ def uninterrupted(tmp_path_factory):
     return out
 
 
-def test_the_average_of_both_stages_is_published(uninterrupted):
+def test_the_average_after_all_stages_is_published(uninterrupted):
     rows = metrics(uninterrupted)
-    assert [row["stage"] for row in rows] == ["whole"] * 2 + ["parts"] * 2
-    assert [row["step"] for row in rows if "held_out" in row] == [2, 4]
+    assert [row["stage"] for row in rows] == [
+        name for name in ("whole", "parts", "confidence") for _ in range(2)
+    ]
+    assert [row["step"] for row in rows if "held_out" in row] == [2, 4, 6]
     average = load_file(uninterrupted / "last/training/ema.safetensors")
     for name, value in weights(uninterrupted).items():
         assert torch.equal(value, average[f"network.{name}"].half()), name
     about = json.loads((uninterrupted / "model/config.json").read_text())
     assert about["score"].startswith(f"{rows[-1]['held_out']:.2f} % of the eye distance")
-    assert "--whole-steps 2 --parts-steps 2" in about["command"]
+    assert "--whole-steps 2 --parts-steps 2 --confidence-steps 2" in about["command"]
     assert str(uninterrupted) not in json.dumps(about)
 
 
-@pytest.mark.parametrize("after", [1, 3])
+@pytest.mark.parametrize("after", [1, 3, 5])
 def test_kill_9_and_resume_give_the_same_weights(tmp_path, uninterrupted, after):
-    """In either stage."""
+    """In any stage."""
     out = tmp_path / "run"
     process = start(SCRIPT, out, "--pause-after", after)
     file = out / "metrics.jsonl"
     wait_until(lambda: file.exists() and file.read_text().count("\n") >= after, process)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert [read_progress(c).step for c in checkpoints(out)] == [2] * (after == 3)
+    assert [read_progress(c).step for c in checkpoints(out)] == list(range(after - 1, 0, -2))
     assert train(small(out)) == 0
     assert metrics(out) == metrics(uninterrupted)
     for name, value in weights(out).items():
@@ -152,10 +154,31 @@ def test_the_loss_leads_to_the_points(faces, size):
 
 
 def test_the_rate_warms_up_stays_and_fades(faces, tmp_path):
-    config = small(tmp_path, whole_steps=400, parts_steps=200)
+    config = small(tmp_path, whole_steps=400, parts_steps=200, confidence_steps=100)
     training = LandmarkTraining(config, faces, World(0, 1, torch.device("cpu")))
-    rates = [training.learning_rate(step) for step in range(600)]
+    rates = [training.learning_rate(step) for step in range(700)]
     assert rates[0] == pytest.approx(2e-3 / 200)
     assert rates[200:401] == [2e-3] * 201
     assert rates[500] == pytest.approx(1e-3)
-    assert rates[-1] == pytest.approx(2e-5)
+    assert rates[599] == pytest.approx(2e-5)
+    assert rates[699] == pytest.approx(2e-5)
+    assert rates[600] == 2e-3
+    assert rates[650] == pytest.approx(1e-3)
+
+
+def test_the_last_stage_leaves_the_points_as_they_are(faces, tmp_path):
+    task = LandmarkTraining(small(tmp_path), faces, World(0, 1, torch.device("cpu")))
+    before = {name: value.clone() for name, value in task.model.state_dict().items()}
+    stage = task.stages[-1]
+    optimizer = task.make_optimizer()
+    task.begin_stage(stage)
+    batch = task.data(stage).read(RankBatch(np.zeros(8, int), np.zeros(8, int), np.arange(8) % 6))
+    for _ in range(2):
+        optimizer.zero_grad()
+        task.loss(task.model, batch, stage).means["loss"].backward()
+        optimizer.step()
+    changed = {k for k, value in task.model.state_dict().items() if not value.equal(before[k])}
+    assert {name.rsplit(".", 2)[0] for name in changed} == {
+        "network.confidence",
+        "network.whole.confidence",
+    }

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from mica_ext.landmarks.distillation.face_store import FaceStore
 from mica_ext.landmarks.distillation.face_surface import FaceSurface, yaw_of
-from mica_ext.landmarks.distillation.samples import Sample, normalised, sample_crop
+from mica_ext.landmarks.distillation.samples import (
+    POINT_ODDS,
+    CropOdds,
+    Sample,
+    normalised,
+    sample_crop,
+)
 from mica_ext.landmarks.network import ROLL_FROM_MOUTH, SIDE_PER_BOX
 from mica_ext.landmarks.regions import KEY_POINTS
 from pacofr.engine.sampling import RankBatch
@@ -82,8 +88,10 @@ def _is_rare(points: Shaped[np.ndarray, "n 478 3"]) -> Shaped[np.ndarray, " n"]:
 class CropReader:
     """Draws the crops of a step; sources 0 and 1 are common and rare photos, 2 rendered heads."""
 
-    def __init__(self, faces: TrainingFaces, size: int, seed: int) -> None:
-        self.faces, self.size, self.seed = faces, size, seed
+    def __init__(
+        self, faces: TrainingFaces, size: int, seed: int, odds: CropOdds = POINT_ODDS
+    ) -> None:
+        self.faces, self.size, self.seed, self.odds = faces, size, seed, odds
 
     def __call__(self, batch: RankBatch) -> CropBatch:
         """The tensors of a step; a function of (seed, source, epoch, index)."""
@@ -110,6 +118,7 @@ class CropReader:
             self.size,
             may_turn=source != 2,
             other_photo=lambda: faces.photos.face(int(rng.choice(faces.common))).picture,
+            odds=self.odds,
         )
 
 

@@ -1,8 +1,9 @@
 """Training of the dense landmark network on pacofr's engine (folder of a run: `engine.checkpoint`).
 
-A teacher labels the photos first. Then the network learns to see the whole face in small crops, and
-last, while the learning rate falls, in full crops with a closer look at eyes and mouth. The moving
-average of the weights is published.
+A teacher labels the photos first. The network learns to see the whole face in small crops, then,
+while the learning rate falls, in full crops with a closer look at eyes and mouth, last the
+confidences alone, for the points as they are by then. The moving average of the weights is
+published.
 """
 
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from mica_ext.landmarks.distillation.face_store import FaceStore, load_store, sa
 from mica_ext.landmarks.distillation.labels import label_photos
 from mica_ext.landmarks.distillation.losses import Targets, landmark_loss
 from mica_ext.landmarks.distillation.rendered_heads import rendered_heads
+from mica_ext.landmarks.distillation.samples import CONFIDENCE_ODDS, POINT_ODDS
 from mica_ext.landmarks.network import INPUT, WHOLE, LandmarkNetwork, LandmarkOutput
 from mica_ext.landmarks.weights import save_landmark_network
 from pacofr.engine.checkpoint import Progress
@@ -74,13 +76,17 @@ class TrainedNetwork(nn.Module):
 
 
 class LandmarkTraining(TrainingTask[CropBatch]):
-    """The two stages of training."""
+    """The three stages of training."""
 
     resume_may_change = RESUME_MAY_CHANGE
 
     def __init__(self, config: LandmarkTrainingConfig, faces: TrainingFaces, world: World) -> None:
         self.config, self.faces = config, faces
-        stages = (Stage("whole", config.whole_steps), Stage("parts", config.parts_steps))
+        stages = (
+            Stage("whole", config.whole_steps),
+            Stage("parts", config.parts_steps),
+            Stage("confidence", config.confidence_steps, restart=True),
+        )
         self.stages = tuple(stage for stage in stages if stage.steps)
         options = {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
         self.run_config = {**options, "faces": faces.fingerprint}
@@ -117,20 +123,29 @@ class LandmarkTraining(TrainingTask[CropBatch]):
             MixtureSource(len(faces.heads), heads, 2),
         )
         size = WHOLE if stage.name == "whole" else INPUT
-        return StageData(MixturePlan(sources, seed=seed), CropReader(faces, size, seed))
+        odds = CONFIDENCE_ODDS if stage.name == "confidence" else POINT_ODDS
+        return StageData(MixturePlan(sources, seed=seed), CropReader(faces, size, seed, odds))
 
     def learning_rate(self, step: int) -> float:
-        """Warm-up, constant in the first stage, then linear to `LAST_RATE`."""
+        """Warm-up, constant in the first stage; from 1 to `LAST_RATE` in each of the others."""
         config = self.config
-        left = (config.whole_steps + config.parts_steps - step) / config.parts_steps
+        end = config.whole_steps + config.parts_steps
+        left = (end - step) / config.parts_steps
+        if step >= end:
+            left = 1 - (step - end) / config.confidence_steps
         rise = min(1.0, (step + 1) / WARM_UP)
         return config.learning_rate * rise * min(1.0, max(left, LAST_RATE))
 
     def begin_stage(self, stage: Stage) -> None:
-        """The patches' networks rest in the first stage."""
-        for network in (self.trained.network.eye, self.trained.network.mouth):
-            network.requires_grad_(stage.name == "parts")
-        self.size = INPUT if stage.name == "parts" else WHOLE
+        """The patches rest in the first stage, all but the confidences in the last."""
+        network = self.trained.network
+        network.requires_grad_(stage.name != "confidence").train(stage.name != "confidence")
+        for module in (network.eye, network.mouth, network.confidence):
+            module.requires_grad_(stage.name == "parts")
+        if stage.name == "confidence":
+            network.confidence.requires_grad_(True)
+            network.whole.confidence.requires_grad_(True)
+        self.size = WHOLE if stage.name == "whole" else INPUT
 
     def loss(self, forward: nn.Module, batch: CropBatch, stage: Stage) -> StepLoss:
         """`landmark_loss`; only the convolutions run in bf16."""

@@ -1,12 +1,14 @@
-"""Fits pose, jaw, shape and expression of a head to 68 image landmarks.
+"""Fits pose, shape, expression and gaze of a head to the 478 points of a face.
 
-Bounded Gauss-Newton with Cauchy weights (iteratively reweighted least squares) and Gaussian priors
-on all coefficients, batched. Landmarks are linear in shape and expression for fixed head and jaw
-rotations (`LandmarkBasis`), so the Jacobians are analytic (`jacobians`). In NumPy: a step is a
-hundred small operations, whose overhead in torch exceeds the arithmetic.
+Maximum a posteriori by bounded Gauss-Newton with Cauchy weights (iteratively reweighted least
+squares), batched. Points are linear in shape and expression for fixed head and jaw rotations
+(`PointBasis`), so the Jacobians are analytic (`jacobians`). What the errors of points share
+(`PointNoise.modes`) is fitted along with unit normal prior, which equals weighting by their full
+covariance, without its matrices. In NumPy: a step is a hundred small operations, whose overhead in
+torch exceeds the arithmetic.
 
 The focal length, where unknown, is set so that the face stands `FitConfig.default_distance_m` away:
-a face crop does not determine it (perspective at portrait distance is below the landmarks' noise).
+a face crop does not determine it (perspective at portrait distance is below the points' noise).
 `FitConfig.min_focal_ratio` bounds it below, so that a small face near the edge of a photo is not
 explained by an extreme viewing angle.
 """
@@ -19,31 +21,42 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from flame_assets.arkit import eye_look_weights
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.errors import UserError
+from mica_ext.fitting.anchors import locate_points
+from mica_ext.fitting.calibration import PointCalibration
 from mica_ext.fitting.config import FitConfig
-from mica_ext.fitting.expression_prior import expression_prior_precision
+
 from mica_ext.fitting.gauss_newton import cauchy_weights, normal_equations, solve_free
+from mica_ext.fitting.gaze import IRIS_DEPTH, conjugate, gaze_rotations
 from mica_ext.fitting.jacobians import (
     Observations,
     pose_feature_jacobian,
     residuals_and_jacobian,
     rotation_jacobian,
 )
-from mica_ext.fitting.landmark_basis import LandmarkBasis
-from mica_ext.fitting.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from mica_ext.fitting.mean_picture import mean_picture
+from mica_ext.fitting.point_basis import PointBasis
+from mica_ext.fitting.point_model import FitState, PointModel
+from mica_ext.fitting.pose import Pose, moved, perspective_pose, pose_step, scaled_pose
+from mica_ext.fitting.priors import CoefficientPrior
+from mica_ext.fitting.rotations import matrix_to_axis_angle
 from mica_ext.models.projection import project
 from mica_ext.models.types import Camera, FaceParameters
+from pacofr.faces.face_mesh.topology import (
+    LEFT_EYE,
+    LEFT_IRIS,
+    RIGHT_EYE,
+    RIGHT_IRIS,
+    SKIN_POINTS,
+)
 
-RIGHT_EYE, LEFT_EYE = 36, 45
-"""Outer eye corners; residuals are given in units of their distance."""
-INNER_LIPS = ((61, 67), (62, 66), (63, 65))
-"""Upper and lower landmarks of the inner lips."""
-CLOSED_LIPS_GAP = 0.025
-"""Lip gap, in distances of the outer eye corners, that is shrunk by 1 - 1/e: landmark networks
-leave about 0.02 on closed mouths."""
-PROFILE_EXTENT = 2.4
-"""Extent of the 68 landmarks of a frontal face in distances of the outer eye corners."""
+CONFIDENCE_FLOOR = 1e-4
+OPEN_EYE = (0.08, 0.18)
+"""Lid opening over eye width between which the iris comes to count."""
+USED_POINTS = np.arange(SKIN_POINTS)
+EYE_CORNERS = (33, 263)
 
 
 class FitResult(NamedTuple):
@@ -51,226 +64,196 @@ class FitResult(NamedTuple):
 
     parameters: FaceParameters
     landmarks_px: Float[Tensor, "B 68 2"]
-    """The fitted head's landmarks, projected into the photo."""
+    """The fitted head's iBUG landmarks, projected into the photo."""
     residual: Float[Tensor, " B"]
-    """Mean distance to the observed landmarks, in distances of their outer eye corners."""
-
-
-class FitState(NamedTuple):
-    """The unknowns: camera point = rotation @ head point + translation [m]."""
-
-    rotation: Float64[np.ndarray, "B 3 3"]
-    translation: Float64[np.ndarray, "B 3"]
-    coefficients: Float64[np.ndarray, "B M"]
-    """Jaw rotation vector [rad], shape axes of the `LandmarkBasis`, expression."""
+    """Mean distance to the observed points, in distances of the outer eye corners."""
 
 
 class LandmarkFitter:
     """Fits one head model; build once, call often."""
 
-    def __init__(self, head: HeadDecoder, config: FitConfig | None = None) -> None:
-        self.config = c = config or FitConfig()
-        self.head = head.head
-        self.landmark_head = head.landmark_head()
-        self.basis = LandmarkBasis.from_head(head)
-        self.axes_count = self.basis.shape_axes.shape[1]
-        bounds = self.head.expression_bounds
-        low, high = bounds or (-np.inf, np.inf)
-        shape = np.full(self.axes_count, c.shape_sigma**-2)
-        unbounded = np.full(self.axes_count, np.inf)
-        expression = np.ones(self.head.expression_count)
-        joint_prior = expression_prior_precision(
-            self.head,
-            scale=c.expression_prior_scale,
-            sigma_floor=c.expression_sigma_floor,
-            jaw_sigma_floor=(c.jaw_opening_sigma_floor, *c.jaw_sigma[1:]),
+    def __init__(
+        self, decoder: HeadDecoder, calibration: PointCalibration, config: FitConfig | None = None
+    ) -> None:
+        self.config = config or FitConfig()
+        self.head = decoder.head
+        self.landmark_head = decoder.landmark_head()
+        neutral = decoder(HeadParameters.zeros(self.head))
+        landmarks = decoder.frontal_landmarks(neutral.vertices)[0].double().numpy()
+        picture = mean_picture(landmarks, calibration.mean)
+        anchors = locate_points(decoder, picture)
+        self.unit_m = float(np.linalg.norm(landmarks[45] - landmarks[36]))
+        used = anchors.select(USED_POINTS)
+        self.normals = used.normals
+        self.noise = calibration.noise.select(USED_POINTS)
+        basis = PointBasis.from_head(decoder, used, calibration.response[USED_POINTS])
+        self.model = PointModel.from_basis(basis, self.head)
+        self.points = self.model.neutral_points()
+        modes = len(self.noise.modes)
+        self.prior = CoefficientPrior.of_head(
+            self.head, self.model.axes_count, modes, self.config
         )
-        jaw = np.array(c.jaw_sigma)
-        self.prior_precision = np.diag(np.concatenate([jaw**-2, shape, expression]))
-        if joint_prior is not None:
-            jaw_and_expression = np.r_[:3, 3 + self.axes_count : len(self.prior_precision)]
-            self.prior_precision[np.ix_(jaw_and_expression, jaw_and_expression)] = joint_prior
-        self.lower = np.concatenate([c.jaw_min, -unbounded, low * expression])
-        self.upper = np.concatenate([c.jaw_max, unbounded, high * expression])
-        self.relative_sigma = np.array([c.contour_sigma] * 17 + [c.landmark_sigma] * 51)
+        self.start = np.clip(0.0, self.prior.lower, self.prior.upper)
+        iris = calibration.mean[None, [LEFT_IRIS.start, RIGHT_IRIS.start]]
+        o = picture.observations
+        self.gaze_rest = gaze_rotations(
+            iris, basis.eyes[None, ..., 0], picture.pose, o.focal_px, o.principal_point
+        )
+        names = self.head.expression_names
+        self.look = {}
+        if self.head.expression_convention == "arkit":
+            self.look = {n: names.index(n) for n in names if n.startswith("eyeLook")}
+        ring = np.array([LEFT_EYE, RIGHT_EYE])
+        self.lid_rings = ring
 
     def __call__(
         self,
-        landmarks_px: Float[Tensor, "B 68 2"],
+        points_px: Float[Tensor, "B 478 2"],
         photo_size: tuple[int, int] | Int[Tensor, "B 2"],
         focal_px: Float[Tensor, " B"] | None = None,
+        confidence: Float[Tensor, "B 478"] | None = None,
     ) -> FitResult:
-        """Fit to landmarks [px] in photos of `photo_size` (height, width) [px], of all or of each.
+        """Fit to points [px] in photos of `photo_size` (height, width) [px], of all or of each.
 
         The principal point is the photo's centre.
 
         Raises:
-            UserError: if the fit diverges or the landmarks are not finite.
+            UserError: if the fit diverges or the points are not finite.
         """
-        landmarks = landmarks_px.detach().cpu().double().numpy()
+        points = points_px.detach().cpu().double().numpy()
         focal = None if focal_px is None else focal_px.detach().cpu().double().numpy()
-        _check_finite([landmarks])
-        state, observations = self._initialize(landmarks, photo_size, focal)
-        c = self.config
-        steps = [self._pose_step] * c.pose_iterations + [self._step] * c.iterations
-        for step in steps:
-            state = step(state, observations)
-            _check_finite(state)
-        return self._result(state, observations, landmarks_px)
+        trust = np.ones(points.shape[:2]) if confidence is None else confidence.double().numpy()
+        _check_finite([points])
+        pose, observations = self._initialize(points, photo_size, focal)
+        trust = trust.clip(CONFIDENCE_FLOOR, 1)
+        raw = observations.points_px
+        for _ in range(self.config.pose_iterations):
+            sigma = self._in_photo(pose, observations, raw, trust)[1]
+            pose = pose_step(pose, self.points, observations, sigma, self.config.robust_threshold)
+        state = self.model.split(pose, np.tile(self.start, (len(points), 1)))
+        for _ in range(self.config.iterations):
+            observations, sigma = self._in_photo(state.pose, observations, raw, trust)
+            gaze = self._gaze(state, observations, points, trust)
+            state = self._step(self._look(state, gaze), observations, sigma)
+            _check_finite([*state.pose, *state[1:]])
+        gaze = self._gaze(state, observations, points, trust)
+        return self._result(state, gaze, observations, points_px)
 
     def _initialize(
         self,
-        landmarks: Float64[np.ndarray, "B 68 2"],
+        points: Float64[np.ndarray, "B 478 2"],
         photo_size: tuple[int, int] | Int[Tensor, "B 2"],
         known_focal: Float64[np.ndarray, " B"] | None,
-    ) -> tuple[FitState, Observations]:
-        """Frontal mean head under the least-squares similarity of its inner landmarks."""
-        mean = self.basis.inner[:, :3, 0] + self.basis.inner[:, 3:, 0]
-        inner = landmarks[:, 17:]
-        model = (mean[:, :2] - mean[:, :2].mean(0)) * [1, -1]  # image y points down
-        target = inner - inner.mean(1, keepdims=True)
-        norm = np.square(model).sum()
-        a = (target * model).sum((1, 2)) / norm
-        b = (target[..., 1] * model[:, 0] - target[..., 0] * model[:, 1]).sum(1) / norm
-        scale, roll = np.hypot(a, b), np.arctan2(b, a)
-        rotation = axis_angle_to_matrix(np.stack([0 * roll, 0 * roll, -roll], -1))
-        sizes = np.broadcast_to(np.asarray(photo_size), (len(landmarks), 2))
+    ) -> tuple[Pose, Observations]:
+        """The mean head seen by the orthographic camera that fits best."""
+        observed = points[:, USED_POINTS]
+        view = scaled_pose(self.points, observed, 1 / self.noise.sigma)
+        sizes = np.broadcast_to(np.asarray(photo_size), (len(points), 2))
         principal_point = (sizes[:, ::-1] - 1) / 2
-        offset = (inner.mean(1) - principal_point) / scale[:, None]
         min_focal = self.config.min_focal_ratio * sizes.max(1)
-        default_focal = np.maximum(scale * self.config.default_distance_m, min_focal)
+        default_focal = np.maximum(view.scale * self.config.default_distance_m, min_focal)
         focal = default_focal if known_focal is None else known_focal
-        centre = np.stack([offset[:, 0], -offset[:, 1], -focal / scale], -1)
-        unit = np.linalg.norm(landmarks[:, RIGHT_EYE] - landmarks[:, LEFT_EYE], axis=-1)
-        extent = np.ptp(landmarks, axis=1).max(-1)
-        unit = np.maximum(unit, extent / PROFILE_EXTENT)  # a profile's eye corners lie close
-        zero = np.clip(0.0, self.lower, self.upper)
-        coefficients = np.broadcast_to(zero, (len(landmarks), len(zero)))
-        state = FitState(rotation, centre - rotation @ mean.mean(0), coefficients)
-        sigma_px = self.relative_sigma * unit[:, None]
-        observed = close_lips(landmarks, unit)
-        return state, Observations(observed, principal_point, focal, sigma_px)
+        pose = perspective_pose(view, focal / view.scale, principal_point)
+        no_noise = np.zeros((*observed.shape, 0))
+        return pose, Observations(observed, principal_point, focal, no_noise)
 
-    def pose_residuals(
-        self, state: FitState, observations: Observations
-    ) -> tuple[Float64[np.ndarray, "B 68 2"], Float64[np.ndarray, "B 68 2 6"]]:
-        """Residuals [px] of the mean head, and d(projected)/d(rotation, translation).
+    def _in_photo(
+        self,
+        pose: Pose,
+        observations: Observations,
+        raw: Float64[np.ndarray, "B L 2"],
+        trust: Float64[np.ndarray, "B 478"],
+    ) -> tuple[Observations, Float64[np.ndarray, "B L"]]:
+        """Observations without their mean error, and the standard deviations [px] of the rest."""
+        R = pose.rotation
+        yaw = np.arctan2(-R[:, 2, 0], np.hypot(R[:, 0, 0], R[:, 1, 0]))
+        growth = 1 + (np.abs(np.degrees(yaw)) / self.config.yaw_scale_degrees) ** 3
+        unit = self.unit_m * observations.focal_px / -pose.translation[:, 2]
+        roll = np.arctan2(R[:, 1, 0], np.hypot(R[:, 0, 0], R[:, 2, 0]))
+        cos, sin = np.cos(roll), np.sin(roll)
+        frame = np.stack([cos, sin, -sin, cos], -1).reshape(-1, 2, 2) * unit[:, None, None]
+        camera_points = self.points @ R.transpose(0, 2, 1) + pose.translation[:, None]
+        facing = -(camera_points * (self.normals @ R.transpose(0, 2, 1))).sum(-1)
+        hidden = facing < 0
+        sigma = self.noise.sigma * (unit * growth)[:, None] / np.sqrt(trust[:, USED_POINTS])
+        sigma = sigma * np.where(hidden, self.config.hidden_sigma_factor, 1.0)
+        modes = np.einsum("klx,bxy->blyk", self.noise.modes, frame * growth[:, None, None])
+        return observations._replace(points_px=raw, noise_modes_px=modes), sigma
 
-        Rotation is a rotation vector [rad] applied from the left.
-        """
-        parts = self.basis.at_rotation(state.rotation)[..., 0]
-        rotated = (parts[..., :3] + parts[..., 3:]) @ state.rotation.transpose(0, 2, 1)
-        camera_points = rotated + state.translation[:, None]
-        residuals, projection_jacobian = residuals_and_jacobian(camera_points, observations)
-        rotation = rotation_jacobian(projection_jacobian, rotated)
-        return residuals, np.concatenate([rotation, projection_jacobian], -1)
-
-    def residuals(
-        self, state: FitState, observations: Observations
-    ) -> tuple[Float64[np.ndarray, "B 68 2"], Float64[np.ndarray, "B 68 2 N"]]:
-        """Residuals [px] and d(projected)/d(rotation, translation, coefficients).
-
-        Head and jaw rotations are rotation vectors [rad] applied from the left.
-        """
-        jaw = axis_angle_to_matrix(state.coefficients[:, :3])
-        basis = self.basis.at_rotation(state.rotation)
-        q = [np.ones((len(jaw), 1)), state.coefficients[:, 3:]]
-        if self.basis.has_jaw_correctives:
-            q.append((jaw - np.eye(3)).reshape(-1, 9))
-        flat = basis.reshape(len(jaw), 68 * 6, -1)
-        parts = (flat @ np.concatenate(q, 1)[..., None]).reshape(-1, 68, 6)
-        jaw_points = parts[..., 3:] @ jaw.transpose(0, 2, 1)
-        rotated = (parts[..., :3] + jaw_points) @ state.rotation.transpose(0, 2, 1)
-        camera_points = rotated + state.translation[:, None]
-        residuals, projection_jacobian = residuals_and_jacobian(camera_points, observations)
-        head_jacobian = projection_jacobian @ state.rotation[:, None]  # by points of the head
-        q_jacobian = np.concatenate([head_jacobian, head_jacobian @ jaw[:, None]], -1) @ basis
-        jaw_jacobian = rotation_jacobian(head_jacobian, jaw_points)
-        if self.basis.has_jaw_correctives:
-            jaw_jacobian = jaw_jacobian + q_jacobian[..., -9:] @ pose_feature_jacobian(jaw)[:, None]
-        linear = q_jacobian[..., 1 : state.coefficients.shape[1] - 2]
-        rotation = rotation_jacobian(projection_jacobian, rotated)
-        blocks = [rotation, projection_jacobian, jaw_jacobian, linear]
-        return residuals, np.concatenate(blocks, -1)
-
-    def _pose_step(self, state: FitState, observations: Observations) -> FitState:
-        """Gauss-Newton step of rotation and translation."""
-        residuals, jacobian = self.pose_residuals(state, observations)
-        H, g = normal_equations(jacobian, residuals, self._weights(residuals, observations))
-        step = solve_free(H, g, np.zeros(g.shape, bool))
-        return FitState(
-            axis_angle_to_matrix(step[:, :3]) @ state.rotation,
-            state.translation + step[:, 3:],
-            state.coefficients,
-        )
-
-    def _step(self, state: FitState, observations: Observations) -> FitState:
+    def _step(
+        self, state: FitState, observations: Observations, sigma: Float64[np.ndarray, "B L"]
+    ) -> FitState:
         """Projected Gauss-Newton step of all unknowns: bounds by active set and clipping."""
-        residuals, jacobian = self.residuals(state, observations)
-        H, g = normal_equations(jacobian, residuals, self._weights(residuals, observations))
-        g[:, 6:] -= state.coefficients @ self.prior_precision
-        H[:, 6:, 6:] += self.prior_precision
-        active_set = (state.coefficients <= self.lower) & (g[:, 6:] < 0)
-        active_set |= (state.coefficients >= self.upper) & (g[:, 6:] > 0)
-        pose_free = np.zeros((len(g), 6), bool)
-        step = solve_free(H, g, np.concatenate([pose_free, active_set], 1))
-        return FitState(
-            axis_angle_to_matrix(step[:, :3]) @ state.rotation,
-            state.translation + step[:, 3:6],
-            np.clip(state.coefficients + step[:, 6:], self.lower, self.upper),
+        prior, coefficients = self.prior, state.coefficients
+        residuals, jacobian = self.model.residuals(state, observations)
+        weights = cauchy_weights(residuals, sigma, self.config.robust_threshold)
+        H, g = normal_equations(jacobian, residuals, weights)
+        g[:, 6:] -= coefficients @ prior.precision + prior.rate
+        H[:, 6:, 6:] += prior.precision
+        fixed = (coefficients <= prior.lower) & (g[:, 6:] < 0)
+        fixed |= (coefficients >= prior.upper) & (g[:, 6:] > 0)
+        fixed[:, [3 + self.model.axes_count + i for i in self.look.values()]] = True
+        step = solve_free(H, g, np.concatenate([np.zeros((len(g), 6), bool), fixed], 1))
+        found = np.clip(coefficients + step[:, 6:], prior.lower, prior.upper)
+        return self.model.split(moved(state.pose, step[:, :6]), prior.exclude_opposites(found))
+
+    def _gaze(self, state, observations, points, trust):
+        iris = [LEFT_IRIS.start, RIGHT_IRIS.start]
+        eyes = self.model.eyes(state)
+        found = gaze_rotations(
+            points[:, iris], eyes, state.pose, observations.focal_px, observations.principal_point
         )
+        ring = points[:, self.lid_rings]
+        width = np.linalg.norm(ring[:, :, 0] - ring[:, :, 8], axis=-1)
+        opening = np.linalg.norm(ring[:, :, 4] - ring[:, :, 12], axis=-1) / width
+        low, high = OPEN_EYE
+        seen = ((opening - low) / (high - low)).clip(0, 1) * trust[:, iris]
+        found = conjugate(found - self.gaze_rest, seen)
+        c = self.config
+        noise = c.iris_sigma * self.unit_m / IRIS_DEPTH
+        prior = np.radians(c.gaze_sigma_degrees)
+        precision = seen.sum(1) / noise**2
+        return found * (precision / (precision + prior**-2))[:, None, None]
 
-    def _weights(
-        self, residuals: Float64[np.ndarray, "B 68 2"], observations: Observations
-    ) -> Float64[np.ndarray, "B 68"]:
-        return cauchy_weights(residuals, observations.sigma_px, self.config.robust_threshold)
+    def _look(self, state: FitState, gaze) -> FitState:
+        if not self.look:
+            return state
+        weights = eye_look_weights(gaze[:, 0], gaze[:, 1])
+        expression = state.expression.copy()
+        for name, index in self.look.items():
+            expression[:, index] = weights[name]
+        return state._replace(expression=expression)
 
-    def _result(
-        self, state: FitState, observations: Observations, landmarks_px: Float[Tensor, "B 68 2"]
-    ) -> FitResult:
+    def _result(self, state, gaze, observations, points_px) -> FitResult:
         """Parameters of the head model, with landmarks of the exact model (lid contacts too)."""
-        jaw, axes = state.coefficients[:, :3], state.coefficients[:, 3 : 3 + self.axes_count]
-        expression = state.coefficients[:, 3 + self.axes_count :]
-        shape = axes @ self.basis.shape_axes.T
-        zero = np.zeros_like(jaw)
-        pose = matrix_to_axis_angle(state.rotation)
-        parts = (shape, expression, pose, zero, jaw, zero, zero)
+        state = self._look(state, gaze)
+        shape = state.shape @ self.model.basis.shape_axes.T
+        zero = np.zeros_like(state.jaw)
+        pose = matrix_to_axis_angle(state.pose.rotation)
+        jaw = state.jaw + state.expression @ self.model.jaw_of_expression.T
+        parts = (shape, state.expression, pose, zero, jaw, gaze[:, 0], gaze[:, 1])
         head = HeadParameters(*(torch.from_numpy(part).float() for part in parts))
         with torch.no_grad():
             mesh = self.landmark_head(head)
-        coefficients = np.concatenate([shape, expression], 1)
+        coefficients = np.concatenate([shape, state.expression], 1)
         root = coefficients @ self.landmark_head.joints_basis[:, 0].numpy()
         root += self.landmark_head.joints_template[0].numpy()
         # the model rotates about its root joint, the fit about the origin
-        translation = state.translation - root + (state.rotation @ root[..., None])[..., 0]
+        translation = state.pose.translation - root
+        translation += (state.pose.rotation @ root[..., None])[..., 0]
         parts = (observations.focal_px, observations.principal_point, translation)
         camera = Camera(*(torch.from_numpy(part).float() for part in parts))
-        fitted = project(camera, mesh.landmarks)
-        unit = (landmarks_px[:, RIGHT_EYE] - landmarks_px[:, LEFT_EYE]).norm(dim=-1)
-        residual = (fitted - landmarks_px).norm(dim=-1).mean(1) / unit
-        return FitResult(FaceParameters(head, camera), fitted, residual)
-
-
-def close_lips(
-    landmarks: Float64[np.ndarray, "B 68 2"], unit: Float64[np.ndarray, " B"]
-) -> Float64[np.ndarray, "B 68 2"]:
-    """Landmarks with the inner lips drawn together where they almost touch.
-
-    A gap d (in `unit` [px]) becomes d (1 - exp(-(d / CLOSED_LIPS_GAP)^2)) about its centre.
-    """
-    landmarks = landmarks.copy()
-    upper, lower = (np.array(side) for side in zip(*INNER_LIPS, strict=True))
-    half = (landmarks[:, lower] - landmarks[:, upper]) / 2
-    centre = landmarks[:, upper] + half
-    gap = 2 * np.linalg.norm(half, axis=-1) / unit[:, None]
-    half *= 1 - np.exp(-np.square(gap / CLOSED_LIPS_GAP))[..., None]
-    landmarks[:, upper], landmarks[:, lower] = centre - half, centre + half
-    return landmarks
+        no_modes = observations._replace(noise_modes_px=observations.noise_modes_px[..., :0])
+        bare = state._replace(noise=state.noise[:, :0])
+        residuals, _ = self.model.residuals(bare, no_modes)
+        unit = self.unit_m * observations.focal_px / -state.pose.translation[:, 2]
+        residual = torch.from_numpy(np.linalg.norm(residuals, axis=-1).mean(1) / unit).float()
+        return FitResult(FaceParameters(head, camera), project(camera, mesh.landmarks), residual)
 
 
 def _check_finite(arrays: Iterable[Float64[np.ndarray, "..."]]) -> None:
     if not all(np.isfinite(array).all() for array in arrays):
         raise UserError(
-            "expected 68 landmarks of a face, got points that no head fits; is there a face in the"
+            "expected the points of a face, got points that no head fits; is there a face in the"
             " photo?"
         )

@@ -36,6 +36,11 @@ COMMANDS = {
         "mica_ext.landmarks.distillation.train:train",
         log_level="INFO",
     ),
+    "calibrate-points": Command(
+        "mica_ext.landmarks.config:PointCalibrationConfig",
+        "mica_ext.landmarks.calibrate:calibrate",
+        log_level="INFO",
+    ),
     "evaluate-landmarks": Command(
         "mica_ext.landmarks.config:LandmarkEvaluationConfig",
         "mica_ext.landmarks.evaluate:evaluate",

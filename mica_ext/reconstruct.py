@@ -24,6 +24,7 @@ from flame_assets.store import load_head
 from mica_ext.export.face_json import ModelPack, Provenance, SavedFace, Source
 from mica_ext.export.face_mesh import save_mesh, surface_of
 from mica_ext.export.mesh_files import Surface, Unit, to_trimesh
+from mica_ext.fitting.correspondence.calibration import load_calibration
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import PointChoice, open_reader
 from mica_ext.landmarks.regions import REGIONS
@@ -144,7 +145,7 @@ class Reconstructor:
         self.head_fingerprint = fingerprint(head)
         self.reader = open_reader(points, pack.landmarks, device)
         self.detect_points = partial(detect_points, self.reader)
-        self.estimator = FaceEstimator(self.decoder)
+        self.estimator = FaceEstimator(self.decoder, load_calibration(pack.landmarks))
         self.provenance = Provenance(
             head=Source(head.name, head.version, head.licence),
             weights=self.reader.source,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """Noise of the points, priors of the coefficients, bounds, iterations."""
+    """Camera, iterations, priors and bounds of the coefficients."""
 
     default_distance_m: float = 1.0
     """Camera to face where the focal length is unknown, unless `min_focal_ratio` makes it more."""
@@ -17,10 +17,6 @@ class FitConfig:
     """Gauss-Newton steps for all unknowns."""
     robust_threshold: float = 4.0
     """Scale of the Cauchy weights: a residual of this many standard deviations counts half."""
-    yaw_scale_degrees: float = 50.0
-    """Points' standard deviations grow with the yaw by 1 + (yaw / this)^3."""
-    hidden_sigma_factor: float = 3.0
-    """Factor on the standard deviation of points that the head itself hides."""
     shape_sigma: float = 1.0
     """Standard deviation of the shape coefficients."""
     expression_rate: float = 1.0
@@ -34,7 +30,3 @@ class FitConfig:
     jaw_min: tuple[float, float, float] = (0.0, -0.15, -0.1)
     jaw_max: tuple[float, float, float] = (0.55, 0.15, 0.1)
     """Bounds of a free jaw's rotation vector [rad]."""
-    gaze_sigma_degrees: float = 12.0
-    """Standard deviation of eye rotations."""
-    iris_sigma: float = 0.012
-    """Standard deviation of the iris centres, in distances of the outer eye corners."""

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 
 from flame_assets.model.head import EYE_JOINTS
 from flame_assets.model.head_module import HeadDecoder
-from mica_ext.fitting.anchors import PointAnchors
+from mica_ext.fitting.correspondence.anchors import PointAnchors
 
 MIN_SHAPE_VARIANCE = 1e-4
 """Fraction of the points' variance below which a shape axis is left at the mean."""

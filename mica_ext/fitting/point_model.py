@@ -7,15 +7,15 @@ from jaxtyping import Float64
 
 from flame_assets.arkit import JAW_OPEN
 from flame_assets.model.head import HeadModel
-from mica_ext.fitting.jacobians import (
+from mica_ext.fitting.geometry.jacobians import (
     Observations,
     pose_feature_jacobian,
     residuals_and_jacobian,
     rotation_jacobian,
 )
+from mica_ext.fitting.geometry.pose import Pose
+from mica_ext.fitting.geometry.rotations import axis_angle_to_matrix
 from mica_ext.fitting.point_basis import PointBasis
-from mica_ext.fitting.pose import Pose
-from mica_ext.fitting.rotations import axis_angle_to_matrix
 
 
 class FitState(NamedTuple):
@@ -76,7 +76,10 @@ class PointModel(NamedTuple):
         return np.einsum("exq,bq->bex", self.basis.eyes[..., : q.shape[1]], q)
 
     def residuals(
-        self, state: FitState, observations: Observations
+        self,
+        state: FitState,
+        observations: Observations,
+        noise_modes_px: Float64[np.ndarray, "B L 2 K"],
     ) -> tuple[Float64[np.ndarray, "B L 2"], Float64[np.ndarray, "B L 2 N"]]:
         """Residuals [px] and d(predicted)/d(rotation, translation, coefficients).
 
@@ -93,8 +96,7 @@ class PointModel(NamedTuple):
         rotated = (parts[..., :3] + jaw_points) @ state.pose.rotation.transpose(0, 2, 1)
         camera_points = rotated + state.pose.translation[:, None]
         residuals, projection_jacobian = residuals_and_jacobian(camera_points, observations)
-        noise = observations.noise_modes_px
-        residuals = residuals - (noise @ state.noise[:, None, :, None])[..., 0]
+        residuals = residuals - (noise_modes_px @ state.noise[:, None, :, None])[..., 0]
         head_jacobian = projection_jacobian @ state.pose.rotation[:, None]  # by points of the head
         q_jacobian = np.concatenate([head_jacobian, head_jacobian @ jaw[:, None]], -1) @ basis
         jaw_jacobian = rotation_jacobian(head_jacobian, jaw_points)
@@ -104,5 +106,5 @@ class PointModel(NamedTuple):
         expression = slice(state.shape.shape[1], None)
         linear[..., expression] += jaw_jacobian @ self.jaw_of_expression
         rotation = rotation_jacobian(projection_jacobian, rotated)
-        blocks = [rotation, projection_jacobian, jaw_jacobian, linear, noise]
+        blocks = [rotation, projection_jacobian, jaw_jacobian, linear, noise_modes_px]
         return residuals, np.concatenate(blocks, -1)

@@ -1,36 +1,88 @@
-"""Errors of the 478 points as they are: correlated, unequal, growing as the head turns away.
+"""Errors of the fitted points as they are: unequal, correlated, growing as the head turns away.
 
-All lengths are in outer eye corner distances of the head, in the frame of the face in the picture:
-x along the line of the eyes, y down.
+Lengths are in outer eye corner distances of the head, in the frame of the face in the picture: x
+along the line of the eyes, y down.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 
-from pacofr.faces.face_mesh.topology import FACE_OVAL, POINTS
+from mica_ext.fitting.geometry.pose import Pose, head_yaw, picture_frame
+from pacofr.faces.face_mesh.topology import (
+    BETWEEN_FEATURES,
+    FACE_OVAL,
+    INNER_LIPS,
+    LEFT_BROW,
+    LEFT_EYE,
+    NOSE,
+    OUTER_LIPS,
+    RIGHT_BROW,
+    RIGHT_EYE,
+)
 
-INNER_SIGMA, CONTOUR_SIGMA = 0.014, 0.03
+REGION_SIGMA = (
+    (np.concatenate([OUTER_LIPS, INNER_LIPS]), 0.015),
+    (np.concatenate([RIGHT_EYE, LEFT_EYE]), 0.012),
+    (np.concatenate([RIGHT_BROW, LEFT_BROW]), 0.030),
+    (NOSE, 0.030),
+    (np.concatenate([FACE_OVAL, BETWEEN_FEATURES]), 0.080),
+)
+"""Points that are fitted, and the standard deviation of their errors.
+
+Bare skin and the contour have nothing that a network could see; of the other 290 points there is
+nothing to learn beyond these.
+"""
+FIT_POINTS = np.unique(np.concatenate([points for points, _ in REGION_SIGMA]))
+YAW_SCALE = np.radians(50.0)
+"""Standard deviations grow with the yaw by 1 + (yaw / this)^3."""
+HIDDEN_FACTOR = 3.0
+"""Factor on the standard deviation of points that the head itself hides."""
 
 
 class PointNoise(NamedTuple):
-    """Error of a point = bias(yaw) + modes z + independent noise, z ~ N(0, 1)."""
+    """Error of a point = modes z + independent noise, z ~ N(0, 1), of the `FIT_POINTS`."""
 
     sigma: Float64[np.ndarray, " L"]
     """Standard deviation of the independent noise."""
     modes: Float64[np.ndarray, "K L 2"]
     """What errors of different points share."""
-    yaw_bias: Float64[np.ndarray, "Y L 2"]
-    """Mean error of heads turned to their left by 0 ... 90 degrees, in equal steps."""
 
     @classmethod
-    def uncalibrated(cls) -> "PointNoise":
-        """Independent errors of 1.4 %, at the contour 3 %."""
-        sigma = np.full(POINTS, INNER_SIGMA)
-        sigma[FACE_OVAL] = CONTOUR_SIGMA
-        return cls(sigma, np.zeros((0, POINTS, 2)), np.zeros((2, POINTS, 2)))
+    def by_region(cls) -> "PointNoise":
+        """Independent errors."""
+        sigma = np.zeros(FIT_POINTS.max() + 1)
+        for points, value in reversed(REGION_SIGMA):
+            sigma[points] = value
+        return cls(sigma[FIT_POINTS], np.zeros((0, len(FIT_POINTS), 2)))
 
-    def select(self, points: Int64[np.ndarray, " n"]) -> "PointNoise":
-        """The noise of some of the points."""
-        return PointNoise(self.sigma[points], self.modes[:, points], self.yaw_bias[:, points])
+
+class PhotoNoise(NamedTuple):
+    """The same in photos [px]."""
+
+    sigma_px: Float64[np.ndarray, "B L"]
+    modes_px: Float64[np.ndarray, "B L 2 K"]
+
+
+def noise_in_photos(
+    noise: PointNoise,
+    pose: Pose,
+    facing: Float64[np.ndarray, "B L"],
+    unit_px: Float64[np.ndarray, " B"],
+    confidence: Float64[np.ndarray, "B L"],
+) -> PhotoNoise:
+    """The noise of heads in a pose.
+
+    Args:
+        noise: of the points.
+        pose: of the heads.
+        facing: positive where a point's skin faces the camera.
+        unit_px: outer eye corner distance of each head, if it were seen from the front [px].
+        confidence: of each point, 0 to 1; divides its variance.
+    """
+    scale = unit_px * (1 + (np.abs(head_yaw(pose)) / YAW_SCALE) ** 3)
+    hidden = np.where(facing < 0, HIDDEN_FACTOR, 1.0)
+    sigma = noise.sigma * scale[:, None] * hidden / np.sqrt(confidence)
+    axes = picture_frame(pose).transpose(0, 2, 1)[:, None] * scale[:, None, None, None]
+    return PhotoNoise(sigma, axes @ noise.modes.transpose(1, 2, 0))

@@ -22,7 +22,9 @@ class CoefficientPrior(NamedTuple):
     """Pairs of coefficients of which at most one is above zero."""
 
     @classmethod
-    def of_head(cls, head: HeadModel, axes: int, modes: int, config: FitConfig) -> "CoefficientPrior":
+    def of_head(
+        cls, head: HeadModel, axes: int, modes: int, config: FitConfig
+    ) -> "CoefficientPrior":
         """N(0, shape_sigma^2) on shape, N(0, 1) on noise.
 
         Bounded expressions are exponential times a wide normal of the natural expressions'

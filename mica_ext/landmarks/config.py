@@ -1,4 +1,7 @@
-"""Options of `mica-ext train-landmarks` and `mica-ext evaluate-landmarks`; imports no torch."""
+"""Options of `mica-ext train-landmarks`, `calibrate-points` and `evaluate-landmarks`.
+
+Imports no torch.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +70,35 @@ class LandmarkTrainingConfig:
             raise UserError("expected --holdout and --validate-every >= 0, --threads >= 1")
         if not 0 < self.learning_rate < 1 or not self.save_minutes > 0:
             raise UserError("expected --learning-rate between 0 and 1, --save-minutes above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointCalibrationConfig:
+    """Measure the mean person's points, and how far points follow lids, brows and lips.
+
+    The shipped file: `mica-ext calibrate-points --neutral LONDON/neutral_front --subjects even
+    --annotated HELEN/trainset --out point_calibration.json`, some minutes.
+    """
+
+    neutral: Path
+    """Folder of photos of neutral people who look into the camera."""
+    subjects: Literal["all", "even", "odd"] = "all"
+    """Of photos whose names begin with a person's number, those with such numbers."""
+    annotated: Path | None = None
+    """Folder of photos NAME.jpg with 68 landmarks NAME.pts; without it points are taken to follow
+    fully."""
+    out: Path
+    """File to write; a pack holds it as point_calibration.json beside its landmark weights."""
+    points: Literal["auto", "student", "face-mesh"] = "auto"
+    """Whose points: the student's, Face Mesh's, or auto: Face Mesh's where it is installed."""
+    weights: Path | None = None
+    """Folder of the student's weights; without it those shipped."""
+    licence: str = "as the photos and annotations allow"
+    """What the file says of its licence."""
+    sources: str = "photos of the user"
+    """What the file says of its photos."""
+    threads: int = 1
+    """CPU threads."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,13 +19,14 @@ from flame_assets.catalogue import asset_path
 from flame_assets.model.head_module import HeadDecoder
 from mica_ext.errors import UserError
 from mica_ext.files import write_bytes_atomic
+from mica_ext.fitting.correspondence.calibration import load_calibration
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
-from mica_ext.landmarks.annotated_photos import LabelledPhoto, read_labelled
+from mica_ext.landmarks.annotated_photos import match_face, read_labelled
 from mica_ext.landmarks.baselines import FivePointBaselines
 from mica_ext.landmarks.config import LandmarkEvaluationConfig
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import FACE_MESH, PointReader, open_reader
-from pacofr.faces.boxes import iou
+from mica_ext.landmarks.weights import SHIPPED
 from pacofr.faces.detect import Face, detect
 from pacofr.faces.face_mesh.topology import IBUG68, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from pacofr.faces.landmarks68 import (
@@ -36,10 +37,6 @@ from pacofr.faces.landmarks68 import (
     nme,
 )
 from pacofr.images import load_image
-
-MIN_OVERLAP = 0.3
-"""Least IoU of a detection with the bounding box of the annotated landmarks."""
-
 
 MEASURES = (
     ("eye openness", lambda points: eye_aspect_ratio(points).mean(1), 0.88),
@@ -59,17 +56,6 @@ class Figure(NamedTuple):
     target: str
     met: bool | None
     """None without a target."""
-
-
-def match_face(photo: LabelledPhoto) -> Face | None:
-    """The detected face that overlaps the annotated one most."""
-    faces = detect(photo.image)
-    if not faces:
-        return None
-    marked = np.concatenate([photo.points.min(0), photo.points.max(0)])
-    overlaps = iou(marked, np.stack([face.box for face in faces]))
-    best = int(overlaps.argmax())
-    return faces[best] if overlaps[best] > MIN_OVERLAP else None
 
 
 class Predictions(NamedTuple):
@@ -104,7 +90,7 @@ def predict_photos(
         began = time.perf_counter()
         reader.read(crop)
         split = time.perf_counter()
-        fit = fitter(detected[:, torch.from_numpy(IBUG68)], image.shape[:2])
+        fit = fitter(detected, image.shape[:2])
         times.append((split - began, time.perf_counter() - split))
         points.append(detected)
         fits.append(fit)
@@ -223,7 +209,8 @@ def evaluate(config: LandmarkEvaluationConfig) -> list[Figure]:
     if config.out is not None and not config.out.parent.is_dir():
         raise UserError(f"{config.out}: expected an existing folder {config.out.parent}: create it")
     reader = open_reader(config.points, config.weights)
-    fitter = LandmarkFitter(HeadDecoder(load_head(config.head)))
+    calibration = load_calibration(config.weights or SHIPPED)
+    fitter = LandmarkFitter(HeadDecoder(load_head(config.head)), calibration)
     figures = evaluate_helen(config.helen, reader, fitter)
     if config.london is not None:
         figures += evaluate_london(config.london, reader, fitter)

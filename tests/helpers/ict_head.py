@@ -93,7 +93,9 @@ def ict_head(path: Path) -> HeadModel:
 
 
 def _arkit_expressions(data: np.lib.npyio.NpzFile) -> tuple[np.ndarray, tuple[str, ...]]:
-    deltas = dict(zip((str(name) for name in data["expression_names"]), data["expression"], strict=True))
+    deltas = dict(
+        zip((str(name) for name in data["expression_names"]), data["expression"], strict=True)
+    )
     found = {}
     for name in EXPRESSIONS:
         side = {"Left": "_L", "Right": "_R"}

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
+from scipy.spatial.transform import Rotation
 
 from flame_assets.arkit import arkit
 from flame_assets.model.head import HeadModel
@@ -13,11 +14,10 @@ from mica_ext.data.synthetic.expressions import sample_expression
 from mica_ext.data.synthetic.faces import SyntheticFaces
 from mica_ext.data.synthetic.painting import background
 from mica_ext.data.synthetic.sampling import sample_lighting
-from mica_ext.fitting.rotations import matrix_to_axis_angle
+from mica_ext.fitting.geometry.rotations import matrix_to_axis_angle
 from mica_ext.models.projection import project
 from mica_ext.models.types import Camera
 from mica_ext.render.views import View
-from scipy.spatial.transform import Rotation
 
 SIZE = 384
 EXTENT = 0.42

@@ -8,9 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from mica_ext.fitting.gauss_newton import cauchy_weights, normal_equations, solve_free
-from mica_ext.fitting.jacobians import Observations, residuals_and_jacobian, rotation_jacobian
-from mica_ext.fitting.rotations import axis_angle_to_matrix
+from mica_ext.fitting.geometry.gauss_newton import cauchy_weights, normal_equations, solve_free
+from mica_ext.fitting.geometry.jacobians import (
+    Observations,
+    residuals_and_jacobian,
+    rotation_jacobian,
+)
+from mica_ext.fitting.geometry.rotations import axis_angle_to_matrix
 
 
 class Pose(NamedTuple):
@@ -89,3 +93,17 @@ def pose_residuals(
 def moved(pose: Pose, step: Float64[np.ndarray, "B 6"]) -> Pose:
     """The pose after a further rotation vector from the left and a translation."""
     return Pose(axis_angle_to_matrix(step[:, :3]) @ pose.rotation, pose.translation + step[:, 3:])
+
+
+def head_yaw(pose: Pose) -> Float64[np.ndarray, " B"]:
+    """Turn about the vertical [rad], positive to the subject's left: the y angle of Rz Ry Rx."""
+    R = pose.rotation
+    return np.arctan2(-R[:, 2, 0], np.hypot(R[:, 0, 0], R[:, 1, 0]))
+
+
+def picture_frame(pose: Pose) -> Float64[np.ndarray, "B 2 2"]:
+    """Rows: the face's x axis (to its left) and its downward axis in the picture, y down."""
+    R = pose.rotation
+    roll = np.arctan2(R[:, 1, 0], np.hypot(R[:, 0, 0], R[:, 2, 0]))
+    cos, sin = np.cos(roll), np.sin(roll)
+    return np.stack([cos, -sin, sin, cos], -1).reshape(-1, 2, 2)

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from mica_ext.fitting.jacobians import Observations
-from mica_ext.fitting.pose import Pose, perspective_pose, pose_step, scaled_pose
+from mica_ext.fitting.geometry.jacobians import Observations
+from mica_ext.fitting.geometry.pose import Pose, perspective_pose, pose_step, scaled_pose
 
 # fmt: off
 SAME_FEATURES = np.array([
@@ -64,8 +64,7 @@ def mean_picture(
     start = scaled_pose(head_points, features[None], np.ones(len(features)))
     centre, distance = np.zeros((1, 2)), np.full(1, DISTANCE)
     pose = perspective_pose(start, distance, centre)
-    no_noise = np.zeros((1, len(features), 2, 0))
-    observations = Observations(features[None], centre, start.scale * distance, no_noise)
+    observations = Observations(features[None], centre, start.scale * distance)
     sigma = np.full((1, len(features)), SIGMA)
     for _ in range(STEPS):
         pose = pose_step(pose, head_points, observations, sigma, ROBUST_THRESHOLD)

@@ -15,7 +15,7 @@ from scipy.spatial import KDTree
 
 from flame_assets.arkit import arkit
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
-from mica_ext.fitting.mean_picture import SAME_FEATURES, MeanPicture
+from mica_ext.fitting.correspondence.mean_picture import SAME_FEATURES, MeanPicture
 from pacofr.faces.face_mesh.topology import INNER_LIPS, OUTER_LIPS, SKIN_POINTS
 
 NOT_SKIN = ("eyeball", "teeth", "tongue", "mouth_inside")
@@ -26,6 +26,10 @@ NEIGHBOURS = 48
 """Triangles tried for each point."""
 DEPTH_PENALTY = 0.1
 """Cost of a spot that lies 1 m deeper, in metres of distance in the picture: the front one wins."""
+LOWER_LIP = np.concatenate([OUTER_LIPS[1:10], INNER_LIPS[1:10]])
+UPPER_LIP = np.concatenate([OUTER_LIPS[11:], INNER_LIPS[11:]])
+OTHER_LIP_PENALTY = 1.0
+"""Cost of a spot on the other lip, in outer eye corner distances."""
 OPEN_JAW = 0.3
 """Rotation of the jaw that tells the lower lip from the upper [rad]."""
 
@@ -60,7 +64,7 @@ def locate_points(decoder: HeadDecoder, picture: MeanPicture) -> PointAnchors:
     scale = picture.observations.focal_px[0] / depth.min()
     places = np.column_stack([pixels, DEPTH_PENALTY * scale * depth])
     corners = places[decoder.head.triangles[triangles]]
-    found, barycentric = _nearest(warped, corners, lower_lip, _lips(points))
+    found, barycentric = _nearest(warped, corners, lower_lip)
     corners = decoder.head.triangles[triangles[found]]
     spots = np.einsum("lc,lcx->lx", barycentric, vertices[corners])
     a, b, c = (vertices[corners[:, corner]] for corner in range(3))
@@ -82,13 +86,19 @@ def thin_plate_warp(
         return square * np.log(np.maximum(square, 1e-12)) / 2
 
     affine = np.column_stack([np.ones(len(sources)), sources])
-    matrix = np.block([[kernel(sources) + WARP_SMOOTHING * np.eye(len(sources)), affine],
-                       [affine.T, np.zeros((3, 3))]])
+    matrix = np.block(
+        [
+            [kernel(sources) + WARP_SMOOTHING * np.eye(len(sources)), affine],
+            [affine.T, np.zeros((3, 3))],
+        ]
+    )
     weights = np.linalg.solve(matrix, np.concatenate([targets, np.zeros((3, 2))]))
     return np.column_stack([kernel(points), np.ones(len(points)), points]) @ weights
 
 
-def _visible_skin(decoder: HeadDecoder, pixels: Float64[np.ndarray, "V 2"]) -> Int64[np.ndarray, " n"]:
+def _visible_skin(
+    decoder: HeadDecoder, pixels: Float64[np.ndarray, "V 2"]
+) -> Int64[np.ndarray, " n"]:
     """Ids of the triangles of skin that face the camera."""
     head = decoder.head
     skin = np.ones(head.vertices_count, bool)
@@ -121,44 +131,21 @@ def _moves_with_jaw(
     return lowered > (upper + lower) / 2
 
 
-class _Lips(NamedTuple):
-    """Which points lie on a lip, corners left out."""
-
-    upper: Bool[np.ndarray, "468"]
-    lower: Bool[np.ndarray, "468"]
-
-
-def _lips(points: Float64[np.ndarray, "468 2"]) -> _Lips:
-    """Points between the edge of the lips and the line where they meet; y down."""
-
-    def height(ring: Int64[np.ndarray, "20"], *, lower: bool) -> Float64[np.ndarray, "468"]:
-        side = points[ring[:11] if lower else ring[np.r_[0, 19:9:-1]]]
-        return np.interp(points[:, 0], side[:, 0], side[:, 1])
-
-    middle = (height(INNER_LIPS, lower=True) + height(INNER_LIPS, lower=False)) / 2
-    left, right = points[INNER_LIPS[[0, 10]], 0]
-    y, between = points[:, 1], (points[:, 0] > left) & (points[:, 0] < right)
-    upper = between & (y < middle) & (y >= height(OUTER_LIPS, lower=False))
-    lower = between & (y > middle) & (y <= height(OUTER_LIPS, lower=True))
-    return _Lips(upper, lower)
-
-
 def _nearest(
     places: Float64[np.ndarray, "468 2"],
     corners: Float64[np.ndarray, "F 3 3"],
     lower_lip: Bool[np.ndarray, " F"],
-    lips: _Lips,
 ) -> tuple[Int64[np.ndarray, "468"], Float64[np.ndarray, "468 3"]]:
     """Nearest triangle in the picture and the barycentric weights of the nearest spot.
 
-    `corners` are x, y and the cost of depth; points of one lip keep off the other.
+    `corners` are x, y and the cost of depth; the rings of one lip keep off the other lip.
     """
     _, near = KDTree(corners[..., :2].mean(1)).query(places, NEIGHBOURS)
     weights = _closest_weights(places[:, None], corners[near][..., :2])
     spots = np.einsum("lkc,lkcx->lkx", weights, corners[near])
     cost = np.linalg.norm(spots[..., :2] - places[:, None], axis=-1) + spots[..., 2]
-    cost[lips.upper[:, None] & lower_lip[near]] = np.inf
-    cost[lips.lower[:, None] & ~lower_lip[near]] = np.inf
+    for points, wrong in ((UPPER_LIP, lower_lip), (LOWER_LIP, ~lower_lip)):
+        cost[points] += np.where(wrong[near[points]], OTHER_LIP_PENALTY, 0.0)
     best = cost.argmin(1)
     rows = np.arange(len(places))
     return near[rows, best], weights[rows, best]

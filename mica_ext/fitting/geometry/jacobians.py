@@ -16,8 +16,6 @@ class Observations(NamedTuple):
     principal_point: Float64[np.ndarray, "B 2"]
     """[px]"""
     focal_px: Float64[np.ndarray, " B"]
-    noise_modes_px: Float64[np.ndarray, "B L 2 K"]
-    """What the points' errors share."""
 
 
 def residuals_and_jacobian(

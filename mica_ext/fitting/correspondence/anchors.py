@@ -60,7 +60,8 @@ def locate_points(decoder: HeadDecoder, picture: MeanPicture) -> PointAnchors:
     warped = thin_plate_warp(points, points[SAME_FEATURES[:, 0]], features)
     pixels, depth = picture.project(vertices)
     triangles = _visible_skin(decoder, pixels)
-    lower_lip = _moves_with_jaw(decoder, vertices)[decoder.head.triangles[triangles]].all(1)
+    moving = _moves_with_jaw(decoder, vertices)
+    lower_lip = np.all(moving[decoder.head.triangles[triangles]], axis=1)
     scale = picture.observations.focal_px[0] / depth.min()
     places = np.column_stack([pixels, DEPTH_PENALTY * scale * depth])
     corners = places[decoder.head.triangles[triangles]]
@@ -146,7 +147,7 @@ def _nearest(
     cost = np.linalg.norm(spots[..., :2] - places[:, None], axis=-1) + spots[..., 2]
     for points, wrong in ((UPPER_LIP, lower_lip), (LOWER_LIP, ~lower_lip)):
         cost[points] += np.where(wrong[near[points]], OTHER_LIP_PENALTY, 0.0)
-    best = cost.argmin(1)
+    best = np.argmin(cost, axis=1)
     rows = np.arange(len(places))
     return near[rows, best], weights[rows, best]
 

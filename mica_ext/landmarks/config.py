@@ -14,7 +14,7 @@ from mica_ext.errors import UserError
 class LandmarkTrainingConfig:
     """Train the 478-point landmark network on any photos of faces; a teacher labels them.
 
-    The shipped weights: `mica-ext train-landmarks --photos LFW HELEN/trainset --out RUN`, some 3
+    The shipped weights: `mica-ext train-landmarks --photos LFW HELEN/trainset --out RUN`, some 2
     hours of a core with AVX-512. Before, `flame-assets get face-mesh` fetches the teacher.
     """
 
@@ -31,18 +31,18 @@ class LandmarkTrainingConfig:
     """The teacher's file, if it is not the one that `flame-assets get` keeps."""
     licence: str = "as the photos allow: trained on them with Face Mesh V2's points (Apache-2.0)"
     """What config.json says of the weights' licence."""
-    whole_steps: int = 6000
-    """Steps on crops of 128 pixels that show the whole face, at the full learning rate."""
-    parts_steps: int = 4000
-    """Steps on crops of 224 pixels with patches of eyes and mouth; the learning rate falls."""
-    confidence_steps: int = 1500
+    whole_steps: int = 7200
+    """First steps, on crops of 128 pixels: the whole face."""
+    parts_steps: int = 2400
+    """Steps on crops of 224 pixels: the patches of eyes and mouth."""
+    confidence_steps: int = 1000
     """Last steps, of the confidences alone, on more faces that are covered and on no faces."""
     heads: int = 1600
     """Different heads to render, so that profiles are learned."""
     batch: int = 32
     """Crops per step; a sixth of them of rare faces, a tenth of rendered heads."""
     learning_rate: float = 2e-3
-    """Peak of AdamW's rate."""
+    """Peak of AdamW's rate in each stage."""
     holdout: int = 256
     """Faces kept out of training to watch the run."""
     seed: int = 0

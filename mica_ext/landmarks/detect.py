@@ -49,13 +49,11 @@ def _read_following(
 ) -> DetectedPoints:
     """Crop and read until crop and points agree, at most `MAX_PASSES` times."""
     for number in range(1, MAX_PASSES + 1):
-        crop = torch.from_numpy(crop_region(image, region, reader.size))
-        reading = reader.read(crop.permute(2, 0, 1)[None].float() / 255)
+        pixels = torch.from_numpy(crop_region(image, region, reader.size))
+        crop = pixels.permute(2, 0, 1)[None].float() / 255
+        reading = reader.read(crop)
         matrix = torch.from_numpy(region.to_photo(reader.size)).float()
         points = reading.points[0] @ matrix[:, :2].T + matrix[:, 2]
-        detected = DetectedPoints(
-            points, reading.visibility[0], reading.error[0], float(reading.face[0])
-        )
         implied = region_of_points(
             points.numpy(), reader.side_per_box, roll_from_mouth=reader.roll_from_mouth
         )
@@ -64,7 +62,8 @@ def _read_following(
         if agree or growth > PLAUSIBLE_GROWTH:
             break
         region = implied
-    return detected
+    visibility, error, face = reader.confidence(crop, reading)
+    return DetectedPoints(points, visibility[0], error[0], float(face[0]))
 
 
 def _agree(region: Region, implied: Region, growth: float) -> bool:

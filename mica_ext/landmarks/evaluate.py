@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from flame_assets.catalogue import asset_path
+from flame_assets.catalogue import is_fetched
 from flame_assets.model.head_module import HeadDecoder
 from mica_ext.errors import UserError
 from mica_ext.files import write_bytes_atomic
@@ -30,6 +30,7 @@ from mica_ext.landmarks.weights import SHIPPED
 from pacofr.faces.detect import Face, detect
 from pacofr.faces.face_mesh.topology import IBUG68, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from pacofr.faces.landmarks68 import (
+    INNER,
     brow_raise,
     eye_aspect_ratio,
     mouth_opening,
@@ -108,7 +109,7 @@ def distance_from_face_mesh(
     predictions: Predictions, photos: Sequence[np.ndarray], faces: Sequence[Face]
 ) -> float | None:
     """Mean distance of the points from Face Mesh's [% of the eye distance]; None without it."""
-    if not asset_path(FACE_MESH).is_file():
+    if not is_fetched(FACE_MESH):
         return None
     reader, errors = open_reader(FACE_MESH), []
     for image, face, points in zip(photos, faces, predictions.points, strict=True):
@@ -136,6 +137,7 @@ def evaluate_helen(folder: Path, reader: PointReader, fitter: LandmarkFitter) ->
     )
     images, faces = [photo.image for photo, _ in found], [face for _, face in found]
     predictions = predict_photos(reader, fitter, images, faces)
+    inner = nme(predictions.landmarks, truth, INNER)
     net, fit = nme(predictions.landmarks, truth), nme(predictions.fitted, truth)
 
     def correlation(landmarks: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> float:
@@ -146,6 +148,7 @@ def evaluate_helen(folder: Path, reader: PointReader, fitter: LandmarkFitter) ->
         _plain("Helen: mean shape at the five points", float(means), "%"),
         _plain("Helen: linear map of the five points", float(mapped), "%"),
         _plain("Helen: points", float(net.mean()), "%"),
+        _plain("Helen: points, inner 51", float(inner.mean()), "%"),
         _plain("Helen: points, median", float(np.median(net)), "%"),
         _plain("Helen: points, photos above 10 %", 100 * float((net > 10).mean()), "%"),
         _at_most("Helen: fitted head", float(fit.mean()), "%", 5.0),

@@ -2,7 +2,7 @@
 
 `WholeFaceNetwork` sees the crop reduced to 128 pixels and finds 144 key points by heat maps, which
 are read by soft-argmax (Sun et al. 2018, "Integral Human Pose Regression"). `PatchNetwork`s then
-look at eyes with brows and at the mouth in the crop's own pixels and place their key points anew.
+look at eyes with brows and at the mouth in nearly the crop's own pixels and move their key points.
 A face mesh is nearly a linear function of the key points (residual .1 % of the eye distance), so a
 linear map gives all others. Whether regions can be seen is read from pooled features and from how
 sharp the heat maps' peaks are.
@@ -45,6 +45,8 @@ PEAK_SCALE = 8.0
 """Brings heat maps' peaks to the size of features."""
 CONFIDENCES = 2 * len(REGIONS) + 1
 """Visibility and error of each region, and whether there is a face."""
+INITIAL_GAIN = 0.5
+"""How far key points move to where patches show them; the share is learned."""
 HIDDEN = 40
 """Units of the confidences' correction."""
 CHANNELS = (24, 48, 96, 128)
@@ -178,11 +180,12 @@ class LandmarkNetwork(nn.Module):
         self.whole = WholeFaceNetwork()
         self.eye = PatchNetwork(len(PARTS[0].points))
         self.mouth = PatchNetwork(len(PARTS[2].points))
+        self.patch_gain = nn.Parameter(torch.full((KEYS,), INITIAL_GAIN))
         self.confidence = _confidence_head()
 
     def forward(self, crops: Float[Tensor, "B 3 S S"]) -> LandmarkOutput:
         """Crops in [0, 1] to points and confidences."""
-        small = F.interpolate(crops, size=(WHOLE, WHOLE), mode="bilinear")
+        small = F.interpolate(crops, size=(WHOLE, WHOLE), mode="bilinear", antialias=True)
         whole = self.whole(small)
         guess = whole.points.detach()
         frames = [frames_of(part, guess) for part in PARTS]
@@ -210,7 +213,7 @@ class LandmarkNetwork(nn.Module):
     def _corrected(
         self, whole: LandmarkOutput, parts: tuple[PartOutput, ...]
     ) -> Float[Tensor, "B 478 2"]:
-        """The whole face's points after its key points moved to where the patches show them.
+        """The whole face's points after its key points moved towards where the patches show them.
 
         Gradients reach the patches alone: where they err, the whole face must not learn to make
         up for them, for it decides where they look.
@@ -219,7 +222,8 @@ class LandmarkNetwork(nn.Module):
             before = whole.points.detach()
             change = torch.zeros_like(whole.keys)
             for part, seen in zip(PARTS, parts, strict=True):
-                change[:, part.keys] = seen.points - before[:, part.points]
+                gain = self.patch_gain[part.keys, None]
+                change[:, part.keys] = gain * (seen.points - before[:, part.points])
             moved = F.linear(change.flatten(1), self.whole.decoder.weight.detach())
             return before + moved.unflatten(1, (POINTS, 2))
 

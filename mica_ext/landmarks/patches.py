@@ -23,7 +23,7 @@ from pacofr.faces.face_mesh.topology import (
     RIGHT_IRIS,
 )
 
-CHANNELS = (24, 48)
+CHANNELS = (24, 40)
 """Of the patch network at strides 2 and 4, and at 8 as at 4."""
 PATCH_FEATURES = CHANNELS[-1]
 _EYE = np.concatenate([RIGHT_EYE, np.arange(478)[RIGHT_IRIS], RIGHT_BROW])
@@ -86,8 +86,8 @@ class PartOutput(NamedTuple):
 def _part(name: str, points: np.ndarray, corners: tuple[int, int], mirrored: bool = False) -> Part:
     keys = torch.tensor([_KEY_INDEX[int(point)] for point in points])
     if name == "mouth":
-        return Part(name, 48, points, keys, corners, 0.85, 0.0, mirrored)
-    return Part(name, 56, points, keys, corners, 1.25, 0.35, mirrored)
+        return Part(name, 80, points, keys, corners, 0.85, 0.0, mirrored)
+    return Part(name, 72, points, keys, corners, 1.25, 0.35, mirrored)
 
 
 PARTS = (
@@ -109,7 +109,9 @@ class PatchNetwork(nn.Module):
         fine, coarse = CHANNELS
         self.fine = nn.Sequential(_convolution(3, fine, 2, kernel=5), _convolution(fine, fine))
         self.middle = nn.Sequential(_convolution(fine, coarse, 2), _convolution(coarse, coarse))
-        self.coarse = _convolution(coarse, coarse, 2)
+        self.coarse = nn.Sequential(
+            _convolution(coarse, coarse, 2), _convolution(coarse, coarse, dilation=2)
+        )
         self.merge_coarse = nn.Conv2d(coarse, coarse, 1)
         self.merge_middle = nn.Conv2d(coarse, fine, 1)
         self.heatmaps = nn.Sequential(_convolution(fine, fine), nn.Conv2d(fine, points, 1))
@@ -174,9 +176,12 @@ def _flipped(part: Part, local: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"
     return torch.stack([-local[..., 0], local[..., 1]], -1) if part.mirrored else local
 
 
-def _convolution(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+def _convolution(
+    inputs: int, outputs: int, stride: int = 1, kernel: int = 3, dilation: int = 1
+) -> nn.Sequential:
+    padding = dilation * (kernel // 2)
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )

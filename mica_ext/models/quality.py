@@ -20,8 +20,17 @@ REJECTED_CONFIDENCE = 0.1
 """Points below are a guess: what was detected is no face."""
 REJECTED_SCORE, REJECTED_CONFIDENCE_AT_LOW_SCORE = 0.95, 0.25
 """The same, where the detector was unsure, too."""
-MIN_VISIBILITY = 0.4
-"""Share of a region's points seen below which it counts as hidden."""
+HIDDEN_BELOW = {
+    "right_eye": 0.6,
+    "left_eye": 0.6,
+    "right_brow": 0.5,
+    "left_brow": 0.5,
+    "nose": 0.5,
+    "mouth": 0.6,
+    "contour": 0.4,
+}
+"""Share of a region's points seen below which it counts as hidden; regions of
+`landmarks.regions`."""
 MAX_RESIDUAL = 0.08
 """Fitted heads further from the landmarks are no likeness; those of faces: 0.02 to 0.055."""
 MAX_ROLL_DEGREES = 120.0
@@ -51,7 +60,7 @@ class FaceSignals(NamedTuple):
     @property
     def hidden(self) -> list[str]:
         """Regions of the face that are mostly covered or turned away."""
-        return [name for name, seen in self.visibility.items() if seen < MIN_VISIBILITY]
+        return [name for name, seen in self.visibility.items() if seen < HIDDEN_BELOW[name]]
 
 
 class Quality(NamedTuple):

@@ -287,7 +287,15 @@ def perfect_output(points, sharpness=4.0, side=32):
     count = len(points)
     zeros = torch.zeros(count, len(REGIONS))
     return LandmarkOutput(
-        points, keys, maps[:, :, 0], maps[:, :, 1], zeros, zeros, torch.zeros(count)
+        points=points,
+        whole_points=points,
+        keys=keys,
+        columns=maps[:, :, 0],
+        rows=maps[:, :, 1],
+        visibility_logits=zeros,
+        log_errors=zeros,
+        face_logit=torch.zeros(count),
+        features=torch.zeros(count, 1),
     )
 
 
@@ -304,8 +312,11 @@ def test_the_loss_is_least_at_the_truth():
     eye[:, 159] += 0.02
     nose[:, 4] += 0.02
     output = perfect_output(points)
-    losses = [landmark_loss(output._replace(points=p), targets).loss for p in (eye, nose)]
+    losses = [landmark_loss(output._replace(whole_points=p), targets).loss for p in (eye, nose)]
     assert losses[0] > losses[1] > best.loss  # lids count more
+    seen = output._replace(parts=perfect_parts(points))
+    moved = [landmark_loss(seen._replace(points=p), targets).loss for p in (points, eye)]
+    assert moved[1] > moved[0]
 
 
 def perfect_parts(points, shift=0.0, side=28):
@@ -315,7 +326,9 @@ def perfect_parts(points, shift=0.0, side=28):
         frames = frames_of(part, points)
         local = to_patch(part, points[:, part.points], frames) + shift
         maps = (-4 * (side / 2 * (centres - local[..., None])).square()).softmax(-1)
-        parts.append(PartOutput(local, local, maps[:, :, 0], maps[:, :, 1], frames))
+        unused = torch.zeros(len(points), 1)
+        columns, rows = maps[:, :, 0], maps[:, :, 1]
+        parts.append(PartOutput(local, local, columns, rows, unused, unused, frames))
     return tuple(parts)
 
 
@@ -369,6 +382,7 @@ def config(photo_folder, out, task, **changes):
         "teacher_file": task,
         "whole_steps": 1,
         "parts_steps": 1,
+        "confidence_steps": 1,
         "heads": 1,
         "batch": 8,
         "holdout": 2,

@@ -153,23 +153,31 @@ def test_the_loss_leads_to_the_points(faces, size):
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_the_rate_warms_up_stays_and_fades(faces, tmp_path):
-    config = small(tmp_path, whole_steps=400, parts_steps=200, confidence_steps=100)
+def test_the_rate_warms_up_stays_and_fades_in_each_stage(faces, tmp_path):
+    config = small(tmp_path, whole_steps=600, parts_steps=400, confidence_steps=100)
     training = LandmarkTraining(config, faces, World(0, 1, torch.device("cpu")))
-    rates = [training.learning_rate(step) for step in range(700)]
+    rates = [training.learning_rate(step) for step in range(1100)]
     assert rates[0] == pytest.approx(2e-3 / 200)
-    assert rates[200:401] == [2e-3] * 201
-    assert rates[500] == pytest.approx(1e-3)
+    assert rates[200:301] == [2e-3] * 101
+    assert rates[450] == pytest.approx(1e-3)
     assert rates[599] == pytest.approx(2e-5)
-    assert rates[699] == pytest.approx(2e-5)
-    assert rates[600] == 2e-3
-    assert rates[650] == pytest.approx(1e-3)
+    assert rates[600] == pytest.approx(2e-3 / 200)
+    assert rates[800] == 2e-3
+    assert rates[999] == pytest.approx(2e-5)
 
 
-def test_the_last_stage_leaves_the_points_as_they_are(faces, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "trained"),
+    [
+        (0, {"whole"}),
+        (1, {"eye", "mouth", "patch_gain"}),
+        (2, {"confidence", "whole.confidence"}),
+    ],
+)
+def test_a_stage_leaves_what_earlier_ones_learned(faces, tmp_path, number, trained):
     task = LandmarkTraining(small(tmp_path), faces, World(0, 1, torch.device("cpu")))
     before = {name: value.clone() for name, value in task.model.state_dict().items()}
-    stage = task.stages[-1]
+    stage = task.stages[number]
     optimizer = task.make_optimizer()
     task.begin_stage(stage)
     batch = task.data(stage).read(RankBatch(np.zeros(8, int), np.zeros(8, int), np.arange(8) % 6))
@@ -177,8 +185,10 @@ def test_the_last_stage_leaves_the_points_as_they_are(faces, tmp_path):
         optimizer.zero_grad()
         task.loss(task.model, batch, stage).means["loss"].backward()
         optimizer.step()
-    changed = {k for k, value in task.model.state_dict().items() if not value.equal(before[k])}
-    assert {name.rsplit(".", 2)[0] for name in changed} == {
-        "network.confidence",
-        "network.whole.confidence",
+    changed = {
+        name.removeprefix("network.")
+        for name, value in task.model.state_dict().items()
+        if not value.equal(before[name])
     }
+    assert all(name.startswith(tuple(trained)) for name in changed)
+    assert all(any(name.startswith(module) for name in changed) for module in trained)

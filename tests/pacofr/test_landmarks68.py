@@ -103,6 +103,10 @@ def test_errors_are_in_percent_of_the_outer_eye_corners():
     truth = np.zeros((2, 68, 2))
     truth[0, 45], truth[1, 36] = (50, 0), (0, -25)
     assert marks.nme(truth + [3.0, 4.0], truth) == pytest.approx([10.0, 20.0])
+    wrong_jaw = truth.copy()
+    wrong_jaw[:, marks.JAW] += [3.0, 4.0]
+    assert marks.nme(wrong_jaw, truth, marks.INNER) == pytest.approx([0.0, 0.0])
+    assert marks.nme(wrong_jaw, truth, marks.JAW) == pytest.approx([10.0, 20.0])
 
 
 def test_mouth_measures_are_in_inter_ocular_distances():

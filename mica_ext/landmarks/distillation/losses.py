@@ -69,7 +69,7 @@ def landmark_loss(output: LandmarkOutput, targets: Targets) -> LandmarkLoss:
         loss = loss + PART_WEIGHT * _key_loss(
             seen.local, seen.columns, seen.rows, truth, importance
         )
-    percent = (100 / EYE_DISTANCE) * _length(output.points.detach() - points)
+    percent = (100 * cell / EYE_DISTANCE) * _length((output.points.detach() - points) / cell)
     region_errors = torch.stack([percent[:, region].mean(1) for region in REGIONS.values()], 1)
     # Laplace: its scale's maximum likelihood is the mean error
     spread = region_errors * (-output.log_errors).exp() + output.log_errors

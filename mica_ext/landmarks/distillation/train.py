@@ -1,9 +1,8 @@
 """Training of the dense landmark network on pacofr's engine (folder of a run: `engine.checkpoint`).
 
-A teacher labels the photos first. The network learns to see the whole face in small crops, then,
-while the learning rate falls, in full crops with a closer look at eyes and mouth, last the
-confidences alone, for the points as they are by then. The moving average of the weights is
-published.
+A teacher labels the photos first. The network learns to see the whole face in small crops, then to
+look at eyes and mouth in full crops, last to tell the confidences of the points that result. What
+earlier stages learned stays as it is. The moving average of the weights is published.
 """
 
 from collections.abc import Mapping
@@ -84,7 +83,7 @@ class LandmarkTraining(TrainingTask[CropBatch]):
         self.config, self.faces = config, faces
         stages = (
             Stage("whole", config.whole_steps),
-            Stage("parts", config.parts_steps),
+            Stage("parts", config.parts_steps, restart=True),
             Stage("confidence", config.confidence_steps, restart=True),
         )
         self.stages = tuple(stage for stage in stages if stage.steps)
@@ -127,24 +126,27 @@ class LandmarkTraining(TrainingTask[CropBatch]):
         return StageData(MixturePlan(sources, seed=seed), CropReader(faces, size, seed, odds))
 
     def learning_rate(self, step: int) -> float:
-        """Warm-up, constant in the first stage; from 1 to `LAST_RATE` in each of the others."""
-        config = self.config
-        end = config.whole_steps + config.parts_steps
-        left = (end - step) / config.parts_steps
-        if step >= end:
-            left = 1 - (step - end) / config.confidence_steps
-        rise = min(1.0, (step + 1) / WARM_UP)
-        return config.learning_rate * rise * min(1.0, max(left, LAST_RATE))
+        """In each stage a warm-up, then constant until its middle, then linear to `LAST_RATE`."""
+        for stage in self.stages:
+            if step < stage.steps:
+                break
+            step -= stage.steps
+        rise = min(1.0, (step + 1) / min(WARM_UP, stage.steps))
+        left = 2 * (1 - step / stage.steps)
+        return self.config.learning_rate * rise * min(1.0, max(left, LAST_RATE))
 
     def begin_stage(self, stage: Stage) -> None:
-        """The patches rest in the first stage, all but the confidences in the last."""
+        """All rests but what the stage trains."""
         network = self.trained.network
-        network.requires_grad_(stage.name != "confidence").train(stage.name != "confidence")
-        for module in (network.eye, network.mouth, network.confidence):
-            module.requires_grad_(stage.name == "parts")
-        if stage.name == "confidence":
-            network.confidence.requires_grad_(True)
-            network.whole.confidence.requires_grad_(True)
+        network.requires_grad_(False).eval()
+        trained = {
+            "whole": (network.whole,),
+            "parts": (network.eye, network.mouth),
+            "confidence": (network.confidence, network.whole.confidence),
+        }[stage.name]
+        for module in trained:
+            module.requires_grad_(True).train()
+        network.patch_gain.requires_grad_(stage.name == "parts")
         self.size = WHOLE if stage.name == "whole" else INPUT
 
     def loss(self, forward: nn.Module, batch: CropBatch, stage: Stage) -> StepLoss:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from numpy import ndarray
 
 from flame_assets.errors import UserError
@@ -33,6 +33,17 @@ EXPRESSIONS: tuple[str, ...] = tuple(
 
 TONGUE_OUT = "tongueOut"
 """The one ARKit expression that no head here needs to have."""
+
+OPPOSITES: tuple[tuple[str, str], ...] = (
+    ("jawLeft", "jawRight"),
+    ("mouthLeft", "mouthRight"),
+    *((f"eyeBlink{side}", f"eyeWide{side}") for side in ("Left", "Right")),
+    *((f"eyeSquint{side}", f"eyeWide{side}") for side in ("Left", "Right")),
+    *((f"mouthSmile{side}", f"mouthFrown{side}") for side in ("Left", "Right")),
+    *((f"mouthStretch{side}", "mouthPucker") for side in ("Left", "Right")),
+    *((f"browDown{side}", f"browOuterUp{side}") for side in ("Left", "Right")),
+)
+"""Expressions that faces do not make at once."""
 
 JAW_OPEN = float(np.radians(19.0))
 """Rotation about x of the jaw joint at jawOpen = 1 [rad]."""
@@ -79,3 +90,20 @@ def arkit(weights: Mapping[str, int | float], names: tuple[str, ...] = EXPRESSIO
         eyes.append(np.array([down, outward * out, 0.0], np.float32))
     jaw_pose = np.array([JAW_OPEN * weight("jawOpen"), 0.0, 0.0], np.float32)
     return ArkitPose(expression, jaw_pose, eyes[0], eyes[1])
+
+
+def eye_look_weights(
+    left_eye_pose: Float[ndarray, "B 3"], right_eye_pose: Float[ndarray, "B 3"]
+) -> dict[str, Float[ndarray, " B"]]:
+    """The eyeLook weights, in [0, 1], of eye rotations [rad]: the inverse of `arkit`'s."""
+    weights = {}
+    for side, outward, pose in (("Left", 1.0, left_eye_pose), ("Right", -1.0, right_eye_pose)):
+        down, out = pose[:, 0], outward * pose[:, 1]
+        for name, angle, most in (
+            ("Down", down, _LOOK_DOWN),
+            ("Up", -down, _LOOK_UP),
+            ("Out", out, _LOOK_OUT),
+            ("In", -out, _LOOK_IN),
+        ):
+            weights[f"eyeLook{name}{side}"] = (angle / most).clip(0, 1)
+    return weights

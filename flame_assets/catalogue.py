@@ -8,6 +8,7 @@ file must be a whole one of its kind.
 """
 
 import hashlib
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -161,20 +162,45 @@ def asset_path(name: str) -> Path:
     return home() / "assets" / name / _asset(name).file
 
 
+def is_fetched(name: str) -> bool:
+    """Whether the asset's file is there, in whatever state.
+
+    Raises:
+        UserError: it is unknown, or the store cannot be read.
+    """
+    path = asset_path(name)
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def require_asset(name: str) -> Path:
     """The file of a fetched asset.
 
     Raises:
-        UserError: it is unknown, not fetched yet, cut short or damaged.
+        UserError: it is unknown, not fetched yet, cut short or damaged, or cannot be read.
     """
     path, asset = asset_path(name), _asset(name)
-    if not path.is_file():
+    if not is_fetched(name):
         raise UserError(f"{name} is not on this machine: get it with `flame-assets get {name}`")
-    if not is_intact(asset, path):
+    try:
+        intact = is_intact(asset, path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not intact:
         raise UserError(
             f"{path} is damaged or of another version: fetch it anew with `flame-assets get {name}`"
         )
     return path
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot be read ({error.strerror}): allow it, or set PACOFR_HOME to another folder"
+    )
 
 
 def asset_status() -> list[AssetStatus]:

@@ -41,7 +41,12 @@ COMMANDS = {
     ),
     "train-landmarks": Command(
         "mica_ext.landmarks.config:LandmarkTrainingConfig",
-        "mica_ext.landmarks.train:train",
+        "mica_ext.landmarks.distillation.train:train",
+        log_level="INFO",
+    ),
+    "calibrate-points": Command(
+        "mica_ext.landmarks.config:PointCalibrationConfig",
+        "mica_ext.landmarks.calibrate:calibrate",
         log_level="INFO",
     ),
     "evaluate-landmarks": Command(

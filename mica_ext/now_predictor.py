@@ -16,8 +16,7 @@ from flame_assets.errors import UserError as HeadError
 from flame_assets.model.fingerprint import fingerprint as head_fingerprint
 from flame_assets.model.head import HeadModel
 from mica_ext.errors import UserError
-from mica_ext.landmarks.weights import LandmarkWeights, read_landmark_config
-from mica_ext.models.pack import load_pack
+from mica_ext.export.face_json import Source
 from mica_ext.models.pose import in_pose
 from mica_ext.reconstruct import Reconstructor
 from pacofr.errors import UserError as FaceError
@@ -37,10 +36,9 @@ def now_predictor(model: str | None = None) -> Predict:
     """
     try:
         reconstructor = Reconstructor.load(model or "auto")
-        weights = read_landmark_config(load_pack(model or "auto").landmarks)
     except (UserError, HeadError, FaceError) as error:
         raise BenchmarkError(str(error)) from None
-    version_text = fingerprint(reconstructor.head, weights)
+    version_text = fingerprint(reconstructor.head, reconstructor.provenance.weights)
     if (identity := reconstructor.provenance.identity) is not None:
         version_text += f", {identity.name} {identity.version}"
     return NowPredictor(reconstructor, version_text)
@@ -58,7 +56,7 @@ class NowPredictor:
         return predict(self.reconstructor, photo)
 
 
-def fingerprint(head: HeadModel, weights: LandmarkWeights) -> str:
+def fingerprint(head: HeadModel, weights: Source) -> str:
     """Versions of everything that a prediction depends on, with sums of the head's arrays.
 
     The sums are rounded to five decimals: they agree across processors, as a checksum would not.
@@ -67,7 +65,7 @@ def fingerprint(head: HeadModel, weights: LandmarkWeights) -> str:
     return (
         f"pacofr {version('pacofr')}, {head.name} {head.version} "
         f"{sums.template:.5f} {sums.shape_basis:.5f} {sums.landmarks:.5f}, "
-        f"{weights.name} {weights.version} {weights.sha256[:12]}"
+        f"{weights.name} {weights.version}"
     )
 
 

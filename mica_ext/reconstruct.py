@@ -25,11 +25,13 @@ from mica_ext.errors import UserError
 from mica_ext.export.face_json import ModelPack, Provenance, SavedFace, Source
 from mica_ext.export.face_mesh import save_mesh, surface_of
 from mica_ext.export.mesh_files import Surface, Unit, to_trimesh
+from mica_ext.fitting.correspondence.calibration import load_calibration
 from mica_ext.identity.predictor import IdentityPredictor, require_own_head
 from mica_ext.identity.same_person import PersonIdentity, merge_identities
 from mica_ext.identity.weights import read_identity_config
-from mica_ext.landmarks.detect import detect_landmarks
-from mica_ext.landmarks.weights import load_landmark_network, read_landmark_config
+from mica_ext.landmarks.detect import detect_points
+from mica_ext.landmarks.readers import PointChoice, open_reader
+from mica_ext.landmarks.regions import REGIONS
 from mica_ext.models.estimator import FaceEstimator
 from mica_ext.models.pack import Pack, load_pack
 from mica_ext.models.pose import Pose, in_pose
@@ -62,8 +64,10 @@ class Reconstruction(NamedTuple):
     decoder: HeadDecoder
     """Turns head parameters into meshes."""
     head_fingerprint: Fingerprint
+    points_px: Float[Tensor, "478 2"]
+    """Detected in the photo [px]; see `pacofr.faces.face_mesh.topology`."""
     landmarks_px: Float[Tensor, "68 2"]
-    """Detected in the photo, iBUG order [px]."""
+    """Those nearest to the iBUG landmarks, in their order."""
     face: Face
     """Detected box, score and five points."""
     faces_found: int
@@ -144,19 +148,20 @@ class Reconstructor:
         pack: Pack,
         head: HeadModel,
         device: torch.device,
+        *,
         identity: IdentityChoice | None = None,
+        points: PointChoice = "auto",
     ) -> None:
         self.head = head
         self.identity = _identity_predictor(pack, head, device, identity)
         self.decoder = HeadDecoder(head)
         self.head_fingerprint = fingerprint(head)
-        network = load_landmark_network(pack.landmarks).to(device)
-        self.detect_landmarks = partial(detect_landmarks, network)
-        self.estimator = FaceEstimator(self.decoder)
-        weights = read_landmark_config(pack.landmarks)
+        self.reader = open_reader(points, pack.landmarks, device)
+        self.detect_points = partial(detect_points, self.reader)
+        self.estimator = FaceEstimator(self.decoder, load_calibration(pack.landmarks))
         self.provenance = Provenance(
             head=Source(head.name, head.version, head.licence),
-            weights=Source(weights.name, weights.sha256[:12], weights.licence),
+            weights=self.reader.source,
             detector=Source(*DETECTOR),
             model=ModelPack(pack.name, pack.licence),
             identity=_identity_source(self.identity),
@@ -176,17 +181,21 @@ class Reconstructor:
         head: str | None = None,
         device: str = "cpu",
         identity: IdentityChoice | None = None,
+        points: PointChoice = "auto",
     ) -> "Reconstructor":
         """Load a model pack (see `models.pack.find_pack`) and its head, or `head` in its place.
 
         `identity`: where the identity comes from; None: the pack's identity network, if it has one
         for this head.
 
+        `points`: whose points the fit reads.
+
         Raises:
-            UserError: if pack, head, identity network or device cannot be used.
+            UserError: if pack, head, identity network, points or device cannot be used.
         """
         pack = load_pack(model)
-        return cls(pack, load_head(head or pack.head), choose_device(device), identity)
+        head_model = load_head(head or pack.head)
+        return cls(pack, head_model, choose_device(device), identity=identity, points=points)
 
     def __call__(
         self,
@@ -237,7 +246,7 @@ class Reconstructor:
 
     def align(self, image: RgbImage, faces: Sequence[Face]) -> AlignedFace:
         """Crops and landmarks of detected faces, as a batch for the estimator."""
-        return collate_faces([align_face(image, face, self.detect_landmarks) for face in faces])
+        return collate_faces([align_face(image, face, self.detect_points) for face in faces])
 
     @torch.no_grad()
     def faces(
@@ -277,6 +286,7 @@ class Reconstructor:
             signals = FaceSignals(
                 score=face.score,
                 confidence=float(aligned.confidence[index]),
+                visibility=dict(zip(REGIONS, aligned.visibility[index].tolist(), strict=True)),
                 residual=float(estimate.residual[index]),
                 size_px=float(max(face.box[2:] - face.box[:2])),
                 luma=face_luma(image, face.box),
@@ -289,6 +299,7 @@ class Reconstructor:
                     pose=pose,
                     decoder=self.decoder,
                     head_fingerprint=self.head_fingerprint,
+                    points_px=aligned.points_px[index],
                     landmarks_px=landmarks,
                     face=face,
                     faces_found=len(found),

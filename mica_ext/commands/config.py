@@ -64,6 +64,9 @@ class ReconstructConfig:
     the points. Default: the network where the pack has one for its head."""
     same_person: Flag = False
     """All photos show one person: one identity for all of them, from the identity network."""
+    points: Literal["auto", "student", "face-mesh"] = "auto"
+    """Whose 478 points the fit reads: the shipped network's, Face Mesh's (`flame-assets get
+    face-mesh`), or auto: Face Mesh's where it is installed."""
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto: cuda when there is one."""
     threads: int | None = None

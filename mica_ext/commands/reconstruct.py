@@ -49,7 +49,11 @@ def reconstruct(config: ReconstructConfig) -> int:
         from mica_ext.reconstruct import Reconstructor
 
         reconstructor = Reconstructor.load(
-            config.model, head=config.head, device=config.device, identity=config.identity
+            config.model,
+            head=config.head,
+            device=config.device,
+            identity=config.identity,
+            points=config.points,
         )
     person = merge_jobs(config, plan.jobs, reconstructor)
     run = Run(config, plan, reconstructor, FolderRecords(), person)
@@ -269,7 +273,8 @@ def _write_face(
     if files.params is not None:
         save_face(files.params, result.to_saved_face(photo_name))
     if files.landmarks is not None:
-        save_landmarks(files.landmarks, result.mesh, result.landmarks_px, unit)
+        points = result.landmarks_px, result.points_px
+        save_landmarks(files.landmarks, result.mesh, *points, unit)
     if files.overlay is not None:
         from mica_ext.render.pictures import save_picture
 

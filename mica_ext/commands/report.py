@@ -30,8 +30,9 @@ class PhotoReport(NamedTuple):
     def records(self) -> list[dict[str, Any]]:
         """The written faces for JSON.
 
-        `box` is x0, y0, x1, y1 [px]; `certainty` the landmark confidence, 0.10 to 0.20 for faces;
-        `residual` the mean distance of fitted to detected landmarks, in outer eye corner distances.
+        `box` is x0, y0, x1, y1 [px]; `certainty` the probability that it is the photo of a face;
+        `hidden` the regions that are mostly covered; `residual` the mean distance of fitted to
+        detected landmarks, in outer eye corner distances.
         """
         return [
             {
@@ -39,6 +40,7 @@ class PhotoReport(NamedTuple):
                 "box": [round(float(value), 1) for value in result.face.box],
                 "score": round(result.face.score, 4),
                 "certainty": round(result.signals.confidence, 4),
+                "hidden": result.signals.hidden,
                 "residual": round(result.signals.residual, 4),
                 "faces_found": result.faces_found,
                 "smallest_searched": round(result.smallest_searched, 1),

@@ -15,9 +15,17 @@ FORMAT, VERSION = "mica-ext landmarks", 1
 
 
 def save_landmarks(
-    path: Path, mesh: HeadMesh, landmarks_px: Float[Tensor, "68 2"], unit: Unit
+    path: Path,
+    mesh: HeadMesh,
+    landmarks_px: Float[Tensor, "68 2"],
+    points_px: Float[Tensor, "478 2"],
+    unit: Unit,
 ) -> None:
-    """Write the 68 (iBUG) and the 7 (NoW) landmarks of a mesh, a batch of one, and the detected."""
+    """Write the landmarks of a mesh, a batch of one, and those detected in the photo.
+
+    68 iBUG and 7 NoW landmarks of the mesh; 68 and 478 points of the photo, irises included
+    (`pacofr.faces.face_mesh.topology`).
+    """
     scale = PER_METRE[unit]
     content = {
         "format": FORMAT,
@@ -27,5 +35,6 @@ def save_landmarks(
         "landmarks7": (mesh.landmarks7[0].double() * scale).tolist(),
         "landmarks7_of_68": list(NOW_LANDMARKS),
         "landmarks68_px": landmarks_px.double().tolist(),
+        "points478_px": points_px.double().tolist(),
     }
     write_bytes_atomic(path, (json.dumps(content, indent=1) + "\n").encode())

@@ -1,12 +1,14 @@
-"""Fits pose, jaw, shape and expression of a head to 68 image landmarks.
+"""Fits pose, shape, expression and gaze of a head to the 478 points of a face.
 
-Bounded Gauss-Newton with Cauchy weights (iteratively reweighted least squares) and Gaussian priors
-on all coefficients, batched. Landmarks are linear in shape and expression for fixed head and jaw
-rotations (`LandmarkBasis`), so the Jacobians are analytic (`jacobians`). In NumPy: a step is a
-hundred small operations, whose overhead in torch exceeds the arithmetic.
+Maximum a posteriori by bounded Gauss-Newton with Cauchy weights (iteratively reweighted least
+squares), batched. Points are linear in shape and expression for fixed head and jaw rotations
+(`PointBasis`), so the Jacobians are analytic. What the errors of points share (`PointNoise.modes`)
+is fitted along under a unit normal prior, which equals weighting by their full covariance without
+its matrices. Gaze is in closed form, before each step. In NumPy: a step is a hundred small
+operations, whose overhead in torch exceeds the arithmetic.
 
 The focal length, where unknown, is set so that the face stands `FitConfig.default_distance_m` away:
-a face crop does not determine it (perspective at portrait distance is below the landmarks' noise).
+a face crop does not determine it (perspective at portrait distance is below the points' noise).
 `FitConfig.min_focal_ratio` bounds it below, so that a small face near the edge of a photo is not
 explained by an extreme viewing angle.
 """
@@ -16,34 +18,37 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
+from flame_assets.arkit import eye_look_weights
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.errors import UserError
 from mica_ext.fitting.config import FitConfig
-from mica_ext.fitting.expression_prior import expression_prior_precision
-from mica_ext.fitting.gauss_newton import cauchy_weights, normal_equations, solve_free
-from mica_ext.fitting.jacobians import (
-    Observations,
-    pose_feature_jacobian,
-    residuals_and_jacobian,
-    rotation_jacobian,
+from mica_ext.fitting.correspondence.anchors import locate_points
+from mica_ext.fitting.correspondence.calibration import PointCalibration
+from mica_ext.fitting.correspondence.mean_picture import mean_picture
+from mica_ext.fitting.gaze import IRISES, EyeObservations, estimate_gaze, iris_rotations
+from mica_ext.fitting.geometry.gauss_newton import cauchy_weights, normal_equations, solve_free
+from mica_ext.fitting.geometry.jacobians import Observations
+from mica_ext.fitting.geometry.pose import (
+    Pose,
+    moved,
+    perspective_pose,
+    pose_step,
+    scaled_pose,
 )
-from mica_ext.fitting.landmark_basis import LandmarkBasis
-from mica_ext.fitting.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from mica_ext.fitting.geometry.rotations import matrix_to_axis_angle
+from mica_ext.fitting.point_basis import PointBasis
+from mica_ext.fitting.point_model import FitState, PointModel
+from mica_ext.fitting.point_noise import FIT_POINTS, PhotoNoise, PointNoise, noise_in_photos
+from mica_ext.fitting.priors import CoefficientPrior
 from mica_ext.models.projection import project
 from mica_ext.models.types import Camera, FaceParameters
 
+MIN_CONFIDENCE = 1e-4
 RIGHT_EYE, LEFT_EYE = 36, 45
-"""Outer eye corners; residuals are given in units of their distance."""
-INNER_LIPS = ((61, 67), (62, 66), (63, 65))
-"""Upper and lower landmarks of the inner lips."""
-CLOSED_LIPS_GAP = 0.025
-"""Lip gap, in distances of the outer eye corners, that is shrunk by 1 - 1/e: landmark networks
-leave about 0.02 on closed mouths."""
-PROFILE_EXTENT = 2.4
-"""Extent of the 68 landmarks of a frontal face in distances of the outer eye corners."""
+"""Landmarks of the outer eye corners, whose distance is the unit of residuals."""
 
 
 class FitResult(NamedTuple):
@@ -51,246 +56,209 @@ class FitResult(NamedTuple):
 
     parameters: FaceParameters
     landmarks_px: Float[Tensor, "B 68 2"]
-    """The fitted head's landmarks, projected into the photo."""
+    """The fitted head's iBUG landmarks, projected into the photo."""
     residual: Float[Tensor, " B"]
-    """Mean distance to the observed landmarks, in distances of their outer eye corners."""
-
-
-class FitState(NamedTuple):
-    """The unknowns: camera point = rotation @ head point + translation [m]."""
-
-    rotation: Float64[np.ndarray, "B 3 3"]
-    translation: Float64[np.ndarray, "B 3"]
-    coefficients: Float64[np.ndarray, "B M"]
-    """Jaw rotation vector [rad], shape axes of the `LandmarkBasis`, expression."""
-    holds_shape: bool = False
-    """Whether the shape axes are known and stay."""
+    """Mean distance to the observed points, in distances of the outer eye corners."""
 
 
 class LandmarkFitter:
     """Fits one head model; build once, call often."""
 
-    def __init__(self, head: HeadDecoder, config: FitConfig | None = None) -> None:
-        self.config = c = config or FitConfig()
-        self.head = head.head
-        self.landmark_head = head.landmark_head()
-        self.basis = LandmarkBasis.from_head(head)
-        self.axes_count = self.basis.shape_axes.shape[1]
-        self.shape_columns = slice(3, 3 + self.axes_count)
-        bounds = self.head.expression_bounds
-        low, high = bounds or (-np.inf, np.inf)
-        shape = np.full(self.axes_count, c.shape_sigma**-2)
-        unbounded = np.full(self.axes_count, np.inf)
-        expression = np.ones(self.head.expression_count)
-        joint_prior = expression_prior_precision(
-            self.head,
-            scale=c.expression_prior_scale,
-            sigma_floor=c.expression_sigma_floor,
-            jaw_sigma_floor=(c.jaw_opening_sigma_floor, *c.jaw_sigma[1:]),
+    def __init__(
+        self,
+        decoder: HeadDecoder,
+        calibration: PointCalibration,
+        config: FitConfig | None = None,
+        noise: PointNoise | None = None,
+    ) -> None:
+        self.config = config or FitConfig()
+        self.noise = noise or PointNoise.by_region()
+        self.head = decoder.head
+        self.landmark_head = decoder.landmark_head()
+        with torch.no_grad():
+            neutral = decoder(HeadParameters.zeros(self.head)).vertices
+            landmarks = decoder.frontal_landmarks(neutral)[0].double().numpy()
+        self.unit_m = float(np.linalg.norm(landmarks[LEFT_EYE] - landmarks[RIGHT_EYE]))
+        picture = mean_picture(landmarks, calibration.mean)
+        anchors = locate_points(decoder, picture).select(FIT_POINTS)
+        basis = PointBasis.from_head(decoder, anchors, calibration.response[FIT_POINTS])
+        self.model = PointModel.from_basis(basis, self.head)
+        self.points, self.normals = self.model.neutral_points(), anchors.normals
+        modes = len(self.noise.modes)
+        self.prior = CoefficientPrior.of_head(self.head, self.model.axes_count, modes, self.config)
+        self.mean_gaze = iris_rotations(
+            calibration.mean[None, IRISES],
+            basis.eyes[None, ..., 0],
+            picture.pose,
+            picture.observations,
         )
-        jaw = np.array(c.jaw_sigma)
-        self.prior_precision = np.diag(np.concatenate([jaw**-2, shape, expression]))
-        if joint_prior is not None:
-            jaw_and_expression = np.r_[:3, 3 + self.axes_count : len(self.prior_precision)]
-            self.prior_precision[np.ix_(jaw_and_expression, jaw_and_expression)] = joint_prior
-        self.lower = np.concatenate([c.jaw_min, -unbounded, low * expression])
-        self.upper = np.concatenate([c.jaw_max, unbounded, high * expression])
-        self.relative_sigma = np.array([c.contour_sigma] * 17 + [c.landmark_sigma] * 51)
+        names = self.head.expression_names
+        is_arkit = self.head.expression_convention == "arkit"
+        self.eye_looks = {
+            name: index for index, name in enumerate(names) if is_arkit and "eyeLook" in name
+        }
+        end = 3 + self.model.axes_count
+        columns = np.arange(len(self.prior.lower))
+        self.shape_columns = (columns >= 3) & (columns < end)
+        self.gaze_columns = np.isin(columns, [end + index for index in self.eye_looks.values()])
 
     def __call__(
         self,
-        landmarks_px: Float[Tensor, "B 68 2"],
+        points_px: Float[Tensor, "B 478 2"],
         photo_size: tuple[int, int] | Int[Tensor, "B 2"],
         focal_px: Float[Tensor, " B"] | None = None,
         *,
+        confidence: Float[Tensor, "B 478"] | None = None,
         shape: Float[Tensor, "B S"] | None = None,
     ) -> FitResult:
-        """Fit to landmarks [px] in photos of `photo_size` (height, width) [px], of all or of each.
+        """Fit to points [px] in photos of `photo_size` (height, width) [px], of all or of each.
 
-        The principal point is the photo's centre. With `shape` the identity is not fitted: these
-        coefficients are the result's.
+        `confidence`, 0 to 1, divides the variance of each point; 1 without it. With `shape` the
+        identity is not fitted: these coefficients are the result's. The principal point is the
+        photo's centre.
 
         Raises:
-            UserError: if the fit diverges or the landmarks are not finite.
+            UserError: if the fit diverges or the points are not finite.
         """
-        landmarks = landmarks_px.detach().cpu().double().numpy()
+        points = points_px.detach().cpu().double().numpy()
         focal = None if focal_px is None else focal_px.detach().cpu().double().numpy()
-        _check_finite([landmarks])
-        known = None if shape is None else shape.detach().cpu().double().numpy()
-        state, observations = self._initialize(landmarks, photo_size, focal, known)
-        c = self.config
-        steps = [self._pose_step] * c.pose_iterations + [self._step] * c.iterations
-        for step in steps:
-            state = step(state, observations)
-            _check_finite(state[:3])
-        return self._result(state, observations, landmarks_px, shape)
+        _check_finite([points])
+        trust = np.ones(points.shape[:2])
+        if confidence is not None:
+            trust = confidence.detach().cpu().double().numpy().clip(MIN_CONFIDENCE, 1)
+        pose, observations = self._pose(points, photo_size, focal, trust)
+        start = np.tile(np.clip(0.0, self.prior.lower, self.prior.upper), (len(points), 1))
+        held = self.gaze_columns
+        if shape is not None:
+            known = shape.detach().cpu().double().numpy()
+            start[:, self.shape_columns] = known @ self.model.basis.shape_axes
+            held = held | self.shape_columns
+        state = self.model.split(pose, start)
+        eyes = EyeObservations.from_points(points, trust)
+        gaze = self._gaze(state, eyes, observations)
+        for _ in range(self.config.iterations):
+            noise = self._photo_noise(state.pose, observations, trust)
+            state = self._step(self._look(state, gaze), observations, noise, held)
+            _check_finite([*state.pose, *state[1:]])
+            gaze = self._gaze(state, eyes, observations)
+        return self._result(self._look(state, gaze), gaze, observations, shape)
+
+    def _pose(
+        self,
+        points: Float64[np.ndarray, "B 478 2"],
+        photo_size: tuple[int, int] | Int[Tensor, "B 2"],
+        focal: Float64[np.ndarray, " B"] | None,
+        confidence: Float64[np.ndarray, "B 478"],
+    ) -> tuple[Pose, Observations]:
+        """Pose of the neutral mean head."""
+        pose, observations = self._initialize(points[:, FIT_POINTS], photo_size, focal)
+        for _ in range(self.config.pose_iterations):
+            sigma_px = self._photo_noise(pose, observations, confidence).sigma_px
+            threshold = self.config.robust_threshold
+            pose = pose_step(pose, self.points, observations, sigma_px, threshold)
+        return pose, observations
 
     def _initialize(
         self,
-        landmarks: Float64[np.ndarray, "B 68 2"],
+        observed: Float64[np.ndarray, "B L 2"],
         photo_size: tuple[int, int] | Int[Tensor, "B 2"],
         known_focal: Float64[np.ndarray, " B"] | None,
-        known_shape: Float64[np.ndarray, "B S"] | None,
-    ) -> tuple[FitState, Observations]:
-        """Frontal mean head under the least-squares similarity of its inner landmarks."""
-        mean = self.basis.inner[:, :3, 0] + self.basis.inner[:, 3:, 0]
-        inner = landmarks[:, 17:]
-        model = (mean[:, :2] - mean[:, :2].mean(0)) * [1, -1]  # image y points down
-        target = inner - inner.mean(1, keepdims=True)
-        norm = np.square(model).sum()
-        a = (target * model).sum((1, 2)) / norm
-        b = (target[..., 1] * model[:, 0] - target[..., 0] * model[:, 1]).sum(1) / norm
-        scale, roll = np.hypot(a, b), np.arctan2(b, a)
-        rotation = axis_angle_to_matrix(np.stack([0 * roll, 0 * roll, -roll], -1))
-        sizes = np.broadcast_to(np.asarray(photo_size), (len(landmarks), 2))
+    ) -> tuple[Pose, Observations]:
+        """The mean head seen by the orthographic camera that fits best, put into perspective."""
+        view = scaled_pose(self.points, observed, 1 / self.noise.sigma)
+        sizes = np.broadcast_to(np.asarray(photo_size), (len(observed), 2))
         principal_point = (sizes[:, ::-1] - 1) / 2
-        offset = (inner.mean(1) - principal_point) / scale[:, None]
         min_focal = self.config.min_focal_ratio * sizes.max(1)
-        default_focal = np.maximum(scale * self.config.default_distance_m, min_focal)
+        default_focal = np.maximum(view.scale * self.config.default_distance_m, min_focal)
         focal = default_focal if known_focal is None else known_focal
-        centre = np.stack([offset[:, 0], -offset[:, 1], -focal / scale], -1)
-        unit = np.linalg.norm(landmarks[:, RIGHT_EYE] - landmarks[:, LEFT_EYE], axis=-1)
-        extent = np.ptp(landmarks, axis=1).max(-1)
-        unit = np.maximum(unit, extent / PROFILE_EXTENT)  # a profile's eye corners lie close
-        zero = np.clip(0.0, self.lower, self.upper)
-        coefficients = np.tile(zero, (len(landmarks), 1))
-        if known_shape is not None:
-            coefficients[:, self.shape_columns] = known_shape @ self.basis.shape_axes
-        start = centre - rotation @ mean.mean(0)
-        state = FitState(rotation, start, coefficients, known_shape is not None)
-        sigma_px = self.relative_sigma * unit[:, None]
-        observed = close_lips(landmarks, unit)
-        return state, Observations(observed, principal_point, focal, sigma_px)
+        pose = perspective_pose(view, focal / view.scale, principal_point)
+        return pose, Observations(observed, principal_point, focal)
 
-    def pose_residuals(
-        self, state: FitState, observations: Observations
-    ) -> tuple[Float64[np.ndarray, "B 68 2"], Float64[np.ndarray, "B 68 2 6"]]:
-        """Residuals [px] of the mean head, and d(projected)/d(rotation, translation).
+    def _photo_noise(
+        self, pose: Pose, observations: Observations, confidence: Float64[np.ndarray, "B 478"]
+    ) -> PhotoNoise:
+        """Noise of the points of heads in this pose."""
+        turned = pose.rotation.transpose(0, 2, 1)
+        camera_points = self.points @ turned + pose.translation[:, None]
+        facing = -(camera_points * (self.normals @ turned)).sum(-1)
+        unit_px = self._unit_px(pose, observations)
+        return noise_in_photos(self.noise, pose, facing, unit_px, confidence[:, FIT_POINTS])
 
-        Rotation is a rotation vector [rad] applied from the left.
-        """
-        parts = self.basis.at_rotation(state.rotation)[..., 0]
-        rotated = (parts[..., :3] + parts[..., 3:]) @ state.rotation.transpose(0, 2, 1)
-        camera_points = rotated + state.translation[:, None]
-        residuals, projection_jacobian = residuals_and_jacobian(camera_points, observations)
-        rotation = rotation_jacobian(projection_jacobian, rotated)
-        return residuals, np.concatenate([rotation, projection_jacobian], -1)
+    def _gaze(
+        self, state: FitState, eyes: EyeObservations, observations: Observations
+    ) -> Float64[np.ndarray, "B 2 3"]:
+        """Rotations of the left and right eye [rad]; zero is the mean person's gaze."""
+        centres = self.model.eyes(state)
+        seen = iris_rotations(eyes.iris_px, centres, state.pose, observations)
+        return estimate_gaze(seen - self.mean_gaze, eyes.visibility)
 
-    def residuals(
-        self, state: FitState, observations: Observations
-    ) -> tuple[Float64[np.ndarray, "B 68 2"], Float64[np.ndarray, "B 68 2 N"]]:
-        """Residuals [px] and d(projected)/d(rotation, translation, coefficients).
+    def _look(self, state: FitState, gaze: Float64[np.ndarray, "B 2 3"]) -> FitState:
+        """The state with the lids' part of the gaze, where the head has one."""
+        expression = state.expression.copy()
+        weights = eye_look_weights(gaze[:, 0], gaze[:, 1])
+        for name, index in self.eye_looks.items():
+            expression[:, index] = weights[name]
+        return state._replace(expression=expression)
 
-        Head and jaw rotations are rotation vectors [rad] applied from the left.
-        """
-        jaw = axis_angle_to_matrix(state.coefficients[:, :3])
-        basis = self.basis.at_rotation(state.rotation)
-        q = [np.ones((len(jaw), 1)), state.coefficients[:, 3:]]
-        if self.basis.has_jaw_correctives:
-            q.append((jaw - np.eye(3)).reshape(-1, 9))
-        flat = basis.reshape(len(jaw), 68 * 6, -1)
-        parts = (flat @ np.concatenate(q, 1)[..., None]).reshape(-1, 68, 6)
-        jaw_points = parts[..., 3:] @ jaw.transpose(0, 2, 1)
-        rotated = (parts[..., :3] + jaw_points) @ state.rotation.transpose(0, 2, 1)
-        camera_points = rotated + state.translation[:, None]
-        residuals, projection_jacobian = residuals_and_jacobian(camera_points, observations)
-        head_jacobian = projection_jacobian @ state.rotation[:, None]  # by points of the head
-        q_jacobian = np.concatenate([head_jacobian, head_jacobian @ jaw[:, None]], -1) @ basis
-        jaw_jacobian = rotation_jacobian(head_jacobian, jaw_points)
-        if self.basis.has_jaw_correctives:
-            jaw_jacobian = jaw_jacobian + q_jacobian[..., -9:] @ pose_feature_jacobian(jaw)[:, None]
-        linear = q_jacobian[..., 1 : state.coefficients.shape[1] - 2]
-        rotation = rotation_jacobian(projection_jacobian, rotated)
-        blocks = [rotation, projection_jacobian, jaw_jacobian, linear]
-        return residuals, np.concatenate(blocks, -1)
+    def _step(
+        self,
+        state: FitState,
+        observations: Observations,
+        noise: PhotoNoise,
+        held: Bool[np.ndarray, " M"],
+    ) -> FitState:
+        """Projected Gauss-Newton step of all that is not held: bounds by active set, clipping."""
+        prior, coefficients = self.prior, state.coefficients
+        residuals, jacobian = self.model.residuals(state, observations, noise.modes_px)
+        weights = cauchy_weights(residuals, noise.sigma_px, self.config.robust_threshold)
+        H, g = normal_equations(jacobian, residuals, weights)
+        g[:, 6:] -= coefficients @ prior.precision + prior.rate
+        H[:, 6:, 6:] += prior.precision
+        fixed = held | ((coefficients <= prior.lower) & (g[:, 6:] < 0))
+        fixed |= (coefficients >= prior.upper) & (g[:, 6:] > 0)
+        step = solve_free(H, g, np.concatenate([np.zeros((len(g), 6), bool), fixed], 1))
+        found = np.clip(coefficients + step[:, 6:], prior.lower, prior.upper)
+        return self.model.split(moved(state.pose, step[:, :6]), prior.exclude_opposites(found))
 
-    def _pose_step(self, state: FitState, observations: Observations) -> FitState:
-        """Gauss-Newton step of rotation and translation."""
-        residuals, jacobian = self.pose_residuals(state, observations)
-        H, g = normal_equations(jacobian, residuals, self._weights(residuals, observations))
-        step = solve_free(H, g, np.zeros(g.shape, bool))
-        return FitState(
-            axis_angle_to_matrix(step[:, :3]) @ state.rotation,
-            state.translation + step[:, 3:],
-            state.coefficients,
-            state.holds_shape,
-        )
-
-    def _step(self, state: FitState, observations: Observations) -> FitState:
-        """Projected Gauss-Newton step of all unknowns: bounds by active set and clipping."""
-        residuals, jacobian = self.residuals(state, observations)
-        H, g = normal_equations(jacobian, residuals, self._weights(residuals, observations))
-        g[:, 6:] -= state.coefficients @ self.prior_precision
-        H[:, 6:, 6:] += self.prior_precision
-        active_set = (state.coefficients <= self.lower) & (g[:, 6:] < 0)
-        active_set |= (state.coefficients >= self.upper) & (g[:, 6:] > 0)
-        active_set[:, self.shape_columns] |= state.holds_shape
-        pose_free = np.zeros((len(g), 6), bool)
-        step = solve_free(H, g, np.concatenate([pose_free, active_set], 1))
-        return FitState(
-            axis_angle_to_matrix(step[:, :3]) @ state.rotation,
-            state.translation + step[:, 3:6],
-            np.clip(state.coefficients + step[:, 6:], self.lower, self.upper),
-            state.holds_shape,
-        )
-
-    def _weights(
-        self, residuals: Float64[np.ndarray, "B 68 2"], observations: Observations
-    ) -> Float64[np.ndarray, "B 68"]:
-        return cauchy_weights(residuals, observations.sigma_px, self.config.robust_threshold)
+    def _unit_px(self, pose: Pose, observations: Observations) -> Float64[np.ndarray, " B"]:
+        """Outer eye corner distance of the mean head, seen from the front [px]."""
+        return self.unit_m * observations.focal_px / -pose.translation[:, 2]
 
     def _result(
         self,
         state: FitState,
+        gaze: Float64[np.ndarray, "B 2 3"],
         observations: Observations,
-        landmarks_px: Float[Tensor, "B 68 2"],
         known_shape: Float[Tensor, "B S"] | None,
     ) -> FitResult:
         """Parameters of the head model, with landmarks of the exact model (lid contacts too)."""
-        jaw, axes = state.coefficients[:, :3], state.coefficients[:, self.shape_columns]
-        expression = state.coefficients[:, self.shape_columns.stop :]
-        shape = axes @ self.basis.shape_axes.T
+        shape = state.shape @ self.model.basis.shape_axes.T
         if known_shape is not None:
             shape = known_shape.detach().cpu().numpy()
-        zero = np.zeros_like(jaw)
-        pose = matrix_to_axis_angle(state.rotation)
-        parts = (shape, expression, pose, zero, jaw, zero, zero)
+        jaw = state.jaw + state.expression @ self.model.jaw_of_expression.T
+        pose, neck = matrix_to_axis_angle(state.pose.rotation), np.zeros_like(jaw)
+        parts = (shape, state.expression, pose, neck, jaw, gaze[:, 0], gaze[:, 1])
         head = HeadParameters(*(torch.from_numpy(part).float() for part in parts))
         with torch.no_grad():
             mesh = self.landmark_head(head)
-        coefficients = np.concatenate([shape, expression], 1)
+        coefficients = np.concatenate([shape, state.expression], 1)
         root = coefficients @ self.landmark_head.joints_basis[:, 0].numpy()
         root += self.landmark_head.joints_template[0].numpy()
         # the model rotates about its root joint, the fit about the origin
-        translation = state.translation - root + (state.rotation @ root[..., None])[..., 0]
+        translation = state.pose.translation - root
+        translation += (state.pose.rotation @ root[..., None])[..., 0]
         parts = (observations.focal_px, observations.principal_point, translation)
         camera = Camera(*(torch.from_numpy(part).float() for part in parts))
-        fitted = project(camera, mesh.landmarks)
-        unit = (landmarks_px[:, RIGHT_EYE] - landmarks_px[:, LEFT_EYE]).norm(dim=-1)
-        residual = (fitted - landmarks_px).norm(dim=-1).mean(1) / unit
-        return FitResult(FaceParameters(head, camera), fitted, residual)
-
-
-def close_lips(
-    landmarks: Float64[np.ndarray, "B 68 2"], unit: Float64[np.ndarray, " B"]
-) -> Float64[np.ndarray, "B 68 2"]:
-    """Landmarks with the inner lips drawn together where they almost touch.
-
-    A gap d (in `unit` [px]) becomes d (1 - exp(-(d / CLOSED_LIPS_GAP)^2)) about its centre.
-    """
-    landmarks = landmarks.copy()
-    upper, lower = (np.array(side) for side in zip(*INNER_LIPS, strict=True))
-    half = (landmarks[:, lower] - landmarks[:, upper]) / 2
-    centre = landmarks[:, upper] + half
-    gap = 2 * np.linalg.norm(half, axis=-1) / unit[:, None]
-    half *= 1 - np.exp(-np.square(gap / CLOSED_LIPS_GAP))[..., None]
-    landmarks[:, upper], landmarks[:, lower] = centre - half, centre + half
-    return landmarks
+        no_modes = np.zeros((*observations.points_px.shape, state.noise.shape[1]))
+        residuals, _ = self.model.residuals(state, observations, no_modes)
+        distance = np.linalg.norm(residuals, axis=-1).mean(1)
+        residual = torch.from_numpy(distance / self._unit_px(state.pose, observations)).float()
+        return FitResult(FaceParameters(head, camera), project(camera, mesh.landmarks), residual)
 
 
 def _check_finite(arrays: Iterable[Float64[np.ndarray, "..."]]) -> None:
     if not all(np.isfinite(array).all() for array in arrays):
         raise UserError(
-            "expected 68 landmarks of a face, got points that no head fits; is there a face in the"
+            "expected the points of a face, got points that no head fits; is there a face in the"
             " photo?"
         )

@@ -9,7 +9,12 @@ from jaxtyping import Float, UInt8
 from mica_ext.errors import UserError
 from pacofr.errors import UserError as ImageError
 from pacofr.faces import landmarks68
+from pacofr.faces.boxes import iou
+from pacofr.faces.detect import Face, detect
 from pacofr.images import load_image
+
+MIN_OVERLAP = 0.3
+"""Least IoU of a detection with the bounding box of the annotated landmarks."""
 
 
 class LabelledPhoto(NamedTuple):
@@ -40,3 +45,14 @@ def read_labelled(folder: Path) -> list[tuple[Path, LabelledPhoto]]:
         points = landmarks68.read_pts(label).astype(np.float32)
         photos.append((path, LabelledPhoto(image, points)))
     return photos
+
+
+def match_face(photo: LabelledPhoto) -> Face | None:
+    """The detected face that overlaps the annotated one most."""
+    faces = detect(photo.image)
+    if not faces:
+        return None
+    marked = np.concatenate([photo.points.min(0), photo.points.max(0)])
+    overlaps = iou(marked, np.stack([face.box for face in faces]))
+    best = int(overlaps.argmax())
+    return faces[best] if overlaps[best] > MIN_OVERLAP else None

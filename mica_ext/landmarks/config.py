@@ -1,55 +1,109 @@
-"""Options of `mica-ext train-landmarks` and `mica-ext evaluate-landmarks`; imports no torch."""
+"""Options of `mica-ext train-landmarks`, `calibrate-points` and `evaluate-landmarks`.
+
+Imports no torch.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from mica_ext.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
 class LandmarkTrainingConfig:
-    """Train the 68-landmark network: on Helen's photos, then on photos and rendered heads.
+    """Train the 478-point landmark network on any photos of faces; a teacher labels them.
 
-    The shipped weights: `mica-ext train-landmarks --helen HELEN/trainset --out RUN`, some 25
-    minutes of one core with bf16 matrix instructions (80 crops per second).
+    The shipped weights: `mica-ext train-landmarks --photos LFW HELEN/trainset --out RUN`, some 2
+    hours of a core with AVX-512. Before, `flame-assets get face-mesh` fetches the teacher.
     """
 
-    helen: Path
-    """Folder of training photos with 68 landmarks each: NAME.jpg beside NAME.pts (iBUG order)."""
+    photos: tuple[Path, ...]
+    """Folders of photos, or .tar files of them; no markup is needed."""
     out: Path
     """Folder of the run; started again with the same options, the run goes on where it stopped.
 
     With others that would change the weights it is refused.
     """
-    photo_epochs: int = 120
-    """Passes over the photos before rendered heads join."""
-    mixed_steps: int = 1800
-    """Steps on photos and rendered heads together."""
-    heads: int = 1500
-    """Different heads to render."""
-    batch: int = 48
-    """Crops per step; of the mixed steps' crops an eighth are rendered."""
+    teacher: Literal["face-mesh"] = "face-mesh"
+    """Whose points are learned."""
+    teacher_file: Path | None = None
+    """The teacher's file, if it is not the one that `flame-assets get` keeps."""
+    licence: str = "as the photos allow: trained on them with Face Mesh V2's points (Apache-2.0)"
+    """What config.json says of the weights' licence."""
+    whole_steps: int = 7200
+    """First steps, on crops of 128 pixels: the whole face."""
+    parts_steps: int = 2400
+    """Steps on crops of 224 pixels: the patches of eyes and mouth."""
+    confidence_steps: int = 1000
+    """Last steps, of the confidences alone, on more faces that are covered and on no faces."""
+    heads: int = 1600
+    """Different heads to render, so that profiles are learned."""
+    batch: int = 32
+    """Crops per step; a sixth of them of rare faces, a tenth of rendered heads."""
     learning_rate: float = 2e-3
-    """Peak of the warm-up and cosine schedule (AdamW) on photos."""
-    mixed_learning_rate: float = 1.5e-3
-    """The same for the mixed steps."""
-    holdout: int = 70
-    """Photos kept out of training to watch the run."""
+    """Peak of AdamW's rate in each stage."""
+    holdout: int = 256
+    """Faces kept out of training to watch the run."""
     seed: int = 0
     """Every random draw follows from (seed, epoch, index)."""
     threads: int = 1
     """CPU threads."""
-    save_every: int = 200
-    """Steps between checkpoints."""
+    save_minutes: float = 5.0
+    """Time between two checkpoints."""
+    validate_every: int = 500
+    """Steps between two measurements on the faces kept out."""
 
     def __post_init__(self) -> None:
-        if self.batch < 8 or self.photo_epochs < 1 or self.save_every < 1 or self.heads < 1:
-            raise ValueError("batch >= 8; photo_epochs, heads and save_every >= 1")
-        if self.mixed_steps < 0 or self.holdout < 0:
-            raise ValueError("mixed_steps and holdout >= 0")
+        if not self.photos:
+            raise UserError("expected at least one folder of photos: --photos DIR")
+        for name, least in (
+            ("batch", 8),
+            ("whole_steps", 0),
+            ("parts_steps", 1),
+            ("confidence_steps", 0),
+            ("heads", 1),
+        ):
+            if getattr(self, name) < least:
+                raise UserError(f"--{name.replace('_', '-')}: expected at least {least}")
+        if self.holdout < 0 or self.validate_every < 0 or self.threads < 1:
+            raise UserError("expected --holdout and --validate-every >= 0, --threads >= 1")
+        if not 0 < self.learning_rate < 1 or not self.save_minutes > 0:
+            raise UserError("expected --learning-rate between 0 and 1, --save-minutes above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointCalibrationConfig:
+    """Measure the mean person's points, and how far points follow lids, brows and lips.
+
+    The shipped file: `mica-ext calibrate-points --neutral LONDON/neutral_front --subjects even
+    --annotated HELEN/trainset --out point_calibration.json`, some minutes.
+    """
+
+    neutral: Path
+    """Folder of photos of neutral people who look into the camera."""
+    subjects: Literal["all", "even", "odd"] = "all"
+    """Of photos whose names begin with a person's number, those with such numbers."""
+    annotated: Path | None = None
+    """Folder of photos NAME.jpg with 68 landmarks NAME.pts; without it points are taken to follow
+    fully."""
+    out: Path
+    """File to write; a pack holds it as point_calibration.json beside its landmark weights."""
+    points: Literal["auto", "student", "face-mesh"] = "auto"
+    """Whose points: the student's, Face Mesh's, or auto: Face Mesh's where it is installed."""
+    weights: Path | None = None
+    """Folder of the student's weights; without it those shipped."""
+    licence: str = "as the photos and annotations allow"
+    """What the file says of its licence."""
+    sources: str = "photos of the user"
+    """What the file says of its photos."""
+    threads: int = 1
+    """CPU threads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LandmarkEvaluationConfig:
-    """Measure the 68 landmarks and the photo fit on photos that neither was trained on."""
+    """Measure the points and the photo fit on photos that neither was trained on."""
 
     helen: Path
     """Helen's folder, with trainset (for the two baselines) and testset."""
@@ -57,8 +111,10 @@ class LandmarkEvaluationConfig:
     """Folder of the London set, with neutral_front and smiling_front."""
     head: str = "auto"
     """Head to fit: a name or a folder."""
+    points: Literal["auto", "student", "face-mesh"] = "student"
+    """Whose points: the student's, Face Mesh's, or auto: Face Mesh's where it is installed."""
     weights: Path | None = None
-    """Folder of landmark weights; without it those shipped."""
+    """Folder of the student's weights; without it those shipped."""
     out: Path | None = None
     """Also write the figures to this JSON file."""
     threads: int = 1

@@ -1,4 +1,4 @@
-"""Folders of landmark weights: config.json and model.safetensors."""
+"""Folders of dense landmark weights: config.json and model.safetensors."""
 
 import hashlib
 from pathlib import Path
@@ -9,16 +9,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from mica_ext.errors import UserError
-from mica_ext.landmarks.network import LandmarkNetwork
+from mica_ext.landmarks.network import LandmarkNetwork, fuse_batch_norms
 from pacofr.errors import UserError as ContentError
 from pacofr.utils.bounded import read_bounded
 from pacofr.utils.config_json import from_json, read_json
 from pacofr.utils.files import write_atomic, write_json
 
-FORMAT, VERSION = "mica-ext landmarks68", 1
-LICENCE = "research only: trained on photos with 300-W/Helen markup; code Apache-2.0"
+FORMAT, VERSION = "mica-ext landmarks478", 1
+NAME = "landmarks478"
 MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES = 1 << 20, 256 << 20
-SHIPPED = Path(__file__).parents[1] / "weights" / "landmarks68"
+SHIPPED = Path(__file__).parents[1] / "weights" / NAME
 
 
 class LandmarkWeights(NamedTuple):
@@ -30,6 +30,7 @@ class LandmarkWeights(NamedTuple):
     licence: str
     sha256: str
     """Of model.safetensors."""
+    teacher: str
     command: str
     """That trains these weights."""
     seed: int
@@ -38,18 +39,30 @@ class LandmarkWeights(NamedTuple):
 
 
 def save_landmark_network(
-    network: LandmarkNetwork, folder: Path, *, name: str, command: str, seed: int, score: str
+    network: LandmarkNetwork, folder: Path, *, licence: str, command: str, seed: int, score: str
 ) -> LandmarkWeights:
-    """Write config.json and model.safetensors (float16), each atomically."""
+    """Write config.json and model.safetensors (float16), each atomically.
+
+    `licence` is that of the weights; the other texts say how they were made and how good they are.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        key: (value.half() if value.is_floating_point() else value).contiguous()
+        key: value.half().contiguous()
         for key, value in network.state_dict().items()
-        if not key.endswith("num_batches_tracked")
+        if value.is_floating_point()
     }
     packed = save(tensors)
-    digest = hashlib.sha256(packed).hexdigest()
-    about = LandmarkWeights(FORMAT, VERSION, name, LICENCE, digest, command, seed, score)
+    about = LandmarkWeights(
+        format=FORMAT,
+        version=VERSION,
+        name=NAME,
+        licence=licence,
+        sha256=hashlib.sha256(packed).hexdigest(),
+        teacher="Face Mesh V2, face_landmarker.task float16/1",
+        command=command,
+        seed=seed,
+        score=score,
+    )
     write_atomic(folder / "model.safetensors", packed)
     write_json(folder / "config.json", about._asdict())
     return about
@@ -81,7 +94,7 @@ def read_landmark_config(folder: Path | None = None) -> LandmarkWeights:
 
 
 def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
-    """The network with the weights of `folder` (None: the shipped ones), in evaluation mode.
+    """The network with the weights of `folder` (None: the shipped ones), for inference only.
 
     Raises:
         UserError: unreadable, damaged (sha256), not finite, or tensors of another network.
@@ -100,7 +113,7 @@ def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
             f"{digest[:12]}...: the file is damaged or not its own, reinstall or copy both again"
         )
     network = LandmarkNetwork()
-    wanted = {k for k in network.state_dict() if not k.endswith("num_batches_tracked")}
+    wanted = {key for key, value in network.state_dict().items() if value.is_floating_point()}
     try:
         tensors = {key: value.float() for key, value in load(packed).items()}
         if tensors.keys() != wanted:
@@ -113,5 +126,5 @@ def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
     except (SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{path}: expected weights of this network ({first})") from error
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network.eval()
+    fuse_batch_norms(network.eval())
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

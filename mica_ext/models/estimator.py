@@ -13,8 +13,13 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from flame_assets.model.head_module import HeadDecoder
+from mica_ext.fitting.correspondence.calibration import PointCalibration
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
+from mica_ext.landmarks.regions import REGIONS
 from mica_ext.models.types import AlignedFace, FaceParameters
+
+USUAL_ERROR = 3.0
+"""Of a region's points, up to which they count fully [% of the eye distance]."""
 
 
 class Estimate(NamedTuple):
@@ -28,8 +33,8 @@ class Estimate(NamedTuple):
 class FaceEstimator:
     """Estimates the parameters of one head model; build once, call with any batch."""
 
-    def __init__(self, decoder: HeadDecoder) -> None:
-        self.fitter = LandmarkFitter(decoder)
+    def __init__(self, decoder: HeadDecoder, calibration: PointCalibration) -> None:
+        self.fitter = LandmarkFitter(decoder, calibration)
         # The fit solves many small systems: NumPy's BLAS threads gain nothing there, and on a
         # busy machine or under a CPU quota they wait many times longer than they work.
         self.blas = ThreadpoolController().select(user_api="blas")
@@ -46,5 +51,20 @@ class FaceEstimator:
             UserError: if no head fits the landmarks.
         """
         with self.blas.limit(limits=1):
-            fit = self.fitter(faces.landmarks_px, faces.image_size, shape=shape)
+            fit = self.fitter(
+                faces.points_px,
+                faces.image_size,
+                confidence=_point_confidence(faces),
+                shape=shape,
+            )
         return Estimate(fit.parameters, fit.residual)
+
+
+def _point_confidence(faces: AlignedFace) -> Float[Tensor, "B 478"]:
+    """Precision of each point relative to a network's usual one: its region's, 1 elsewhere."""
+    error = (faces.point_error / USUAL_ERROR).clamp(min=1)
+    by_region = faces.visibility.square() / error.square()
+    confidence = torch.ones(faces.points_px.shape[:-1])
+    for index, points in enumerate(REGIONS.values()):
+        confidence[:, torch.from_numpy(points)] = by_region[:, index, None].to(confidence)
+    return confidence

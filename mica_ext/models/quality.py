@@ -14,12 +14,23 @@ Verdict = Literal["accepted", "unsure", "rejected"]
 
 SMALL_FACE_PX = 64.0
 """Longer side of the box [px] below which a face gives a coarse result."""
-MIN_CONFIDENCE = 0.105
-"""Landmarks below are unsure; those of upright faces of Helen, London and LFW: 0.108 to 0.161."""
-REJECTED_CONFIDENCE = 0.08
-"""Landmarks below are a guess: what was detected is no face."""
-REJECTED_SCORE, REJECTED_CONFIDENCE_AT_LOW_SCORE = 0.95, 0.09
+MIN_CONFIDENCE = 0.5
+"""Probability of a face below which its points are unsure."""
+REJECTED_CONFIDENCE = 0.1
+"""Points below are a guess: what was detected is no face."""
+REJECTED_SCORE, REJECTED_CONFIDENCE_AT_LOW_SCORE = 0.95, 0.25
 """The same, where the detector was unsure, too."""
+HIDDEN_BELOW = {
+    "right_eye": 0.6,
+    "left_eye": 0.6,
+    "right_brow": 0.5,
+    "left_brow": 0.5,
+    "nose": 0.5,
+    "mouth": 0.6,
+    "contour": 0.4,
+}
+"""Share of a region's points seen below which it counts as hidden; regions of
+`landmarks.regions`."""
 MAX_RESIDUAL = 0.08
 """Fitted heads further from the landmarks are no likeness; those of faces: 0.02 to 0.055."""
 MAX_ROLL_DEGREES = 120.0
@@ -34,7 +45,9 @@ class FaceSignals(NamedTuple):
     score: float
     """Of the detector, 0 to 1."""
     confidence: float
-    """Of the landmarks; of the shipped network 0.10 to 0.16 for faces."""
+    """Probability that this is the photo of a face."""
+    visibility: dict[str, float]
+    """Share of each region's points that can be seen, 0 to 1; see `landmarks.regions`."""
     residual: float
     """Mean distance of fitted to detected landmarks, in outer eye corner distances."""
     size_px: float
@@ -43,6 +56,11 @@ class FaceSignals(NamedTuple):
     """95th percentile of the face's luma, 0 to 255."""
     roll_degrees: float
     """Clockwise rotation in the image plane by the landmarks; about 180: upside down."""
+
+    @property
+    def hidden(self) -> list[str]:
+        """Regions of the face that are mostly covered or turned away."""
+        return [name for name, seen in self.visibility.items() if seen < HIDDEN_BELOW[name]]
 
 
 class Quality(NamedTuple):
@@ -54,7 +72,7 @@ class Quality(NamedTuple):
 
 def assess_quality(signals: FaceSignals) -> Quality:
     """Decide on one face: rejected if it is probably none, unsure if anything speaks against it."""
-    confidence = f"{signals.confidence:.3f}; faces have {MIN_CONFIDENCE} or more"
+    confidence = f"certainty {signals.confidence:.2f}; faces have {MIN_CONFIDENCE} or more"
     detected = signals.score >= REJECTED_SCORE
     if signals.confidence < (REJECTED_CONFIDENCE if detected else REJECTED_CONFIDENCE_AT_LOW_SCORE):
         return Quality("rejected", (f"probably no face: the landmarks are a guess ({confidence})",))
@@ -65,6 +83,9 @@ def assess_quality(signals: FaceSignals) -> Quality:
         )
     if signals.residual > MAX_RESIDUAL:
         reasons.append("the head does not fit the landmarks; look at the result before you use it")
+    if signals.hidden:
+        regions = ", ".join(signals.hidden).replace("_", " ")
+        reasons.append(f"hidden in part: {regions}; the result is a guess there")
     if signals.size_px < SMALL_FACE_PX:
         reasons.append("the face is small; expect a coarse result")
     if signals.luma < DARK_LUMA:

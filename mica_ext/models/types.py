@@ -16,13 +16,19 @@ class AlignedFace(NamedTuple):
     arcface: Float[Tensor, "*batch 3 112 112"]
     """ArcFace alignment, RGB in [-1, 1]: input of the identity network."""
     crop: Float[Tensor, "*batch 3 224 224"]
-    """FFHQ alignment, RGB in [0, 1]: input of the face encoder and the landmark network."""
+    """FFHQ alignment, RGB in [0, 1]: input of the face encoder."""
     crop_to_image: Float[Tensor, "*batch 2 3"]
     """Affine map from pixels of `crop` to pixels of the photo."""
+    points_px: Float[Tensor, "*batch 478 2"]
+    """Detected points in the photo [px]; see `pacofr.faces.face_mesh.topology`."""
     landmarks_px: Float[Tensor, "*batch 68 2"]
-    """Detected landmarks in the photo, iBUG order [px]."""
+    """Those of them nearest to the iBUG landmarks, in their order [px]."""
+    visibility: Float[Tensor, "*batch 7"]
+    """Share of each of `landmarks.regions.REGIONS`' points that can be seen, 0 to 1."""
+    point_error: Float[Tensor, "*batch 7"]
+    """Expected error of each region's points [% of the eye distance]."""
     confidence: Float[Tensor, "*batch"]
-    """Of the landmarks: 0.10 to 0.20 for faces, see `landmarks.detect`."""
+    """Probability that this is the photo of a face."""
     image_size: Int[Tensor, "*batch 2"]
     """Height and width of the photo [px]."""
 

@@ -5,38 +5,58 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float64, Shaped, UInt8
 from torch import Tensor
 
 from mica_ext.models.types import AlignedFace
-from mica_ext.preprocess.crop import FaceCrop
+from mica_ext.preprocess.crop import crop_points
 from pacofr.faces.detect import Face
+from pacofr.faces.face_mesh.topology import IBUG68
+from pacofr.faces.landmarks68 import five_points
+
+RECROP_THRESHOLD = 0.15
+"""`disagreement` above which the detector's five points are not used for crops; good ones: 0.1."""
 
 
-class DetectedLandmarks(NamedTuple):
-    """Landmarks of one face and the crop that they were read in."""
+class DetectedPoints(NamedTuple):
+    """Points of one face."""
 
-    landmarks_px: Float[Tensor, "68 2"]
-    """iBUG order, in the photo."""
-    crop: FaceCrop
+    points_px: Float[Tensor, "478 2"]
+    """In the photo; see `pacofr.faces.face_mesh.topology`."""
+    visibility: Float[Tensor, "7"]
+    """Share of each of `landmarks.regions.REGIONS`' points that can be seen, 0 to 1."""
+    error: Float[Tensor, "7"]
+    """Expected error of each region's points [% of the eye distance]."""
     confidence: float
-    """Of the landmark network: higher is better."""
+    """Probability that this is the photo of a face."""
 
 
-LandmarkDetector = Callable[[UInt8[np.ndarray, "H W 3"], Face], DetectedLandmarks]
-"""Any source of landmarks, such as `landmarks.detect.detect_landmarks` with its network."""
+PointDetector = Callable[[UInt8[np.ndarray, "H W 3"], Face], DetectedPoints]
+"""Any source of points, such as `landmarks.detect.detect_points` with its network."""
 
 
 def align_face(
-    image: UInt8[np.ndarray, "H W 3"], face: Face, detect_landmarks: LandmarkDetector
+    image: UInt8[np.ndarray, "H W 3"], face: Face, detect_points: PointDetector
 ) -> AlignedFace:
-    """Crops and landmarks of one detected face of an RGB photo; without a batch dimension."""
-    detected = detect_landmarks(image, face)
+    """Crops and points of one detected face of an RGB photo; without a batch dimension."""
+    detected = detect_points(image, face)
+    landmarks = detected.points_px[torch.from_numpy(IBUG68)]
+    five, implied = face.points.astype(np.float64), five_points(landmarks.double().numpy())
+    crop = crop_points(image, five if _disagreement(five, implied) < RECROP_THRESHOLD else implied)
     return AlignedFace(
-        arcface=detected.crop.arcface,
-        crop=detected.crop.face,
-        crop_to_image=detected.crop.crop_to_image,
-        landmarks_px=detected.landmarks_px,
+        arcface=crop.arcface,
+        crop=crop.face,
+        crop_to_image=crop.crop_to_image,
+        points_px=detected.points_px,
+        landmarks_px=landmarks,
+        visibility=detected.visibility,
+        point_error=detected.error,
         confidence=torch.tensor(detected.confidence),
         image_size=torch.tensor(image.shape[:2]),
     )
+
+
+def _disagreement(five: Float64[np.ndarray, "5 2"], other: Shaped[np.ndarray, "5 2"]) -> float:
+    """Root mean square distance of five points, in distances of the other's eyes."""
+    eyes = np.linalg.norm(other[1] - other[0])
+    return float(np.sqrt(np.square(five - other).sum(1).mean()) / max(eyes, 1e-6))

@@ -17,6 +17,8 @@ from pacofr.utils.files import write_atomic
 
 COUNT = 68
 JAW = slice(0, 17)
+INNER = slice(17, 68)
+"""All but the jaw: 51 landmarks."""
 RIGHT_EYEBROW = slice(17, 22)
 LEFT_EYEBROW = slice(22, 27)
 NOSE_BRIDGE = slice(27, 31)
@@ -86,10 +88,13 @@ def inter_ocular(points: Shaped[np.ndarray, "N 68 2"]) -> Float[np.ndarray, " N"
 
 
 def nme(
-    points: Shaped[np.ndarray, "N 68 2"], truth: Shaped[np.ndarray, "N 68 2"]
+    points: Shaped[np.ndarray, "N 68 2"],
+    truth: Shaped[np.ndarray, "N 68 2"],
+    landmarks: slice = slice(COUNT),
 ) -> Float[np.ndarray, " N"]:
-    """Normalised mean error: mean distance over the landmarks, % of the true inter-ocular one."""
-    return 100 * np.linalg.norm(points - truth, axis=-1).mean(axis=1) / inter_ocular(truth)
+    """Normalised mean error: mean distance over `landmarks`, % of the true inter-ocular one."""
+    distances = np.linalg.norm(points - truth, axis=-1)[:, landmarks]
+    return 100 * distances.mean(axis=1) / inter_ocular(truth)
 
 
 def mouth_opening(points: Shaped[np.ndarray, "N 68 2"]) -> Float[np.ndarray, " N"]:
@@ -110,6 +115,20 @@ def eye_aspect_ratio(points: Shaped[np.ndarray, "N 68 2"]) -> Float[np.ndarray, 
         lids = _distance(points, (a, d)) + _distance(points, (b, c))
         ratios.append(lids / (2 * _distance(points, (outer, inner))))
     return np.stack(ratios, axis=-1)
+
+
+def brow_raise(points: Shaped[np.ndarray, "N 68 2"]) -> Float[np.ndarray, " N"]:
+    """Height of the eyebrows above the eyes, both sides' mean, in inter-ocular distances.
+
+    Across the line of the outer eye corners, so that a tilted head does not count.
+    """
+    across = points[:, OUTER_EYE_CORNERS[1]] - points[:, OUTER_EYE_CORNERS[0]]
+    down = across[:, ::-1] * [-1, 1] / np.linalg.norm(across, axis=-1, keepdims=True)
+    heights = [
+        ((points[:, eye].mean(1) - points[:, brow].mean(1)) * down).sum(-1)
+        for brow, eye in ((RIGHT_EYEBROW, RIGHT_EYE), (LEFT_EYEBROW, LEFT_EYE))
+    ]
+    return np.mean(heights, axis=0) / inter_ocular(points)
 
 
 def _distance(points: np.ndarray, pair: tuple[int, int]) -> np.ndarray:

@@ -16,7 +16,7 @@ from eval_now.errors import UserError as BenchmarkError
 from eval_now.io.meshes import load_mesh
 from eval_now.run import run
 from mica_ext.errors import UserError
-from mica_ext.landmarks.weights import read_landmark_config
+from mica_ext.export.face_json import Source
 from pacofr.faces.detect import Face
 
 UNLOADED = evaluate.Reconstructor.__new__(evaluate.Reconstructor)  # its networks are not reached
@@ -64,13 +64,13 @@ def test_errors_of_the_product_reach_the_benchmark_as_its_own(monkeypatch, tmp_p
 
 
 def test_the_fingerprint_follows_head_and_weights(head):
-    weights = read_landmark_config()
+    weights = Source("landmarks478", "0123456789ab", "research only")
     own = evaluate.fingerprint(head, weights)
     almost = replace(head, template=head.template * np.float32(1 + 1e-7))  # another processor's
     assert evaluate.fingerprint(almost, weights) == own
     assert head.name in own
-    assert weights.sha256[:12] in own
-    assert evaluate.fingerprint(head, weights._replace(sha256="0" * 64)) != own
+    assert weights.version in own
+    assert evaluate.fingerprint(head, weights._replace(version="0" * 12)) != own
     other = replace(head, template=head.template * np.float32(1.001))
     assert evaluate.fingerprint(other, weights) != own
     assert fingerprint_of(evaluate.NowPredictor(UNLOADED, own)) == own

@@ -14,6 +14,7 @@ import pytest
 import torch
 from filelock import FileLock
 from helpers.flame_tiny import files_of_at_most
+from helpers.rights import unprivileged
 
 from flame_assets import cli
 from flame_assets.catalogue import CATALOGUE, Asset, asset_path, asset_status, require_asset
@@ -223,6 +224,18 @@ def test_a_store_without_rights_is_one_line(server, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="cannot write"):
         fetch(asset_at(server), tmp_path / "file" / "toy")
+
+
+def test_rights_that_are_missing_are_told(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("PACOFR_HOME", str(tmp_path / "home"))
+    monkeypatch.setitem(CATALOGUE, "toy", asset_at(server))
+    path = asset_path("toy")
+    path.parent.mkdir(parents=True)
+    with unprivileged(path.parent):
+        with pytest.raises(UserError, match="cannot write .*Permission denied"):
+            fetch(asset_at(server), path)
+        with pytest.raises(UserError, match="cannot be read .*allow it, or set PACOFR_HOME"):
+            require_asset("toy")
 
 
 def test_the_command_fetches_and_status_tells(server, tmp_path, monkeypatch, capsys):

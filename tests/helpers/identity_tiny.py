@@ -34,7 +34,7 @@ def write_identity_pack(folder: Path, network: IdentityNetwork | None = None) ->
     head = identity_head()
     torch.manual_seed(0)
     save_landmark_network(
-        LandmarkNetwork(), folder / "points", name="untrained", command="-", seed=0, score="none"
+        LandmarkNetwork(), folder / "points", licence="tests", command="-", seed=0, score="none"
     )
     save_identity_network(
         network or identity_network(),

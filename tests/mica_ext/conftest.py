@@ -17,11 +17,15 @@ from mica_ext.models.pack import Pack, save_pack
 
 @pytest.fixture(scope="session")
 def pack(tmp_path_factory):
-    """A pack whose network has not learned anything, with the toy head."""
+    """A pack whose network has learned nothing and sees no face anywhere, with the toy head."""
     folder = tmp_path_factory.mktemp("pack")
     torch.manual_seed(0)
+    network = LandmarkNetwork()
+    last = network.confidence[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.constant_(last.bias, -5.0)
     save_landmark_network(
-        LandmarkNetwork(), folder / "points", name="untrained", command="-", seed=0, score="none"
+        network, folder / "points", licence="untrained", command="-", seed=0, score="-"
     )
     head = save_head(toy_head(), folder / "head")
     save_pack(

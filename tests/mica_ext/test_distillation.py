@@ -7,11 +7,9 @@ import torch
 
 from flame_assets.errors import UserError as FlameError
 from mica_ext.errors import UserError
-from mica_ext.landmarks.dense.network import DenseOutput
-from mica_ext.landmarks.dense.regions import KEY_POINTS, REGIONS
+from mica_ext.landmarks.config import LandmarkTrainingConfig
 from mica_ext.landmarks.distillation import occlusion
 from mica_ext.landmarks.distillation.augment import local_warp, photometric_augment
-from mica_ext.landmarks.distillation.config import LandmarkTrainingConfig
 from mica_ext.landmarks.distillation.data import (
     CropReader,
     decoder_regression,
@@ -26,11 +24,14 @@ from mica_ext.landmarks.distillation.face_store import (
 )
 from mica_ext.landmarks.distillation.face_surface import FaceSurface, yaw_of
 from mica_ext.landmarks.distillation.labels import label_photos
-from mica_ext.landmarks.distillation.losses import Targets, dense_loss
+from mica_ext.landmarks.distillation.losses import Targets, landmark_loss
 from mica_ext.landmarks.distillation.rendered_heads import rendered_heads
 from mica_ext.landmarks.distillation.samples import sample_crop
 from mica_ext.landmarks.distillation.train import train
 from mica_ext.landmarks.distillation.turning import CANVAS, turn_face
+from mica_ext.landmarks.network import LandmarkOutput
+from mica_ext.landmarks.patches import PARTS, Frames, PartOutput, frames_of, to_patch
+from mica_ext.landmarks.regions import KEY_POINTS, REGIONS
 from pacofr.engine.sampling import RankBatch
 from pacofr.faces.face_mesh.task_file import load_face_mesh
 from pacofr.faces.face_mesh.topology import FACE_OVAL, IBUG68, MIRROR
@@ -285,24 +286,67 @@ def perfect_output(points, sharpness=4.0, side=32):
     maps = (-sharpness * (side / 2 * (centres - keys[..., None])).square()).softmax(-1)
     count = len(points)
     zeros = torch.zeros(count, len(REGIONS))
-    return DenseOutput(points, keys, maps[:, :, 0], maps[:, :, 1], zeros, zeros, torch.zeros(count))
+    return LandmarkOutput(
+        points=points,
+        whole_points=points,
+        keys=keys,
+        columns=maps[:, :, 0],
+        rows=maps[:, :, 1],
+        visibility_logits=zeros,
+        log_errors=zeros,
+        face_logit=torch.zeros(count),
+        features=torch.zeros(count, 1),
+    )
 
 
 def test_the_loss_is_least_at_the_truth():
     generator = torch.Generator().manual_seed(0)
     points = 0.6 * torch.randn(3, 478, 2, generator=generator).clamp(-1, 1)
     targets = Targets(points, torch.ones(3, 7), torch.ones(3))
-    best = dense_loss(perfect_output(points), targets)
+    best = landmark_loss(perfect_output(points), targets)
     assert best.error < 0.1  # a hundredth of a cell, where lengths are smoothed
     off = points.clone()
     off[:, KEY_POINTS[0]] += 0.02
-    assert dense_loss(perfect_output(off), targets).loss > best.loss
+    assert landmark_loss(perfect_output(off), targets).loss > best.loss
     eye, nose = points.clone(), points.clone()
     eye[:, 159] += 0.02
     nose[:, 4] += 0.02
     output = perfect_output(points)
-    losses = [dense_loss(output._replace(points=p), targets).loss for p in (eye, nose)]
+    losses = [landmark_loss(output._replace(whole_points=p), targets).loss for p in (eye, nose)]
     assert losses[0] > losses[1] > best.loss  # lids count more
+    seen = output._replace(parts=perfect_parts(points))
+    moved = [landmark_loss(seen._replace(points=p), targets).loss for p in (points, eye)]
+    assert moved[1] > moved[0]
+
+
+def perfect_parts(points, shift=0.0, side=28):
+    centres = (torch.arange(side) + 0.5) * (2 / side) - 1
+    parts = []
+    for part in PARTS:
+        frames = frames_of(part, points)
+        local = to_patch(part, points[:, part.points], frames) + shift
+        maps = (-4 * (side / 2 * (centres - local[..., None])).square()).softmax(-1)
+        unused = torch.zeros(len(points), 1)
+        columns, rows = maps[:, :, 0], maps[:, :, 1]
+        parts.append(PartOutput(local, local, columns, rows, unused, unused, frames))
+    return tuple(parts)
+
+
+def test_what_patches_show_is_learned_in_their_own_frames():
+    generator = torch.Generator().manual_seed(1)
+    points = 0.1 * torch.randn(2, 478, 2, generator=generator)
+    points[:, [33, 263, 133, 362]] += torch.tensor([[-0.4, 0], [0.4, 0], [-0.2, 0], [0.2, 0]])
+    targets = Targets(points, torch.ones(2, 7), torch.ones(2))
+    output = perfect_output(points)
+    best, worse = (
+        landmark_loss(output._replace(parts=perfect_parts(points, shift)), targets).loss
+        for shift in (0.0, 0.2)
+    )
+    assert best < worse
+    seen = perfect_parts(points)
+    frames = Frames(seen[2].frames.centre + 0.1, seen[2].frames.half)
+    elsewhere = (*seen[:2], seen[2]._replace(frames=frames))
+    assert landmark_loss(output._replace(parts=elsewhere), targets).loss > best
 
 
 def test_points_count_for_nothing_where_there_is_no_face():
@@ -312,8 +356,8 @@ def test_points_count_for_nothing_where_there_is_no_face():
     other[1] += 0.3
     output = perfect_output(points)
     face = torch.tensor([1.0, 0.0])
-    a = dense_loss(output, Targets(points, torch.ones(2, 7), face))
-    b = dense_loss(output, Targets(other, torch.ones(2, 7), face))
+    a = landmark_loss(output, Targets(points, torch.ones(2, 7), face))
+    b = landmark_loss(output, Targets(other, torch.ones(2, 7), face))
     assert torch.equal(a.loss, b.loss)
     assert torch.equal(a.error, b.error)
 
@@ -325,7 +369,7 @@ def test_the_expected_error_is_the_mean_error():
     expected = torch.full((1, 7), np.log(100 * 0.05 / 0.78))
     output = perfect_output(points)._replace(points=wrong)
     at = [
-        float(dense_loss(output._replace(log_errors=expected + change), targets).loss)
+        float(landmark_loss(output._replace(log_errors=expected + change), targets).loss)
         for change in (-0.2, 0.0, 0.2)
     ]
     assert at[1] < min(at[0], at[2])
@@ -336,8 +380,9 @@ def config(photo_folder, out, task, **changes):
         "photos": (photo_folder,),
         "out": out,
         "teacher_file": task,
-        "small_steps": 1,
-        "full_steps": 1,
+        "whole_steps": 1,
+        "parts_steps": 1,
+        "confidence_steps": 1,
         "heads": 1,
         "batch": 8,
         "holdout": 2,
@@ -364,7 +409,7 @@ def test_a_training_ends_with_weights_and_refuses_other_options(
 
 
 def test_options_that_make_no_sense_are_one_line(tmp_path):
-    for change in ({"photos": ()}, {"batch": 2}, {"full_steps": 0}, {"learning_rate": 0.0}):
+    for change in ({"photos": ()}, {"batch": 2}, {"parts_steps": 0}, {"learning_rate": 0.0}):
         options = {"photos": (tmp_path,), "out": tmp_path} | change
         with pytest.raises(UserError, match="expected"):
             LandmarkTrainingConfig(**options)

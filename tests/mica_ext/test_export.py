@@ -205,12 +205,15 @@ def test_poses_let_through_what_they_promise():
 
 def test_the_landmark_file_holds_68_and_the_now_7_in_the_unit(tmp_path):
     mesh = HeadDecoder(HEAD)(HeadParameters.zeros(HEAD))
-    save_landmarks(tmp_path / "l.json", mesh, torch.zeros(68, 2), "mm")
+    seen = torch.zeros(68, 2), torch.full((478, 2), 5.0)
+    save_landmarks(tmp_path / "l.json", mesh, *seen, "mm")
     content = json.loads((tmp_path / "l.json").read_text())
     points = np.array(content["landmarks68"])
     np.testing.assert_allclose(points, mesh.landmarks[0].numpy() * 1000, rtol=1e-5)
     np.testing.assert_array_equal(content["landmarks7"], points[[36, 39, 42, 45, 33, 48, 54]])
     assert content["unit"] == "mm"
+    assert np.shape(content["landmarks68_px"]) == (68, 2)
+    assert np.shape(content["points478_px"]) == (478, 2)
 
 
 def test_writing_is_all_or_nothing(tmp_path, monkeypatch):

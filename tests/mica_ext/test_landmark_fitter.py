@@ -1,15 +1,22 @@
 """The photo fit against heads whose parameters are known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from helpers.anchored_points import CALIBRATION, points_of
 from helpers.mica_toy import landmark_head
 
+from flame_assets.arkit import OPPOSITES, arkit
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
+from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.fitting.config import FitConfig
+from mica_ext.fitting.expression_prior import expression_prior_precision
+from mica_ext.fitting.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
-from mica_ext.fitting.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from mica_ext.fitting.point_noise import FIT_POINTS, PointNoise
 from mica_ext.models.projection import project
 from mica_ext.models.types import Camera
 
@@ -42,16 +49,17 @@ def seen(flame, seed, batch=16, spread=0.6):
     camera = Camera(
         torch.full((batch,), 1500.0), torch.tensor([[320.0, 240.0]]).repeat(batch, 1), place
     )
-    return truth, project(camera, flame(truth).landmarks)
+    return truth, project(camera, points_of(flame, truth))
 
 
 def test_exact_points_of_known_camera_give_the_head_back(head):
     flame = HeadDecoder(head)
     truth, points = seen(flame, 0)
-    loose = FitConfig(
-        landmark_sigma=0.001, contour_sigma=0.001, robust_threshold=1e3, iterations=25
-    )
-    fit = LandmarkFitter(flame, loose)(points, (481, 641), torch.full((16,), 1500.0))
+    loose = FitConfig(robust_threshold=1e3, expression_rate=0.0, iterations=25)
+    exact = PointNoise.by_region()
+    exact = exact._replace(sigma=np.full_like(exact.sigma, 0.001))
+    fitter = LandmarkFitter(flame, CALIBRATION, loose, exact)
+    fit = fitter(points, (481, 641), torch.full((16,), 1500.0))
     assert fit.residual.max() < 2e-3
     assert (fit.parameters.head.global_pose - truth.global_pose).abs().max() < 0.02
     assert (fit.parameters.head.jaw_pose - truth.jaw_pose)[:, 0].abs().max() < 0.03
@@ -60,7 +68,7 @@ def test_exact_points_of_known_camera_give_the_head_back(head):
 def test_the_default_fit_follows_the_points_within_its_bounds(head):
     flame = HeadDecoder(head)
     _, points = seen(flame, 1)
-    fit = LandmarkFitter(flame)(points, (480, 640))
+    fit = LandmarkFitter(flame, CALIBRATION)(points, (480, 640))
     assert fit.residual.mean() < 0.02
     expression = fit.parameters.head.expression
     assert expression.min() >= 0
@@ -83,27 +91,28 @@ def test_a_small_face_at_the_edge_of_a_photo_looks_where_it_looks(head):
         torch.zeros(1, IDENTITIES), torch.zeros(1, EXPRESSIONS), pose, zero, zero, zero, zero
     )
     centre = torch.tensor([[(size[1] - 1) / 2, (size[0] - 1) / 2]])
-    points = project(Camera(torch.tensor([focal]), centre, place), flame(truth).landmarks)
+    points = project(Camera(torch.tensor([focal]), centre, place), points_of(flame, truth))
     width = float(points[0, :, 0].max() - points[0, :, 0].min())
     assert 200 < width < 320
-    fit = LandmarkFitter(flame)(points, size)
+    fit = LandmarkFitter(flame, CALIBRATION)(points, size)
     assert float(fit.residual[0]) < 0.02
     turned = (fit.parameters.head.global_pose - pose).norm()
     assert float(turned) < np.radians(4)
-    with_wide_lens = LandmarkFitter(flame, FitConfig(min_focal_ratio=0.0))(points, size)
-    assert (with_wide_lens.parameters.head.global_pose - pose).norm() > np.radians(8)
+    wide_lens = FitConfig(min_focal_ratio=0.0)
+    with_wide_lens = LandmarkFitter(flame, CALIBRATION, wide_lens)(points, size)
+    assert (with_wide_lens.parameters.head.global_pose - pose).norm() > np.radians(6)
 
 
 def test_points_that_are_no_face_are_refused(head):
-    points = torch.full((1, 68, 2), float("nan"))
+    points = torch.full((1, 478, 2), float("nan"))
     with pytest.raises(UserError, match="no head fits"):
-        LandmarkFitter(HeadDecoder(head))(points, (480, 640))
+        LandmarkFitter(HeadDecoder(head), CALIBRATION)(points, (480, 640))
 
 
 def test_reported_landmarks_are_those_of_the_exact_head_under_the_reported_camera(head):
     flame = HeadDecoder(head)
     _, points = seen(flame, 2, batch=3)
-    fit = LandmarkFitter(flame)(points, (480, 640))
+    fit = LandmarkFitter(flame, CALIBRATION)(points, (480, 640))
     again = project(fit.parameters.camera, flame(fit.parameters.head).landmarks)
     torch.testing.assert_close(again, fit.landmarks_px, atol=1e-2, rtol=0)
 
@@ -111,9 +120,9 @@ def test_reported_landmarks_are_those_of_the_exact_head_under_the_reported_camer
 def test_a_batch_gives_what_its_items_give_alone(head):
     flame = HeadDecoder(head)
     _, points = seen(flame, 3, batch=4)
-    together = LandmarkFitter(flame)(points, (480, 640)).landmarks_px
+    together = LandmarkFitter(flame, CALIBRATION)(points, (480, 640)).landmarks_px
     for one, expected in zip(points, together, strict=True):
-        alone = LandmarkFitter(flame)(one[None], (480, 640)).landmarks_px[0]
+        alone = LandmarkFitter(flame, CALIBRATION)(one[None], (480, 640)).landmarks_px[0]
         torch.testing.assert_close(alone, expected, atol=1e-2, rtol=0)
 
 
@@ -121,17 +130,15 @@ def test_wild_points_move_the_others_little(head):
     flame = HeadDecoder(head)
     _, points = seen(flame, 4, spread=0.3)
     spoiled = points.clone()
-    spoiled[:, [20, 44, 57]] += 60.0
-    fit = LandmarkFitter(flame)(spoiled, (480, 640))
-    clean = [i for i in range(68) if i not in (20, 44, 57)]
-    unit = (points[:, 36] - points[:, 45]).norm(dim=-1)
-    off = (fit.landmarks_px - points)[:, clean].norm(dim=-1).mean(1) / unit
-    assert off.mean() < 0.03
+    wild = [105, 386, 17]
+    spoiled[:, wild] += 60.0
+    fit = LandmarkFitter(flame, CALIBRATION)(spoiled, (480, 640))
+    clean = LandmarkFitter(flame, CALIBRATION)(points, (480, 640))
+    moved = (fit.landmarks_px - clean.landmarks_px).norm(dim=-1).mean(1)
+    assert (moved / (points[:, 33] - points[:, 263]).norm(dim=-1)).mean() < 0.02
 
 
 def test_an_unbounded_head_may_go_below_zero(head):
-    import dataclasses
-
     flame = HeadDecoder(dataclasses.replace(head, expression_bounds=None))
     g = torch.Generator().manual_seed(5)
     zero = torch.zeros(4, 3)
@@ -139,40 +146,137 @@ def test_an_unbounded_head_may_go_below_zero(head):
     truth = HeadParameters(torch.zeros(4, IDENTITIES), mood, zero, zero, zero, zero, zero)
     place = torch.tensor([[0, 0, -0.9]]).repeat(4, 1)
     camera = Camera(torch.full((4,), 1500.0), torch.full((4, 2), 200.0), place)
-    points = project(camera, flame(truth).landmarks)
-    fit = LandmarkFitter(flame)(points, (401, 401))
+    points = project(camera, points_of(flame, truth))
+    fit = LandmarkFitter(flame, CALIBRATION)(points, (401, 401))
     assert fit.parameters.head.expression.min() < -0.2
     assert fit.residual.mean() < 0.02
 
 
-def test_lips_that_all_but_touch_are_taken_for_closed(head):
-    from mica_ext.fitting.landmark_fitter import INNER_LIPS, close_lips
-
-    points = np.random.default_rng(0).uniform(0, 100, (1, 68, 2))
-    for (upper, lower), gap in zip(INNER_LIPS, (1.0, 2.0, 20.0), strict=True):
-        points[0, lower] = points[0, upper] + [0, gap]
-    shut = close_lips(points, np.array([100.0]))
-    gaps = [np.linalg.norm(shut[0, a] - shut[0, b]) for a, b in INNER_LIPS]
-    assert gaps[0] < 0.2
-    assert gaps[1] < 1.0
-    assert gaps[2] == pytest.approx(20.0)
-    np.testing.assert_allclose(shut[0, 61] + shut[0, 67], points[0, 61] + points[0, 67])
-    untouched = [i for i in range(68) if i not in np.ravel(INNER_LIPS)]
-    np.testing.assert_array_equal(shut[:, untouched], points[:, untouched])
-
-
 def test_an_arkit_heads_prior_knows_pairs_and_leaves_other_heads_alone(head):
-    from flame_assets.anthro import EXPRESSIONS
-    from flame_assets.store import load_head
-    from mica_ext.fitting.expression_prior import expression_prior_precision
-
-    floors = {"scale": 2.0, "sigma_floor": 0.06, "jaw_sigma_floor": (0.01, 0.03, 0.02)}
-    assert expression_prior_precision(head, **floors) is None
-    precision = expression_prior_precision(load_head("anthro"), **floors)
+    assert expression_prior_precision(head, scale=2.0, sigma_floor=0.06) is None
+    anthro = load_head("anthro")
+    precision = expression_prior_precision(anthro, scale=2.0, sigma_floor=0.06)
     spread = np.linalg.inv(precision)
-    left, right = (3 + EXPRESSIONS.index(f"mouthSmile{side}") for side in ("Left", "Right"))
-    roll = 3 + EXPRESSIONS.index("mouthRollUpper")
+    names = anthro.expression_names
+    left, right = (names.index(f"mouthSmile{side}") for side in ("Left", "Right"))
+    roll = names.index("mouthRollUpper")
     assert np.linalg.eigvalsh(precision).min() > 0
     assert spread[left, right] > 0.8 * spread[left, left]
     assert spread[left, left] > 4 * spread[roll, roll]
-    assert spread[0, 3 + EXPRESSIONS.index("jawOpen")] > 0.01  # the hinge goes with jawOpen
+
+
+CAMERA = Camera(
+    torch.tensor([1500.0]), torch.tensor([[320.0, 240.0]]), torch.tensor([[0.0, 0.02, -1.0]])
+)
+
+
+@pytest.fixture(scope="module")
+def anthro():
+    return HeadDecoder(load_head("anthro"))
+
+
+def posed(decoder, pose=(0.0, 0.0, 0.0), **weights):
+    """Anthro's mean person with ARKit weights, and the points in the picture."""
+    arkit_pose = arkit(weights, decoder.head.expression_names)
+    zero = np.zeros(3, np.float32)
+    shape = np.zeros(decoder.head.shape_count, np.float32)
+    rows = (shape, arkit_pose.expression, np.float32(pose), zero, *arkit_pose[1:])
+    truth = HeadParameters(*(torch.from_numpy(row)[None] for row in rows))
+    return truth, project(CAMERA, points_of(decoder, truth))
+
+
+def weights_of(fit, decoder):
+    values = fit.parameters.head.expression[0].tolist()
+    return dict(zip(decoder.head.expression_names, values, strict=True))
+
+
+def test_the_mean_person_is_neutral_with_the_mean_shape(anthro):
+    points = torch.from_numpy(CALIBRATION.mean)[None].float() * 150 + torch.tensor([320.0, 240.0])
+    fit = LandmarkFitter(anthro, CALIBRATION)(points, (480, 640))
+    assert fit.residual[0] < 1e-3
+    assert fit.parameters.head.shape.abs().max() < 0.02
+    assert fit.parameters.head.expression.max() < 0.01
+    assert fit.parameters.head.left_eye_pose.abs().max() < 0.01
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        {"mouthSmileLeft": 0.7, "mouthSmileRight": 0.7},
+        {"mouthSmileLeft": 0.7},
+        {"eyeBlinkRight": 1.0},
+        {"jawOpen": 0.6},
+        {"browInnerUp": 0.8, "browOuterUpLeft": 0.6, "browOuterUpRight": 0.6},
+    ],
+)
+def test_one_expression_is_read_back_on_its_own_side(anthro, expression):
+    _, points = posed(anthro, **expression)
+    weights = weights_of(LandmarkFitter(anthro, CALIBRATION)(points, (480, 640)), anthro)
+    for name, value in expression.items():
+        assert abs(weights[name] - value) < 0.35
+    other = {"Left": "Right", "Right": "Left"}
+    for name in set(expression):
+        side = next((side for side in other if name.endswith(side)), None)
+        twin = name.removesuffix(side) + other[side] if side else None
+        if twin and twin not in expression:
+            assert weights[twin] < 0.35 * weights[name]
+
+
+def test_the_jaw_turns_with_its_weight(anthro):
+    _, points = posed(anthro, jawOpen=0.6)
+    fit = LandmarkFitter(anthro, CALIBRATION)(points, (480, 640))
+    expected = arkit(weights_of(fit, anthro), anthro.head.expression_names).jaw_pose
+    np.testing.assert_allclose(fit.parameters.head.jaw_pose[0].numpy(), expected, atol=1e-6)
+
+
+def test_opposites_are_not_on_at_once(anthro):
+    rng = np.random.default_rng(0)
+    _, points = posed(anthro, jawOpen=0.3)
+    noisy = points + torch.from_numpy(rng.normal(0, 4.0, (8, 478, 2))).float()
+    fit = LandmarkFitter(anthro, CALIBRATION)(noisy, (480, 640))
+    names = anthro.head.expression_names
+    for pair in OPPOSITES:
+        both = fit.parameters.head.expression[:, [names.index(name) for name in pair]]
+        assert both.min(1).values.max() == 0
+
+
+@pytest.mark.parametrize("yaw", [-90, -70, -45, 0, 30, 60, 80, 90])
+def test_turned_heads_are_found_without_a_start(anthro, yaw):
+    _, points = posed(anthro, pose=(0.1, np.radians(yaw), 0.0))
+    fit = LandmarkFitter(anthro, CALIBRATION)(points, (480, 640))
+    turn = axis_angle_to_matrix(fit.parameters.head.global_pose.double().numpy())
+    found = np.degrees(np.arctan2(turn[0, 0, 2], turn[0, 2, 2]))
+    assert abs((found - yaw + 180) % 360 - 180) < 4
+
+
+def test_what_is_hidden_gets_the_prior(anthro):
+    _, points = posed(anthro, jawOpen=0.8)
+    confidence = torch.ones(1, 478)
+    assert (
+        weights_of(LandmarkFitter(anthro, CALIBRATION)(points, (480, 640)), anthro)["jawOpen"] > 0.6
+    )
+    mouth = CALIBRATION.mean[:, 1] > 0.45
+    confidence[:, torch.from_numpy(mouth)] = 0.0
+    fit = LandmarkFitter(anthro, CALIBRATION)(points, (480, 640), confidence=confidence)
+    assert weights_of(fit, anthro)["jawOpen"] < 0.15
+
+
+def test_shared_errors_do_not_become_features(anthro):
+    """A shift of all of the mouth that the noise knows is no expression and no identity."""
+    _, points = posed(anthro)
+    mouth = CALIBRATION.mean[FIT_POINTS, 1] > 0.55
+    noise = PointNoise.by_region()
+    mode = np.zeros((1, len(FIT_POINTS), 2))
+    mode[0, mouth] = [0.03, 0.0]
+    shifted = points.clone()
+    unit = float((points[0, 33] - points[0, 263]).norm())
+    shifted[:, torch.from_numpy(FIT_POINTS[mouth]), 0] += 0.05 * unit
+    naive = LandmarkFitter(anthro, CALIBRATION)(shifted, (480, 640))
+    aware = LandmarkFitter(anthro, CALIBRATION, noise=noise._replace(modes=mode))(
+        shifted, (480, 640)
+    )
+    size = [
+        float(fit.parameters.head.shape.norm() + fit.parameters.head.expression.norm())
+        for fit in (naive, aware)
+    ]
+    assert size[1] < 0.5 * size[0]

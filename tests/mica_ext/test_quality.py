@@ -10,12 +10,19 @@ from helpers.command_output import one_line, results
 
 from mica_ext.cli import reconstruct
 from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.landmarks.regions import REGIONS
 from mica_ext.models.quality import FaceSignals, assess_quality, face_luma, roll_degrees
 from mica_ext.reconstruct import Reconstructor
 from pacofr.images import load_image
 
 GOOD = FaceSignals(
-    score=0.99, confidence=0.14, residual=0.03, size_px=200, luma=180, roll_degrees=5
+    score=0.99,
+    confidence=0.99,
+    visibility=dict.fromkeys(REGIONS, 0.95),
+    residual=0.03,
+    size_px=200,
+    luma=180,
+    roll_degrees=5,
 )
 
 
@@ -28,11 +35,12 @@ def reconstructor():
     ("change", "verdict", "word"),
     [
         ({}, "accepted", None),
-        ({"confidence": 0.104}, "unsure", "unsure (0.104; faces have 0.105 or more); look at"),
-        ({"confidence": 0.081}, "unsure", "unsure"),
-        ({"confidence": 0.079}, "rejected", "probably no face"),
-        ({"confidence": 0.089, "score": 0.94}, "rejected", "probably no face"),
-        ({"confidence": 0.091, "score": 0.94}, "unsure", "unsure"),
+        ({"confidence": 0.49}, "unsure", "unsure (certainty 0.49; faces have 0.5 or more); look"),
+        ({"confidence": 0.11}, "unsure", "unsure"),
+        ({"confidence": 0.09}, "rejected", "probably no face"),
+        ({"confidence": 0.24, "score": 0.94}, "rejected", "probably no face"),
+        ({"confidence": 0.26, "score": 0.94}, "unsure", "unsure"),
+        ({"visibility": {"left_eye": 0.3, "nose": 0.9, "mouth": 0.1}}, "unsure", "left eye, mouth"),
         ({"residual": 0.09}, "unsure", "does not fit the landmarks"),
         ({"size_px": 63}, "unsure", "the face is small; expect a coarse result"),
         ({"luma": 49}, "unsure", "dark"),
@@ -100,7 +108,7 @@ def doubtful(pack):
 def test_what_is_probably_no_face_is_rejected_with_its_reason(doubtful, photo, tmp_path, capsys):
     assert doubtful(photo, "-o", tmp_path / "m.obj") == 2
     line = one_line(capsys.readouterr().err)
-    assert "photo.jpg: probably no face: the landmarks are a guess (0.001; faces" in line
+    assert "photo.jpg: probably no face: the landmarks are a guess (certainty 0." in line
     assert line.endswith("--keep-unsure writes it all the same")
     assert not (tmp_path / "m.obj").exists()
 
@@ -112,7 +120,7 @@ def test_a_kept_result_is_marked_in_line_record_and_parameters(doubtful, photo, 
     (record,) = json.loads(capsys.readouterr().out)["faces"]
     assert record["quality"] == "rejected"
     assert "probably no face" in record["reasons"][0]
-    assert record["certainty"] < 0.01
+    assert record["certainty"] < 0.1
     content = json.loads(params.read_text())["quality"]
     assert content == {"verdict": "rejected", "reasons": record["reasons"]}
     assert doubtful(photo, *flags, "--overwrite") == 0

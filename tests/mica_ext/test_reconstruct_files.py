@@ -23,7 +23,9 @@ def test_one_photo_gives_all_the_files_asked_for(run, photo, tmp_path):
     mesh = trimesh.load(tmp_path / "m.obj", process=False)
     assert 100 < np.ptp(mesh.vertices, axis=0).max() < 400  # a head in mm
     assert json.loads((tmp_path / "p.json").read_text())["units"]["length"] == "m"
-    assert len(json.loads((tmp_path / "l.json").read_text())["landmarks68"]) == 68
+    marks = json.loads((tmp_path / "l.json").read_text())
+    keys = ("landmarks68", "landmarks68_px", "points478_px")
+    assert [len(marks[key]) for key in keys] == [68, 68, 478]
     assert Image.open(tmp_path / "o.png").height == 640
     assert "model:" not in out
     assert f"-> {tmp_path / 'm.obj'}, {tmp_path / 'p.json'}" in out
@@ -39,7 +41,8 @@ def test_verbose_tells_what_was_used_and_its_licences(run, photo, tmp_path, flag
     told = dict(line.split(": ", 1) for line in out.splitlines()[-4:])
     assert told["model"] == "packed (tests only)"
     assert told["head"] == "toy 1 (none needed)"
-    assert told["weights"].startswith("untrained ")
+    assert told["weights"].startswith("landmarks478 ")
+    assert told["weights"].endswith("(untrained)")
     assert told["detector"].startswith("MTCNN")
 
 

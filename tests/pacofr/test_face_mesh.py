@@ -180,6 +180,19 @@ def test_a_region_turns_and_grows_with_its_points():
     assert second.roll == pytest.approx(angle)
 
 
+def test_a_profile_is_upright_by_its_mouth():
+    """The eyes of a profile lie nearly at one place, a little noise apart."""
+    upright = np.array([[50, 50], [50.5, 51], [70, 65], [55, 90], [55, 90]], float)
+    assert abs(region_of_five(upright).roll) > 1
+    assert abs(region_of_five(upright, roll_from_mouth=True).roll) < 0.15
+    turn = np.array([[0.0, -1.0], [1.0, 0.0]])
+    region = region_of_five(upright @ turn.T, roll_from_mouth=True)
+    assert region.roll == pytest.approx(np.pi / 2, abs=0.15)
+    points = np.random.default_rng(0).uniform(40, 90, (478, 2))
+    points[[33, 263, 61, 291]] = upright[[0, 1, 3, 4]]
+    assert abs(region_of_points(points, roll_from_mouth=True).roll) < 0.15
+
+
 def test_the_detectors_points_guess_the_region_of_the_mesh(network, london):
     found = detect_points(network, *zip(*london, strict=True), passes=3)
     for (_, five), points in zip(london, found.points_px, strict=True):

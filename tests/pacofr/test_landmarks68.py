@@ -103,6 +103,10 @@ def test_errors_are_in_percent_of_the_outer_eye_corners():
     truth = np.zeros((2, 68, 2))
     truth[0, 45], truth[1, 36] = (50, 0), (0, -25)
     assert marks.nme(truth + [3.0, 4.0], truth) == pytest.approx([10.0, 20.0])
+    wrong_jaw = truth.copy()
+    wrong_jaw[:, marks.JAW] += [3.0, 4.0]
+    assert marks.nme(wrong_jaw, truth, marks.INNER) == pytest.approx([0.0, 0.0])
+    assert marks.nme(wrong_jaw, truth, marks.JAW) == pytest.approx([10.0, 20.0])
 
 
 def test_mouth_measures_are_in_inter_ocular_distances():
@@ -118,3 +122,12 @@ def test_eye_aspect_ratio():
     points[0, 36:42] = [[0, 0], [10, -4], [20, -4], [30, 0], [20, 5], [10, 5]]
     points[0, 42:48] = [[0, 0], [10, 0], [20, 0], [30, 0], [20, 0], [10, 0]]
     assert marks.eye_aspect_ratio(points)[0] == pytest.approx([0.3, 0.0])
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.6, np.pi])
+def test_brows_are_raised_across_the_eye_line(angle):
+    points = np.zeros((1, 68, 2))
+    points[0, 36:42], points[0, 42:48] = [-50, 0], [50, 0]
+    points[0, 17:22], points[0, 22:27] = [-40, -20], [40, -30]
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    assert marks.brow_raise(points @ turn.T + 7) == pytest.approx([0.25])

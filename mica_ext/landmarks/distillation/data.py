@@ -9,11 +9,17 @@ import torch
 from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
 
-from mica_ext.landmarks.dense.network import SIDE_PER_BOX
-from mica_ext.landmarks.dense.regions import KEY_POINTS
 from mica_ext.landmarks.distillation.face_store import FaceStore
 from mica_ext.landmarks.distillation.face_surface import FaceSurface, yaw_of
-from mica_ext.landmarks.distillation.samples import Sample, normalised, sample_crop
+from mica_ext.landmarks.distillation.samples import (
+    POINT_ODDS,
+    CropOdds,
+    Sample,
+    normalised,
+    sample_crop,
+)
+from mica_ext.landmarks.network import ROLL_FROM_MOUTH, SIDE_PER_BOX
+from mica_ext.landmarks.regions import KEY_POINTS
 from pacofr.engine.sampling import RankBatch
 from pacofr.faces.face_mesh.region import crop_region, region_of_five
 from pacofr.faces.face_mesh.topology import IBUG68, LEFT_EYE_OUTER, POINTS, RIGHT_EYE_OUTER
@@ -82,8 +88,10 @@ def _is_rare(points: Shaped[np.ndarray, "n 478 3"]) -> Shaped[np.ndarray, " n"]:
 class CropReader:
     """Draws the crops of a step; sources 0 and 1 are common and rare photos, 2 rendered heads."""
 
-    def __init__(self, faces: TrainingFaces, size: int, seed: int) -> None:
-        self.faces, self.size, self.seed = faces, size, seed
+    def __init__(
+        self, faces: TrainingFaces, size: int, seed: int, odds: CropOdds = POINT_ODDS
+    ) -> None:
+        self.faces, self.size, self.seed, self.odds = faces, size, seed, odds
 
     def __call__(self, batch: RankBatch) -> CropBatch:
         """The tensors of a step; a function of (seed, source, epoch, index)."""
@@ -110,6 +118,7 @@ class CropReader:
             self.size,
             may_turn=source != 2,
             other_photo=lambda: faces.photos.face(int(rng.choice(faces.common))).picture,
+            odds=self.odds,
         )
 
 
@@ -128,7 +137,7 @@ def inference_crops(
     crops, points = [], []
     for index in indices:
         face = store.face(int(index))
-        region = region_of_five(face.five, SIDE_PER_BOX)
+        region = region_of_five(face.five, SIDE_PER_BOX, roll_from_mouth=ROLL_FROM_MOUTH)
         matrix = region.to_crop(size)
         crops.append(crop_region(face.picture, region, size))
         in_crop = face.points[:, :2] @ matrix[:, :2].T + matrix[:, 2]

@@ -1,4 +1,4 @@
-"""Loss of the dense landmark network against labelled crops."""
+"""Loss of the landmark network against labelled crops."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from mica_ext.landmarks.dense.network import DenseOutput, cell_centres
-from mica_ext.landmarks.dense.regions import FEATURE_PAIRS, KEY_POINTS, REGIONS
+from mica_ext.landmarks.heatmaps import cell_centres
+from mica_ext.landmarks.network import LandmarkOutput
+from mica_ext.landmarks.patches import PARTS, to_patch
+from mica_ext.landmarks.regions import FEATURE_PAIRS, KEY_POINTS, REGIONS
 from pacofr.faces.face_mesh.topology import POINTS
 
 HEATMAP_SIGMA = 1.2
@@ -16,6 +18,8 @@ HEATMAP_SIGMA = 1.2
 HEATMAP_WEIGHT = 0.15
 PAIR_WEIGHT = 0.5
 """Of the errors of `FEATURE_PAIRS`' difference vectors."""
+PART_WEIGHT = 0.5
+"""Of the key points in each patch."""
 ERROR_WEIGHT, VISIBILITY_WEIGHT, FACE_WEIGHT = 0.1, 0.3, 0.3
 EYE_DISTANCE = 0.78
 """Mean distance of the outer eye corners in a crop whose sides reach from -1 to 1."""
@@ -39,7 +43,7 @@ class Targets(NamedTuple):
     face: Float[Tensor, " B"]
 
 
-class DenseLoss(NamedTuple):
+class LandmarkLoss(NamedTuple):
     """The loss and its parts."""
 
     loss: Float[Tensor, ""]
@@ -49,32 +53,48 @@ class DenseLoss(NamedTuple):
     face: Float[Tensor, ""]
 
 
-def dense_loss(output: DenseOutput, targets: Targets) -> DenseLoss:
+def landmark_loss(output: LandmarkOutput, targets: Targets) -> LandmarkLoss:
     """Distances of points, key points and feature pairs [cells], heat maps and confidences."""
     points, visibility, face = targets
     cell = 2 / output.columns.shape[-1]
     weights = _point_weights(points.device) * face[:, None]
-    distances = _length((output.points - points) / cell)
-    keys, key_weights = points[:, KEY_POINTS], weights[:, KEY_POINTS]
-    key_weights = key_weights * (keys.abs() < INSIDE).all(-1)
-    first, second = FEATURE_PAIRS.T
-    pair_errors = (output.points[:, first] - output.points[:, second]) - (
-        points[:, first] - points[:, second]
-    )
-    loss = (distances * weights).mean()
-    loss = loss + PAIR_WEIGHT * (_length(pair_errors / cell) * face[:, None]).mean()
-    loss = loss + (_length((output.keys - keys) / cell) * key_weights).mean()
-    loss = loss + HEATMAP_WEIGHT * (_heatmap_entropy(output, keys, cell) * key_weights).mean()
-    percent = 100 * distances.detach() * (cell / EYE_DISTANCE)
+    loss = _shape_loss(output.whole_points, points, weights, cell)
+    if output.parts:
+        loss = loss + _shape_loss(output.points, points, weights, cell)
+    keys = points[:, KEY_POINTS]
+    loss = loss + _key_loss(output.keys, output.columns, output.rows, keys, weights[:, KEY_POINTS])
+    for part, seen in zip(PARTS, output.parts, strict=bool(output.parts)):
+        truth = to_patch(part, points[:, part.points], seen.frames)
+        importance = face[:, None].expand(-1, len(part.points))
+        loss = loss + PART_WEIGHT * _key_loss(
+            seen.local, seen.columns, seen.rows, truth, importance
+        )
+    percent = (100 * cell / EYE_DISTANCE) * _length((output.points.detach() - points) / cell)
     region_errors = torch.stack([percent[:, region].mean(1) for region in REGIONS.values()], 1)
     # Laplace: its scale's maximum likelihood is the mean error
     spread = region_errors * (-output.log_errors).exp() + output.log_errors
-    seen = F.binary_cross_entropy_with_logits(output.visibility_logits, visibility * face[:, None])
+    visible = F.binary_cross_entropy_with_logits(
+        output.visibility_logits, visibility * face[:, None]
+    )
     there = F.binary_cross_entropy_with_logits(output.face_logit, face)
     loss = loss + ERROR_WEIGHT * (spread * face[:, None]).mean()
-    loss = loss + VISIBILITY_WEIGHT * seen + FACE_WEIGHT * there
+    loss = loss + VISIBILITY_WEIGHT * visible + FACE_WEIGHT * there
     error = (percent.mean(1) * face).sum() / face.sum().clamp(min=1)
-    return DenseLoss(loss, error, seen.detach(), there.detach())
+    return LandmarkLoss(loss, error, visible.detach(), there.detach())
+
+
+def _shape_loss(
+    found: Float[Tensor, "B 478 2"],
+    truth: Float[Tensor, "B 478 2"],
+    weights: Float[Tensor, "B 478"],
+    cell: float,
+) -> Float[Tensor, ""]:
+    """Distances of points and of feature pairs [cells]."""
+    errors = (found - truth) / cell
+    first, second = FEATURE_PAIRS.T
+    pairs = _length(errors[:, first] - errors[:, second])
+    present = (weights[:, :1] > 0).float()
+    return (_length(errors) * weights).mean() + PAIR_WEIGHT * (pairs * present).mean()
 
 
 def _length(vectors: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n"]:
@@ -88,11 +108,18 @@ def _point_weights(device: torch.device) -> Float[Tensor, "478"]:
     return weights / weights.mean()
 
 
-def _heatmap_entropy(
-    output: DenseOutput, keys: Float[Tensor, "B K 2"], cell: float
-) -> Float[Tensor, "B K"]:
-    """Cross-entropy of the marginals with Gaussians around the key points."""
-    centres = cell_centres(output.columns)
-    target = (-0.5 * ((centres - keys[..., None]) / (HEATMAP_SIGMA * cell)).square()).softmax(-1)
-    marginals = torch.stack([output.columns, output.rows], 2)
-    return -(target * (marginals + 1e-6).log()).sum((-1, -2))
+def _key_loss(
+    found: Float[Tensor, "B n 2"],
+    columns: Float[Tensor, "B n w"],
+    rows: Float[Tensor, "B n h"],
+    truth: Float[Tensor, "B n 2"],
+    weights: Float[Tensor, "B n"],
+) -> Float[Tensor, ""]:
+    """Distance [cells] and cross-entropy of the marginals with Gaussians around the truth."""
+    centres = cell_centres(columns)
+    cell = 2 / len(centres)
+    distances = _length((found - truth) / cell)
+    target = (-0.5 * ((centres - truth[..., None]) / (HEATMAP_SIGMA * cell)).square()).softmax(-1)
+    entropy = -(target * (torch.stack([columns, rows], 2) + 1e-6).log()).sum((-1, -2))
+    weights = weights * (truth.abs() < INSIDE).all(-1)
+    return ((distances + HEATMAP_WEIGHT * entropy) * weights).mean()

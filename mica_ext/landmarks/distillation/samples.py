@@ -6,27 +6,37 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from mica_ext.landmarks.dense.network import SIDE_PER_BOX
-from mica_ext.landmarks.dense.regions import REGIONS
 from mica_ext.landmarks.distillation.augment import as_drawing, local_warp, photometric_augment
 from mica_ext.landmarks.distillation.face_store import LabelledFace
 from mica_ext.landmarks.distillation.face_surface import FaceSurface, yaw_of
 from mica_ext.landmarks.distillation.occlusion import Scene, occlude
 from mica_ext.landmarks.distillation.turning import turn_face
+from mica_ext.landmarks.network import ROLL_FROM_MOUTH, SIDE_PER_BOX
+from mica_ext.landmarks.regions import REGIONS
 from pacofr.faces.face_mesh.region import Region, crop_region, region_of_five, region_of_points
 from pacofr.faces.face_mesh.topology import MIRROR
 
-TURN_PROBABILITY = 0.28
 MAX_YAW = np.radians(88.0)
 MAX_TURN = np.radians(75.0)
 PITCH_SIGMA = np.radians(8.0)
-NO_FACE_PROBABILITY = 0.06
-DRAWING_PROBABILITY = 0.02
-WARP_PROBABILITY = 0.35
-OCCLUSION_PROBABILITY = 0.45
-WILD_PROBABILITY = 0.25
-"""Of crops far off the face's place, beyond what detectors do."""
 EYE_LIDS = ([33, 133, 159, 145], [263, 362, 386, 374])
+
+
+class CropOdds(NamedTuple):
+    """How often things happen to a crop."""
+
+    turn: float = 0.28
+    no_face: float = 0.06
+    drawing: float = 0.02
+    warp: float = 0.35
+    occlusion: float = 0.45
+    wild: float = 0.25
+    """Crops far off the face's place, beyond what detectors do."""
+
+
+POINT_ODDS = CropOdds()
+CONFIDENCE_ODDS = CropOdds(no_face=0.12, drawing=0.1, occlusion=0.6)
+"""More of what the confidences have to tell."""
 
 
 class Sample(NamedTuple):
@@ -49,6 +59,7 @@ def sample_crop(
     *,
     may_turn: bool,
     other_photo: Callable[[], UInt8[np.ndarray, "H W 3"]],
+    odds: CropOdds = POINT_ODDS,
 ) -> Sample:
     """A crop of `size` pixels with random placement, turn, occluders, light and degradation.
 
@@ -59,29 +70,30 @@ def sample_crop(
         size: side of the crop [px].
         may_turn: whether the face may be turned in depth (photos; rendered heads are turned).
         other_photo: draws a picture for the occluders' textures.
+        odds: how often what happens.
     """
-    if may_turn and rng.random() < TURN_PROBABILITY:
+    if may_turn and rng.random() < odds.turn:
         face = turn_face(face, surface, *_random_turn(face, rng))
     seen = face.visible & surface.facing(face.points)
-    region = _random_region(face, rng)
-    is_face = rng.random() >= NO_FACE_PROBABILITY
+    region = _random_region(face, rng, odds.wild)
+    is_face = rng.random() >= odds.no_face
     if not is_face:
         region = _beside_the_face(region, rng)
     crop = crop_region(face.picture, region, size)
     matrix = region.to_crop(size)
     points = face.points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
-    if is_face and rng.random() < WARP_PROBABILITY:
+    if is_face and rng.random() < odds.warp:
         crop, points = local_warp(crop, points, rng)
     if rng.random() < 0.5:
         crop = np.ascontiguousarray(crop[:, ::-1])
         points = points[MIRROR] * [-1, 1] + [size - 1, 0]
         seen = seen[MIRROR]
     hidden = np.zeros((size, size), bool)
-    if rng.random() < OCCLUSION_PROBABILITY:
+    if rng.random() < odds.occlusion:
         for _ in range(int(rng.integers(1, 3))):
             crop, covered = occlude(Scene(crop, points, rng, other_photo))
             hidden |= covered
-    if is_face and rng.random() < DRAWING_PROBABILITY:
+    if is_face and rng.random() < odds.drawing:
         crop, is_face = as_drawing(crop, rng), False
     crop = photometric_augment(crop, rng)
     return Sample(crop, normalised(points, size), _visibility(points, seen, hidden), float(is_face))
@@ -115,26 +127,30 @@ def _random_turn(face: LabelledFace, rng: np.random.Generator) -> tuple[float, f
     return float(np.clip(yaw - goal, -MAX_TURN, MAX_TURN)), float(rng.normal(0, PITCH_SIGMA))
 
 
-def _random_region(face: LabelledFace, rng: np.random.Generator) -> Region:
+def _random_region(face: LabelledFace, rng: np.random.Generator, wild_odds: float) -> Region:
     """Where a detector, or the points of an earlier look, would put the crop."""
     points = face.points[:, :2]
     kind = rng.random()
     if kind < 0.35 and np.isfinite(face.five).all():
         noise = 0.012 * np.linalg.norm(face.five[1] - face.five[0])
-        region = region_of_five(face.five + rng.normal(0, noise, (5, 2)), SIDE_PER_BOX)
+        region = _around_five(face.five + rng.normal(0, noise, (5, 2)))
     elif kind < 0.85:
         eyes = [points[lids].mean(0) for lids in EYE_LIDS]
         five = np.stack([*eyes, points[4], points[61], points[291]])
         down = five[3:].mean(0) - five[:2].mean(0)
         unit = max(np.linalg.norm(five[1] - five[0]), np.linalg.norm(down))
-        region = region_of_five(five + rng.normal(0, 0.03, (5, 2)) * unit, SIDE_PER_BOX)
+        region = _around_five(five + rng.normal(0, 0.03, (5, 2)) * unit)
     else:
-        region = region_of_points(points, SIDE_PER_BOX)
-    wild = rng.random() < WILD_PROBABILITY
+        region = region_of_points(points, SIDE_PER_BOX, roll_from_mouth=ROLL_FROM_MOUTH)
+    wild = rng.random() < wild_odds
     shift = rng.normal(0, 0.045 if wild else 0.012, 2) * region.side
     growth = np.exp(rng.normal(0.01, 0.12 if wild else 0.04))
     turn = rng.uniform(-0.6, 0.6) if wild else rng.normal(0, 0.05)
     return Region(region.centre + shift, float(region.side * growth), float(region.roll + turn))
+
+
+def _around_five(five: Float[np.ndarray, "5 2"]) -> Region:
+    return region_of_five(five, SIDE_PER_BOX, roll_from_mouth=ROLL_FROM_MOUTH)
 
 
 def _beside_the_face(region: Region, rng: np.random.Generator) -> Region:

@@ -1,7 +1,8 @@
 """Training of the dense landmark network on pacofr's engine (folder of a run: `engine.checkpoint`).
 
-A teacher labels the photos first. Then the network learns on small crops and last on crops of the
-size of inference, while the learning rate falls. The moving average of the weights is published.
+A teacher labels the photos first. The network learns to see the whole face in small crops, then to
+look at eyes and mouth in full crops, last to tell the confidences of the points that result. What
+earlier stages learned stays as it is. The moving average of the weights is published.
 """
 
 from collections.abc import Mapping
@@ -16,9 +17,7 @@ from torch import Tensor, nn
 from flame_assets.catalogue import require_asset
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
-from mica_ext.landmarks.dense.network import INPUT, DenseLandmarkNetwork, DenseOutput
-from mica_ext.landmarks.dense.weights import save_dense_network
-from mica_ext.landmarks.distillation.config import LandmarkTrainingConfig
+from mica_ext.landmarks.config import LandmarkTrainingConfig
 from mica_ext.landmarks.distillation.data import (
     CropBatch,
     CropReader,
@@ -30,8 +29,11 @@ from mica_ext.landmarks.distillation.data import (
 )
 from mica_ext.landmarks.distillation.face_store import FaceStore, load_store, save_store
 from mica_ext.landmarks.distillation.labels import label_photos
-from mica_ext.landmarks.distillation.losses import Targets, dense_loss
+from mica_ext.landmarks.distillation.losses import Targets, landmark_loss
 from mica_ext.landmarks.distillation.rendered_heads import rendered_heads
+from mica_ext.landmarks.distillation.samples import CONFIDENCE_ODDS, POINT_ODDS
+from mica_ext.landmarks.network import INPUT, WHOLE, LandmarkNetwork, LandmarkOutput
+from mica_ext.landmarks.weights import save_landmark_network
 from pacofr.engine.checkpoint import Progress
 from pacofr.engine.distributed import World, process_group
 from pacofr.engine.sampling import MixturePlan, MixtureSource
@@ -42,8 +44,6 @@ from pacofr.faces.face_mesh.network import FaceMeshNetwork
 from pacofr.faces.face_mesh.task_file import load_face_mesh
 from pacofr.models.global_batch_norm import use_global_batch_norm
 
-SMALL = 128
-"""Side of the crops of the first stage [px]."""
 RARE_SHARE, HEADS_SHARE = 6, 10
 """One crop in so many is of a rare face, of a rendered head."""
 EMA_DECAY = 0.998
@@ -56,8 +56,8 @@ LAST_RATE = 0.01
 DECODER_FACES = 6000
 """Faces from which the decoder's start is computed."""
 RESUME_MAY_CHANGE = frozenset({"threads", "save_minutes", "validate_every"})
-NOT_COMPARED = ("photos", "out", "teacher_file")
-"""Places; what they hold is compared by the faces' fingerprint."""
+NOT_COMPARED = ("photos", "out", "teacher_file", "licence")
+"""Places, whose faces are compared by their fingerprint, and what changes no weight."""
 
 
 class TrainedNetwork(nn.Module):
@@ -65,22 +65,27 @@ class TrainedNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = DenseLandmarkNetwork()
+        self.network = LandmarkNetwork()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, crops: UInt8[Tensor, "B S S 3"]) -> DenseOutput:
-        """RGB crops to points and confidences."""
-        return self.network(crops.permute(0, 3, 1, 2).float() / 255)
+    def forward(self, crops: UInt8[Tensor, "B S S 3"]) -> LandmarkOutput:
+        """RGB crops to points and confidences; small ones are seen as a whole only."""
+        scaled = crops.permute(0, 3, 1, 2).float() / 255
+        return self.network.whole(scaled) if crops.shape[1] == WHOLE else self.network(scaled)
 
 
 class LandmarkTraining(TrainingTask[CropBatch]):
-    """The two stages of training."""
+    """The three stages of training."""
 
     resume_may_change = RESUME_MAY_CHANGE
 
     def __init__(self, config: LandmarkTrainingConfig, faces: TrainingFaces, world: World) -> None:
         self.config, self.faces = config, faces
-        stages = (Stage("small", config.small_steps), Stage("full", config.full_steps))
+        stages = (
+            Stage("whole", config.whole_steps),
+            Stage("parts", config.parts_steps, restart=True),
+            Stage("confidence", config.confidence_steps, restart=True),
+        )
         self.stages = tuple(stage for stage in stages if stage.steps)
         options = {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
         self.run_config = {**options, "faces": faces.fingerprint}
@@ -88,7 +93,10 @@ class LandmarkTraining(TrainingTask[CropBatch]):
         self.model = self.trained = TrainedNetwork()
         if world.size > 1:
             use_global_batch_norm(self.model)
-        self.held_out = inference_crops(faces.photos, faces.held_out, INPUT)
+        self.held_out = {
+            size: inference_crops(faces.photos, faces.held_out, size) for size in (WHOLE, INPUT)
+        }
+        self.size = WHOLE
         self.score = "not measured"
 
     def initialize(self) -> None:
@@ -97,8 +105,8 @@ class LandmarkTraining(TrainingTask[CropBatch]):
         points = inference_crops(self.faces.photos, known, INPUT).points
         weight, bias = decoder_regression(points)
         with torch.no_grad():
-            self.trained.network.decoder.weight.copy_(weight)
-            self.trained.network.decoder.bias.copy_(bias)
+            self.trained.network.whole.decoder.weight.copy_(weight)
+            self.trained.network.whole.decoder.bias.copy_(bias)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """AdamW."""
@@ -113,31 +121,50 @@ class LandmarkTraining(TrainingTask[CropBatch]):
             MixtureSource(len(faces.rare), rare, 1),
             MixtureSource(len(faces.heads), heads, 2),
         )
-        size = SMALL if stage.name == "small" else INPUT
-        return StageData(MixturePlan(sources, seed=seed), CropReader(faces, size, seed))
+        size = WHOLE if stage.name == "whole" else INPUT
+        odds = CONFIDENCE_ODDS if stage.name == "confidence" else POINT_ODDS
+        return StageData(MixturePlan(sources, seed=seed), CropReader(faces, size, seed, odds))
 
     def learning_rate(self, step: int) -> float:
-        """Warm-up, constant in the first stage, then linear to `LAST_RATE`."""
-        config = self.config
-        left = (config.small_steps + config.full_steps - step) / config.full_steps
-        rise = min(1.0, (step + 1) / WARM_UP)
-        return config.learning_rate * rise * min(1.0, max(left, LAST_RATE))
+        """In each stage a warm-up, then constant until its middle, then linear to `LAST_RATE`."""
+        for stage in self.stages:
+            if step < stage.steps:
+                break
+            step -= stage.steps
+        rise = min(1.0, (step + 1) / min(WARM_UP, stage.steps))
+        left = 2 * (1 - step / stage.steps)
+        return self.config.learning_rate * rise * min(1.0, max(left, LAST_RATE))
+
+    def begin_stage(self, stage: Stage) -> None:
+        """All rests but what the stage trains."""
+        network = self.trained.network
+        network.requires_grad_(False).eval()
+        trained = {
+            "whole": (network.whole,),
+            "parts": (network.eye, network.mouth),
+            "confidence": (network.confidence, network.whole.confidence),
+        }[stage.name]
+        for module in trained:
+            module.requires_grad_(True).train()
+        network.patch_gain.requires_grad_(stage.name == "parts")
+        self.size = WHOLE if stage.name == "whole" else INPUT
 
     def loss(self, forward: nn.Module, batch: CropBatch, stage: Stage) -> StepLoss:
-        """`dense_loss`; only the convolutions run in bf16."""
+        """`landmark_loss`; only the convolutions run in bf16."""
         output = forward(batch.crops)
         with torch.autocast(batch.crops.device.type, enabled=False):
-            loss = dense_loss(output, Targets(*batch[1:]))
+            loss = landmark_loss(output, Targets(*batch[1:]))
         return StepLoss(loss._asdict())
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> Mapping[str, float]:
         """Distance from the teacher's points on the faces kept out [% of the eye distance]."""
-        if not len(self.held_out.crops):
+        crops, truth = self.held_out[self.size]
+        if not len(crops):
             return {}
-        points = torch.cat([model(part).points for part in self.held_out.crops.split(32)])
-        distances = (points - self.held_out.points).norm(dim=-1).mean(1)
-        error = 100 * float((distances / eye_distances(self.held_out.points)).mean())
+        points = torch.cat([model(some).points for some in crops.split(32)])
+        distances = (points - truth).norm(dim=-1).mean(1)
+        error = 100 * float((distances / eye_distances(truth)).mean())
         self.score = (
             f"{error:.2f} % of the eye distance from the teacher's points on "
             f"{len(points)} faces held out"
@@ -153,9 +180,10 @@ class LandmarkTraining(TrainingTask[CropBatch]):
     def export(self, folder: Path, model: nn.Module) -> None:
         """Write float16 weights with the command that makes them."""
         assert isinstance(model, TrainedNetwork)
-        save_dense_network(
+        save_landmark_network(
             model.network,
             folder,
+            licence=self.config.licence,
             command=f"mica-ext train-landmarks{_flags(self.config)}",
             seed=self.config.seed,
             score=self.score,
@@ -182,14 +210,19 @@ def train(config: LandmarkTrainingConfig) -> int:
     faces = split_faces(photos, heads, config.holdout, config.seed)
     with process_group("cpu") as world:
         task = LandmarkTraining(config, faces, world)
-        trainer = TrainerConfig(
-            precision="bf16",
-            clip_norm=CLIP_NORM,
-            ema_decay=EMA_DECAY,
-            save_minutes=config.save_minutes,
-            validate_steps=config.validate_every,
-        )
-        return fit(task, trainer, RunOptions(out=config.out, device="cpu"), world)
+        options = RunOptions(out=config.out, device="cpu")
+        return fit(task, trainer_config(config), options, world)
+
+
+def trainer_config(config: LandmarkTrainingConfig) -> TrainerConfig:
+    """How the engine carries out the training."""
+    return TrainerConfig(
+        precision="bf16",
+        clip_norm=CLIP_NORM,
+        ema_decay=EMA_DECAY,
+        save_minutes=config.save_minutes,
+        validate_steps=config.validate_every,
+    )
 
 
 def _heads(config: LandmarkTrainingConfig, teacher: FaceMeshNetwork) -> FaceStore:

@@ -21,6 +21,7 @@ MIDDLE_PER_FIVE = 0.55
 """Where the box' middle lies on the way from the eyes to the mouth."""
 SUPERSAMPLED_ABOVE = 1.5
 """From this many photo pixels per crop pixel on, the photo is reduced by area first."""
+MOUTH_CORNERS = [61, 291]
 SIDE_MIN_PX = 4.0
 """Points that coincide still give a region."""
 
@@ -47,12 +48,20 @@ class Region(NamedTuple):
 
 
 def region_of_points(
-    points: Shaped[np.ndarray, "478 2"], side_per_box: float = SIDE_PER_BOX
+    points: Shaped[np.ndarray, "478 2"],
+    side_per_box: float = SIDE_PER_BOX,
+    *,
+    roll_from_mouth: bool = False,
 ) -> Region:
-    """The square around 478 points [px], upright along the line of the eyes' outer corners."""
+    """The square around 478 points [px], upright along the line of the eyes' outer corners.
+
+    In profile that line says nothing: with `roll_from_mouth` the line from the eyes to the mouth
+    counts as well. Face Mesh is used without it.
+    """
     points = np.asarray(points, np.float64)
-    across = points[LEFT_EYE_OUTER] - points[RIGHT_EYE_OUTER]
-    roll = float(np.arctan2(across[1], across[0]))
+    eyes = points[[RIGHT_EYE_OUTER, LEFT_EYE_OUTER]]
+    down = points[MOUTH_CORNERS].mean(0) - eyes.mean(0)
+    roll = _roll(eyes[1] - eyes[0], down if roll_from_mouth else np.zeros(2))
     cos, sin = np.cos(roll), np.sin(roll)
     turned = points @ np.array([[cos, -sin], [sin, cos]])
     low, high = turned.min(0), turned.max(0)
@@ -60,14 +69,25 @@ def region_of_points(
     return Region(centre, side_per_box * max(float((high - low).max()), SIDE_MIN_PX), roll)
 
 
-def region_of_five(five: Shaped[np.ndarray, "5 2"], side_per_box: float = SIDE_PER_BOX) -> Region:
+def region_of_five(
+    five: Shaped[np.ndarray, "5 2"],
+    side_per_box: float = SIDE_PER_BOX,
+    *,
+    roll_from_mouth: bool = False,
+) -> Region:
     """The same square guessed from a detector's five points [px], in its order."""
     left_eye, right_eye, _, left_mouth, right_mouth = np.asarray(five, np.float64)
     across, eyes = right_eye - left_eye, (left_eye + right_eye) / 2
     down = (left_mouth + right_mouth) / 2 - eyes
     box = BOX_PER_FIVE * max(float(np.hypot(*across)), float(np.hypot(*down)))
-    roll = float(np.arctan2(across[1], across[0]))
+    roll = _roll(across, down if roll_from_mouth else np.zeros(2))
     return Region(eyes + MIDDLE_PER_FIVE * down, side_per_box * max(box, SIDE_MIN_PX), roll)
+
+
+def _roll(across: Float[np.ndarray, "2"], down: Float[np.ndarray, "2"]) -> float:
+    """Angle of the sum of the vector across the eyes and of that to the mouth, turned up to it."""
+    x, y = across + np.array([down[1], -down[0]])
+    return float(np.arctan2(y, x))
 
 
 def crop_region(

@@ -68,3 +68,13 @@ INNER_LIPS = np.array(
     [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191]
 )
 """The same where the lips meet."""
+
+NOSE = np.array([1, 2, 4, 5, 6, 168, 98, 327, 97, 326, 129, 358, 195, 197, 48, 278, 64, 294])
+"""Ridge, tip, base and wings."""
+BETWEEN_FEATURES = np.array(
+    [
+        *(8, 9, 151, 18, 199, 200, 32, 262, 36, 266, 50, 280, 101, 330, 117, 346, 205, 425),
+        *(212, 432, 214, 434, 216, 436),
+    ]
+)
+"""Some points of forehead, cheeks and chin."""

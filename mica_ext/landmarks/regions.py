@@ -10,6 +10,7 @@ from pacofr.faces.face_mesh.topology import (
     LEFT_EYE,
     LEFT_IRIS,
     MIRROR,
+    NOSE,
     OUTER_LIPS,
     POINTS,
     RIGHT_BROW,
@@ -17,7 +18,6 @@ from pacofr.faces.face_mesh.topology import (
     RIGHT_IRIS,
 )
 
-_NOSE = [1, 2, 4, 5, 6, 168, 98, 327, 97, 326, 129, 358, 195, 197, 48, 278, 64, 294]
 _CHEEKS = [50, 280, 117, 346, 205, 425]
 _ALL = np.arange(POINTS)
 
@@ -26,7 +26,7 @@ REGIONS: dict[str, Int64[np.ndarray, " n"]] = {
     "left_eye": np.concatenate([LEFT_EYE, _ALL[LEFT_IRIS]]),
     "right_brow": RIGHT_BROW,
     "left_brow": LEFT_BROW,
-    "nose": np.array(_NOSE),
+    "nose": NOSE,
     "mouth": np.concatenate([OUTER_LIPS, INNER_LIPS]),
     "contour": FACE_OVAL,
 }
@@ -41,7 +41,7 @@ KEY_POINTS = np.array(
                 *(*REGIONS["right_eye"][:16], *REGIONS["left_eye"][:16]),
                 *(*_ALL[RIGHT_IRIS], *_ALL[LEFT_IRIS]),
                 *(*RIGHT_BROW, *LEFT_BROW, *OUTER_LIPS, *INNER_LIPS),
-                *(*FACE_OVAL[::2], *_NOSE, *_CHEEKS),
+                *(*FACE_OVAL[::2], *NOSE, *_CHEEKS),
             ]
         )
     )

@@ -1,6 +1,6 @@
-"""Analytic Jacobians of the landmark fit; each is checked against finite differences in the tests.
+"""Analytic Jacobians of the fit; each is checked against finite differences in the tests.
 
-Camera frame: x right, y up, looking along -z [m]; pixels: x right, y down. B heads, L landmarks.
+Camera frame: x right, y up, looking along -z [m]; pixels: x right, y down. B heads, L points.
 """
 
 from typing import NamedTuple
@@ -12,24 +12,22 @@ from jaxtyping import Float64
 class Observations(NamedTuple):
     """What is fitted, per head."""
 
-    landmarks_px: Float64[np.ndarray, "B 68 2"]
+    points_px: Float64[np.ndarray, "B L 2"]
     principal_point: Float64[np.ndarray, "B 2"]
     """[px]"""
     focal_px: Float64[np.ndarray, " B"]
-    sigma_px: Float64[np.ndarray, "B 68"]
-    """Standard deviation of the landmarks."""
 
 
 def residuals_and_jacobian(
-    points: Float64[np.ndarray, "B 68 3"], observations: Observations
-) -> tuple[Float64[np.ndarray, "B 68 2"], Float64[np.ndarray, "B 68 2 3"]]:
+    points: Float64[np.ndarray, "B L 3"], observations: Observations
+) -> tuple[Float64[np.ndarray, "B L 2"], Float64[np.ndarray, "B L 2 3"]]:
     """Residual observed - projected [px] and d(projected)/d(camera point) [px/m]."""
     scale = -observations.focal_px[:, None] / points[..., 2]
     offset = scale[..., None] * points[..., :2] * [1, -1]
     jacobian = np.zeros((*points.shape[:2], 2, 3))
     jacobian[..., 0, 0], jacobian[..., 1, 1] = scale, -scale
     jacobian[..., 2] = -offset / points[..., 2:]
-    residuals = observations.landmarks_px - observations.principal_point[:, None] - offset
+    residuals = observations.points_px - observations.principal_point[:, None] - offset
     return residuals, jacobian
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mica_ext.landmarks.dense.detect import MIN_FACE, detect_points
-from mica_ext.landmarks.dense.readers import FaceMeshReader
+from mica_ext.landmarks.detect import MIN_CONFIDENCE, detect_points
+from mica_ext.landmarks.readers import FaceMeshReader
 from pacofr.faces.detect import Face, detect
 from pacofr.faces.face_mesh.detect import detect_points as face_mesh_points
 from pacofr.faces.face_mesh.topology import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
@@ -36,7 +36,7 @@ def test_face_mesh_reads_what_it_reads_by_itself(reader, london):
         found = detect_points(reader, photo, face)
         direct = face_mesh_points(reader.network, [photo], [face.points])
         assert distance(found.points_px, direct.points_px[0]) < 0.01
-        assert found.face > 0.99
+        assert found.confidence > 0.99
         assert found.visibility.shape == found.error.shape == (7,)
 
 
@@ -67,4 +67,4 @@ def test_noise_is_no_face(reader):
     noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
     five = np.array([[120, 120], [180, 120], [150, 150], [130, 180], [170, 180]], np.float32)
     box = np.array([90, 80, 210, 220], np.float32)
-    assert detect_points(reader, noise, Face(box, 1.0, five)).face < MIN_FACE
+    assert detect_points(reader, noise, Face(box, 1.0, five)).confidence < MIN_CONFIDENCE

@@ -1,0 +1,87 @@
+"""What photos teach about the 478 points, for any head: the mean person's, and how they follow.
+
+point_calibration.json    beside a pack's landmark weights, under their licence
+mean_points.json          in this folder: a mean face for packs without one (CC BY 4.0)
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+
+from mica_ext.errors import UserError
+from mica_ext.files import write_bytes_atomic
+from pacofr.errors import UserError as ContentError
+from pacofr.faces.face_mesh.topology import POINTS
+from pacofr.utils.config_json import from_json, read_json
+
+FORMAT, VERSION = "mica-ext point calibration", 1
+FILE = "point_calibration.json"
+UNCALIBRATED = Path(__file__).with_name("mean_points.json")
+MAX_BYTES = 1 << 20
+DECIMALS = 4
+MAX_COORDINATE, MAX_RESPONSE = 5.0, 2.0
+
+
+class PointCalibration(NamedTuple):
+    """Points of neutral people, in distances of the outer eye corners, and their response."""
+
+    mean: Float64[np.ndarray, "478 2"]
+    """Of the mean person from the front, y down, about the middle of the outer eye corners."""
+    response: Float64[np.ndarray, "478"]
+    """How far each point follows the skin that expressions move: networks damp."""
+
+
+class CalibrationFile(NamedTuple):
+    """Contents of point_calibration.json."""
+
+    format: str
+    version: int
+    licence: str
+    sources: str
+    """Photos and points that it was made from."""
+    command: str
+    mean: tuple[tuple[float, float], ...]
+    response: tuple[float, ...]
+
+
+def save_calibration(
+    path: Path, calibration: PointCalibration, *, licence: str, sources: str, command: str
+) -> None:
+    """Write a calibration, in one file.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    rounded = [array.round(DECIMALS).tolist() for array in calibration]
+    content = CalibrationFile(FORMAT, VERSION, licence, sources, command, *rounded)._asdict()
+    write_bytes_atomic(path, (json.dumps(content) + "\n").encode())
+
+
+def load_calibration(folder: Path) -> PointCalibration:
+    """The calibration of a model pack, or the uncalibrated mean face.
+
+    Raises:
+        UserError: if the file cannot be read or holds something else.
+    """
+    path = folder / FILE
+    if not path.exists():
+        path = UNCALIBRATED
+    try:
+        content = read_json(path, "a calibration of points", max_bytes=MAX_BYTES)
+        about = from_json(CalibrationFile, content, str(path))
+    except ContentError as error:
+        raise UserError(str(error)) from error
+    if (about.format, about.version) != (FORMAT, VERSION):
+        raise UserError(
+            f"{path}: expected {FORMAT!r} version {VERSION}, got {about.format!r} version "
+            f"{about.version}: make it anew with `mica-ext calibrate-points`"
+        )
+    if not len(about.mean) == len(about.response) == POINTS:
+        raise UserError(f"{path}: expected {POINTS} points of x and y and {POINTS} responses")
+    mean, response = np.array(about.mean), np.array(about.response)
+    if not (np.abs(mean) <= MAX_COORDINATE).all() or not (np.abs(response) <= MAX_RESPONSE).all():
+        raise UserError(f"{path}: expected points of a face in distances of its outer eye corners")
+    return PointCalibration(mean, response)

@@ -1,0 +1,1 @@
+"""Cameras, rotations, head poses and normal equations, in NumPy."""

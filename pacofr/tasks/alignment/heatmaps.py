@@ -1,7 +1,7 @@
 """Heat maps of landmarks: targets, decoding by soft-argmax, losses (FaRL's, section E).
 
-Points are normalised: (x, y) in [0, 1] from edge to edge, so that the centre of pixel i of n lies at
-(i + 0.5) / n.
+Points are normalised: (x, y) in [0, 1] from edge to edge, so that pixel i of n has its centre
+at (i + 0.5) / n.
 """
 
 import torch
@@ -11,24 +11,26 @@ from torch import Tensor
 
 RADIUS = 5.0
 """Of the discs in the target maps [px of a map of 128]."""
+MIN_MASS = 1e-6
+"""Of a heat map, below which its centre of mass is not trusted."""
 
 
 def soft_argmax(logits: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K 2"]:
-    """Normalised centres of mass of the heat maps sigmoid(logits)."""
+    """Normalised centres of mass of the heat maps sigmoid(logits); of an empty one the corner."""
     heat = logits.sigmoid()
     height, width = heat.shape[-2:]
-    mass = heat.sum(dim=(-2, -1)).clamp_min(1e-6)
-    x = (heat.sum(dim=-2) * pixel_centres(width, heat)).sum(dim=-1) / mass
-    y = (heat.sum(dim=-1) * pixel_centres(height, heat)).sum(dim=-1) / mass
-    return torch.stack([x, y], dim=-1)
+    mass = heat.sum(dim=(-2, -1)).clamp_min(MIN_MASS)
+    x = (heat.sum(dim=-2) * pixel_numbers(width, heat)).sum(dim=-1) / mass
+    y = (heat.sum(dim=-1) * pixel_numbers(height, heat)).sum(dim=-1) / mass
+    return torch.stack([(x + 0.5) / width, (y + 0.5) / height], dim=-1)
 
 
 def target_heatmaps(
     points: Float[Tensor, "B K 2"], height: int, width: int, radius: float = RADIUS
 ) -> Float[Tensor, "B K height width"]:
     """exp(-8 r^2 / R^2) around every point, 0 beyond R; r and R in pixels of the map."""
-    x = (pixel_centres(width, points) - points[..., :1]) * width
-    y = (pixel_centres(height, points) - points[..., 1:]) * height
+    x = pixel_numbers(width, points) + 0.5 - points[..., :1] * width
+    y = pixel_numbers(height, points) + 0.5 - points[..., 1:] * height
     squared = y.square()[..., :, None] + x.square()[..., None, :]
     disc = torch.exp(squared * (-8 / radius**2))
     return torch.where(squared <= radius**2, disc, 0.0)
@@ -47,6 +49,6 @@ def heatmap_loss(
     return F.binary_cross_entropy_with_logits(resized, target)
 
 
-def pixel_centres(count: int, like: Tensor) -> Float[Tensor, " count"]:
-    """Normalised centres of `count` pixels in a row."""
-    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count
+def pixel_numbers(count: int, like: Tensor) -> Float[Tensor, " count"]:
+    """0, 1, ... count - 1, on the device and of the type of `like`."""
+    return torch.arange(count, device=like.device, dtype=like.dtype)

@@ -53,8 +53,8 @@ def show(config: ShowConfig) -> None:
 
 def probe(command: ProbeCommand) -> None:
     """Score frozen encoders one after the other; prints a line for each."""
-    from pacofr.analysis.encoder_spec import load_encoder_spec, without_folders
     from pacofr.analysis.linear_probe import probe
+    from pacofr.pretraining.encoder_spec import load_encoder_spec, without_folders
     from pacofr.utils.files import write_json
 
     if not command.encoders:

@@ -7,7 +7,7 @@ from helpers.crops import write_annotated_photos
 
 from pacofr.analysis import linear_probe as probe
 from pacofr.analysis.config import ProbeConfig
-from pacofr.analysis.encoder_spec import load_encoder_spec
+from pacofr.pretraining.encoder_spec import load_encoder_spec
 from pacofr.errors import UserError
 from pacofr.faces.align import ffhq_matrix
 from pacofr.faces.landmarks68 import read_pts

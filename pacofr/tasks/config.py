@@ -193,6 +193,21 @@ class TaskModelConfig:
             raise UserError(f"warp and crop scale out of range: {self.warp}, {self.crop_scale}")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedWith:
+    """How a task model was trained; stands in its config.json."""
+
+    encoder: str
+    """As the command line named it, without folders."""
+    tuning: Tuning
+    labels: int
+    """Pictures trained on."""
+    steps: int
+    seed: int
+    deviations: tuple[str, ...]
+    """From the protocol and data of the paper, in words."""
+
+
 def default_width(encoder: VitConfig) -> int:
     """Width of the head for an encoder."""
     return FULL_WIDTH if encoder.width >= NARROW_ENCODER else NARROW_WIDTH

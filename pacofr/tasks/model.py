@@ -16,6 +16,7 @@ from pacofr.tasks.config import (
     MODEL_FORMAT,
     MODEL_VERSION,
     TaskModelConfig,
+    TrainedWith,
     default_width,
 )
 from pacofr.tasks.network import LevelNecks, UPerHead
@@ -63,18 +64,20 @@ def new_task_model(encoder: FaceEncoder, config: TaskModelConfig) -> TaskModel:
     return TaskModel(face_encoder(encoder.vit, config.head.layers), config)
 
 
-def save_task_model(folder: Path, model: nn.Module, config: TaskModelConfig, about: dict) -> None:
-    """Write config.json and model.safetensors; `about` says how the model was trained."""
+def save_task_model(
+    folder: Path, model: nn.Module, config: TaskModelConfig, trained: TrainedWith
+) -> None:
+    """Write config.json and model.safetensors."""
     content = {
         "format": MODEL_FORMAT,
         "version": MODEL_VERSION,
         "model": dataclasses.asdict(config),
-        "training": about,
+        "training": dataclasses.asdict(trained),
     }
     write_model(folder, model, content)
 
 
-def load_task_model(run: Path) -> tuple[TaskModel, dict]:
+def load_task_model(run: Path) -> tuple[TaskModel, TrainedWith]:
     """Load a model from `run`, `run/model` or `run/last/model`, and how it was trained.
 
     Raises:
@@ -90,16 +93,14 @@ def load_task_model(run: Path) -> tuple[TaskModel, dict]:
     if content.get("version") != MODEL_VERSION:
         raise UserError(f"{file}: expected version {MODEL_VERSION}, got {content.get('version')!r}")
     config = from_json(TaskModelConfig, content.get("model"), f"{file}, model")
-    about = content.get("training")
-    if not isinstance(about, dict):
-        raise UserError(f"{file}: expected an object 'training', got {type(about).__name__}")
+    trained = from_json(TrainedWith, content.get("training"), f"{file}, training")
     with torch.device("meta"):
         vit = VisionTransformer(config.encoder)
         model = TaskModel(face_encoder(vit, config.head.layers), config)
     model = model.to_empty(device="cpu")
     model.encoder = face_encoder(model.encoder.vit, config.head.layers)  # its constants
     load_weights(model, folder / "model.safetensors")
-    return model.eval(), about
+    return model.eval(), trained
 
 
 def task_model_folder(run: Path) -> Path:

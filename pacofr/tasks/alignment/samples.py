@@ -14,6 +14,7 @@ from pacofr.tasks.augment.matrices import about_centre, crop_matrix
 from pacofr.tasks.augment.photometric import add_noise, occlude, vary_colour
 from pacofr.tasks.augment.tanh_warp import warp_image
 from pacofr.tasks.config import AlignmentConfig
+from pacofr.tasks.evaluation import EvaluationBatch
 from pacofr.tasks.records import FaceSample, read_photo
 
 
@@ -23,16 +24,6 @@ class AlignmentBatch(NamedTuple):
     frames: UInt8[Tensor, "b S S 3"]
     points: Float[Tensor, "b K 2"]
     """Normalised to the frame: (x, y) in [0, 1] from edge to edge."""
-
-
-class EvaluationBatch(NamedTuple):
-    """Frames, and how they were cut out."""
-
-    frames: UInt8[Tensor, "b S S 3"]
-    matrices: Float[Tensor, "b 2 3"]
-    """Photo -> frame."""
-    index: Tensor
-    """[b] Positions of the samples."""
 
 
 def normalise(points: Float64[np.ndarray, "K 2"], size: int) -> Float64[np.ndarray, "K 2"]:
@@ -96,8 +87,4 @@ class AlignmentEvaluationReader:
             matrix = crop_matrix(sample.box, self.size, self.crop_scale)
             frames.append(warp_image(read_photo(sample), matrix, self.size, 0.0))
             matrices.append(matrix)
-        return EvaluationBatch(
-            torch.from_numpy(np.stack(frames)),
-            torch.from_numpy(np.stack(matrices).astype(np.float32)),
-            torch.from_numpy(batch.index),
-        )
+        return EvaluationBatch.stack(frames, matrices, batch)

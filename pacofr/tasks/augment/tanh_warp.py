@@ -70,7 +70,8 @@ def warp_image(
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     if warp == 0.0:
         return cv2.warpAffine(image, np.asarray(matrix, np.float64), (size, size), flags=how)
-    return cv2.remap(image, frame_map(matrix, size, warp), None, how)
+    x, y = cv2.split(frame_map(matrix, size, warp))
+    return cv2.remap(image, x, y, how)
 
 
 def _warped(values: Float[np.ndarray, "*n"], size: int, warp: float) -> Float[np.ndarray, "*n"]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from pacofr.engine.sampling import RankBatch
@@ -14,6 +14,7 @@ from pacofr.tasks.augment.matrices import about_centre, aligned_matrix
 from pacofr.tasks.augment.photometric import vary_colour
 from pacofr.tasks.augment.tanh_warp import warp_image
 from pacofr.tasks.config import ParsingConfig
+from pacofr.tasks.evaluation import EvaluationBatch
 from pacofr.tasks.parsing.labels import read_photo_and_labels
 from pacofr.tasks.records import FaceSample
 
@@ -26,16 +27,6 @@ class ParsingBatch(NamedTuple):
 
     frames: UInt8[Tensor, "b S S 3"]
     labels: UInt8[Tensor, "b S S"]
-
-
-class EvaluationBatch(NamedTuple):
-    """Frames, and how they were cut out."""
-
-    frames: UInt8[Tensor, "b S S 3"]
-    matrices: Float[Tensor, "b 2 3"]
-    """Photo -> aligned frame."""
-    index: Tensor
-    """[b] Positions of the samples."""
 
 
 def frame_matrix(
@@ -101,8 +92,4 @@ class ParsingEvaluationReader:
             matrix = frame_matrix(self.samples[index], photo, self.size)
             frames.append(warp_image(photo, matrix, self.size, self.warp))
             matrices.append(matrix)
-        return EvaluationBatch(
-            torch.from_numpy(np.stack(frames)),
-            torch.from_numpy(np.stack(matrices).astype(np.float32)),
-            torch.from_numpy(batch.index),
-        )
+        return EvaluationBatch.stack(frames, matrices, batch)

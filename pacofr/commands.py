@@ -8,7 +8,7 @@ from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.stats import in_words
 from pacofr.errors import UserError
 from pacofr.pretraining.command import PretrainCommand
-from pacofr.tasks.command import Evaluate, Predict, Table, Train
+from pacofr.tasks.command import Evaluate, Predict, Sweep, Table, Train
 from pacofr.utils.threads import set_threads
 
 
@@ -87,7 +87,7 @@ def evidence(config: EvidenceConfig) -> int:
     return reproduce_table7(config)
 
 
-def task(command: Train | Evaluate | Predict | Table) -> int:
+def task(command: Train | Sweep | Evaluate | Predict | Table) -> int:
     """Train, evaluate or use a face parser or a landmark detector, or print result tables."""
     if isinstance(command, Table):
         from pacofr.tasks.report.results import read_result
@@ -100,6 +100,11 @@ def task(command: Train | Evaluate | Predict | Table) -> int:
 
         set_threads(command.task.threads)
         return train_task(command.task)
+    if isinstance(command, Sweep):
+        from pacofr.tasks.sweep import sweep
+
+        set_threads(command.task.threads)
+        return sweep(command.task)
     set_threads(command.threads)
     if isinstance(command, Evaluate):
         from pacofr.tasks.run import evaluate_task

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from pacofr.errors import UserError
-from pacofr.tasks.config import AlignmentConfig, ParsingConfig, TaskName
+from pacofr.tasks.config import AlignmentConfig, ParsingConfig, TaskName, Tuning
 from pacofr.utils.config_checks import Device, at_least
 
 
@@ -77,6 +77,66 @@ class Train:
     task: Annotated[
         Annotated[TrainParsing, tyro.conf.subcommand("parsing", prefix_name=False)]
         | Annotated[TrainAlignment, tyro.conf.subcommand("alignment", prefix_name=False)],
+        tyro.conf.arg(name=""),
+    ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Sweep:
+    encoders: tuple[str, ...]
+    """Encoders as `task train --encoder` takes them."""
+    data: str
+    """NAME:FOLDER of the data set."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder of the runs; table.json at the end."""
+    label_counts: tuple[int, ...] = (50, 100, 200, 870)
+    """Numbers of labelled pictures."""
+    tunings: tuple[Tuning, ...] = ("frozen", "tuned")
+    """What happens to the encoder."""
+    seeds: int = 3
+    """Runs of each kind, with --seed and the following numbers."""
+    cache: Path | None = None
+    """Folder for shards of the data set, read instead of it from then on."""
+    device: Device = "auto"
+    """Where to compute; auto is CUDA where there is one."""
+    threads: int | None = None
+    """CPU threads; default: one per core."""
+
+    def __post_init__(self) -> None:
+        DataSpec(self.data)
+        at_least(1, self, "seeds")
+        if not self.encoders or not self.label_counts or not self.tunings:
+            raise UserError("expected at least one of each: --encoders, --label-counts, --tunings")
+        if min(self.label_counts) < 1:
+            raise UserError(f"label counts must be at least 1, not {min(self.label_counts)}")
+        if self.threads is not None:
+            at_least(1, self, "threads")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepParsing(_Sweep):
+    """Face parsing by every encoder, tuning, number of labels and seed."""
+
+    config: Annotated[ParsingConfig, tyro.conf.arg(name="")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepAlignment(_Sweep):
+    """Face alignment by every encoder, tuning, number of labels and seed."""
+
+    config: Annotated[AlignmentConfig, tyro.conf.arg(name="")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Label efficiency of encoders: trains them on few and many labels, and prints a table.
+
+    The same command given again goes on with the run at which it was stopped.
+    """
+
+    task: Annotated[
+        Annotated[SweepParsing, tyro.conf.subcommand("parsing", prefix_name=False)]
+        | Annotated[SweepAlignment, tyro.conf.subcommand("alignment", prefix_name=False)],
         tyro.conf.arg(name=""),
     ]
 
@@ -152,6 +212,7 @@ class Table:
 
 AnyTask = Annotated[
     Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep", prefix_name=False)]
     | Annotated[Evaluate, tyro.conf.subcommand("eval", prefix_name=False)]
     | Annotated[Predict, tyro.conf.subcommand("predict", prefix_name=False)]
     | Annotated[Table, tyro.conf.subcommand("table", prefix_name=False)],

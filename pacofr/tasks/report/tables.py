@@ -35,7 +35,7 @@ def _data_table(data: str, results: Sequence[Result]) -> str:
         if any(_comparable(result, row) for result in results):
             rows.append(_row(row.method, row.tuning, row.resolution, "paper", row.values))
     titles = ["encoder", "tuning", "px", "epoch", *(column.title for column in shape.columns)]
-    lines = [shape.title, *_aligned([titles, *rows])]
+    lines = [shape.title, *aligned_rows([titles, *rows], left=4)]
     if notes:
         lines += ["not the paper's protocol or data:", *(f"  {n}" for n in dict.fromkeys(notes))]
     return "\n".join(lines)
@@ -63,7 +63,7 @@ def _summary_table(results: Sequence[Result]) -> str:
             rows.append(_row(row.method, row.tuning, row.resolution, "paper", row.values))
     titles = ["encoder", "tuning", "px", "epoch"]
     titles += [SHAPES[data].summary.title for data in TABLE_6_COLUMNS]
-    return "\n".join(["Table 6", *_aligned([titles, *rows])])
+    return "\n".join(["Table 6", *aligned_rows([titles, *rows], left=4)])
 
 
 def _comparable(result: Result, row: PublishedRow) -> bool:
@@ -87,11 +87,12 @@ def _row(
     return [name, tuning, str(resolution), which, *shown]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned_rows(rows: Sequence[Sequence[str]], *, left: int) -> list[str]:
+    """Rows of cells as lines; the first `left` columns are aligned to the left."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.ljust(width) if number < 4 else cell.rjust(width)
+            cell.ljust(width) if number < left else cell.rjust(width)
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

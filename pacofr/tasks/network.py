@@ -86,7 +86,7 @@ class UPerHead(nn.Module):
         self.apply(_init)
         nn.init.normal_(self.classify.weight, std=0.01)
 
-    def forward(self, pyramid: Sequence[Float[Tensor, "B D h w"]]) -> Float[Tensor, "B K h w"]:
+    def forward(self, pyramid: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B K _ _"]:
         """Logits on the grid of `pyramid[0]`."""
         *finer, coarsest = pyramid
         levels = [lateral(level) for lateral, level in zip(self.laterals, finer, strict=True)]

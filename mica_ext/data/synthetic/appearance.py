@@ -59,6 +59,8 @@ class Appearance(NamedTuple):
     colours: Float32[np.ndarray, "V 3"]
     hair_thickness: Float32[np.ndarray, " V"]
     """Along the normals [m]."""
+    hair_coverage: Float32[np.ndarray, " V"]
+    """0 where no hair of the head grows, 1 where it covers the skin."""
     hair_colour: Float[np.ndarray, "3"]
     hairs: tuple[Hairs, ...]
     long_hair: bool
@@ -147,6 +149,7 @@ class AppearanceSampler:
         return Appearance(
             colours=np.clip(colours, 0.0, 1.0).astype(np.float32),
             hair_thickness=bulk.astype(np.float32),
+            hair_coverage=coverage.astype(np.float32),
             hair_colour=hair,
             hairs=self._hairs(generator, hair),
             long_hair=long_hair,

@@ -16,24 +16,12 @@ from pacofr.tasks.config import HeadConfig, TaskModelConfig
 from pacofr.tasks.model import load_task_model, new_task_model
 from pacofr.tasks.report.results import read_result
 
+
 def words(text):
     return text.split()
 
 
 TINY = words("--head.width 8 --frame 64 --batch-size 4 --workers 0 --device cpu --threads 1")
-    "--head.width",
-    "8",
-    "--frame",
-    "64",
-    "--batch-size",
-    "4",
-    "--workers",
-    "0",
-    "--device",
-    "cpu",
-    "--threads",
-    "1",
-]
 MAPS = words("--heatmap-size 32 --heatmap-radius 3")
 STILL = words("--shift 0 --rotation 0 --scaling 0 --ema-decay 0.5")
 

@@ -86,6 +86,12 @@ class UPerHead(nn.Module):
         self.apply(_init)
         nn.init.normal_(self.classify.weight, std=0.01)
 
+    @property
+    def bias(self) -> Tensor:
+        """[outputs] Of the logits."""
+        assert self.classify.bias is not None
+        return self.classify.bias
+
     def forward(self, pyramid: Sequence[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B K _ _"]:
         """Logits on the grid of `pyramid[0]`."""
         *finer, coarsest = pyramid

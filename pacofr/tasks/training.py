@@ -21,6 +21,7 @@ from pacofr.engine.distributed import World
 from pacofr.engine.sampling import MixturePlan, MixtureSource, RankBatch
 from pacofr.engine.step_metrics import StepMetrics
 from pacofr.engine.task import Stage, StageData, TrainerConfig, TrainingTask
+from pacofr.errors import UserError
 from pacofr.models.encoders import FaceEncoder
 from pacofr.models.global_batch_norm import use_global_batch_norm
 from pacofr.tasks.config import (
@@ -72,6 +73,12 @@ class TaskTraining(TrainingTask[Batch], Generic[Batch]):
     ) -> None:
         self.settings, self.model_config, self.world = config, model_config, world
         self.train, self.test, self.trained = train, test, trained
+        parts = world.size * config.accumulate
+        if config.batch_size < 2 * parts:
+            raise UserError(
+                f"expected at least {2 * parts} pictures in a step (two for each of {parts} parts,"
+                f" for batch normalisation), got --batch-size {config.batch_size}"
+            )
         torch.manual_seed(config.seed)
         self.model = self.task_model = new_task_model(encoder, model_config)
         if config.tuning == "frozen":

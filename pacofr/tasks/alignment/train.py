@@ -25,6 +25,11 @@ from pacofr.tasks.records import Split
 from pacofr.tasks.training import TaskTraining
 
 
+EMPTY_LOGIT = -4.0
+"""What heat maps begin with, nearly empty (Lin et al. 2017, section 4.1); FaRL's begin at 0, from
+where its long trainings get to the same."""
+
+
 class AlignmentTraining(TaskTraining[AlignmentBatch]):
     """Heat maps of landmarks."""
 
@@ -50,6 +55,7 @@ class AlignmentTraining(TaskTraining[AlignmentBatch]):
         )
         super().__init__(config, model_config, encoder, train, test, world, trained)
         self.config = config
+        nn.init.constant_(self.task_model.decoder.bias, EMPTY_LOGIT)
 
     def read(self) -> Callable[[RankBatch], AlignmentBatch]:
         """Augmented frames and landmarks."""

@@ -34,10 +34,13 @@ def test_means_are_those_of_the_classes(data, tuning, mean):
     assert printed == pytest.approx(mean, abs=0.006)
 
 
-def test_the_full_set_of_300w_is_its_two_parts():
+def test_the_full_set_of_300w_is_its_two_parts_but_for_one_row():
+    other = []
     for row in PUBLISHED["300w"]:
         common, challenge, full = row.values
-        assert full == pytest.approx((554 * common + 135 * challenge) / 689, abs=0.012)
+        if abs(full - (554 * common + 135 * challenge) / 689) > 0.012:
+            other.append((row.method, row.tuning))
+    assert other == [("MCF 2M", "tuned")]  # 3.06 is printed, its parts give 3.01
 
 
 def test_table_6_repeats_tables_1_to_5_but_for_one_number():

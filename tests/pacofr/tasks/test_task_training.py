@@ -99,12 +99,11 @@ def test_evaluation_gives_the_scores_of_the_training(aligned, photos, tmp_path, 
     assert "expected a model for parsing, got alignment" in capsys.readouterr().err
 
 
-def test_parsing_learns_what_it_is_shown(encoder, tmp_path, capsys):
+def test_parsing_learns_what_it_is_shown(encoder, tmp_path, caplog):
     root = write_lapa(tmp_path / "lapa")
     flags = [*STILL, *words("--steps 40 --warp 0 --optim.head-lr 5e-3")]
     assert train("parsing", f"lapa:{root}", encoder, tmp_path / "run", *flags) == 0
-    said = capsys.readouterr()
-    assert "lapa train: found 3 in train, published are 18168 or 18176" in said.err
+    assert "lapa train: found 3 in train, published are 18168 or 18176" in caplog.text
     score = read_result(tmp_path / "run").score("test", "last epoch")
     assert score.measures["skin"] > 85
     assert score.measures["background"] > 85
@@ -209,6 +208,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(encoder, photos, tmp_path, capsys)
         (["--data", "pts:PHOTOS", "--resolution", "50"], "resolution 50 must be a multiple"),
         (["--data", "pts:PHOTOS", "--epochs", "1", "--steps", "2"], "give --epochs or --steps"),
         (["--data", "pts:PHOTOS", "--head.layers", "8", "4", "2", "1"], "head layers must rise"),
+        (["--data", "pts:PHOTOS", "--batch-size", "1"], "expected at least 2 pictures in a step"),
         (["--data", "pts:PHOTOS", "--ema-decay", "1"], "ema decay must lie between 0 and 1"),
     ],
 )

@@ -53,7 +53,7 @@ def aligned(encoder, photos, tmp_path_factory):
     flags = [
         *MAPS,
         *STILL,
-        *words("--steps 60 --optim.head-lr 5e-3 --validate-epochs 20"),
+        *words("--steps 60 --optim.head-lr 2e-2 --optim.encoder-lr 1e-3 --validate-epochs 20"),
     ]
     assert train("alignment", f"pts:{photos}", encoder, out, *flags) == 0
     return out, flags

@@ -49,7 +49,11 @@ def reconstruct(config: ReconstructConfig) -> int:
         from mica_ext.reconstruct import Reconstructor
 
         reconstructor = Reconstructor.load(
-            config.model, head=config.head, device=config.device, identity=config.identity
+            config.model,
+            head=config.head,
+            device=config.device,
+            identity=config.identity,
+            detector=config.detector,
         )
     person = merge_jobs(config, plan.jobs, reconstructor)
     run = Run(config, plan, reconstructor, FolderRecords(), person)
@@ -113,7 +117,7 @@ class Run:
         settings = {
             "pose": self.pose,
             "unit": job.outputs.unit(self.config.unit),
-            "face": self.config.face,
+            "face": self.config.chosen_face,
             "min-face": str(self.config.min_face or "default"),
             "keep-unsure": str(self.config.keep_unsure).lower(),
             "head": f"{made_with.head.name} {self.reconstructor.head_key}",
@@ -170,7 +174,11 @@ class Run:
         """The faces of one photo, before anything is written; runs beside other photos."""
         image = _load_photo(job) if image is None else image
         identity = PhotoIdentity.of(job.photo, job.name)
-        which = int(self.config.face) if self.config.face.isdecimal() else self.config.face
+        which = (
+            int(self.config.chosen_face)
+            if self.config.chosen_face.isdecimal()
+            else self.config.chosen_face
+        )
         faces = self.reconstructor.faces(
             image,
             which,  # type: ignore[arg-type]
@@ -209,7 +217,7 @@ class Run:
             self.records.start(paths, create=create)
         self.records.finish(paths, photo.identity, self.settings(job), create=create)
         faces = [FaceReport(face, files.paths()) for files, face in zip(outputs, kept, strict=True)]
-        return PhotoReport(job.photo, faces, rejected, unit, config.face)
+        return PhotoReport(job.photo, faces, rejected, unit, config.chosen_face)
 
     def report(self, selection: Selection, report: RunReport) -> None:
         """What was used and what failed: as JSON, or as lines."""

@@ -77,10 +77,8 @@ def make_plan(config: ReconstructConfig) -> Plan:
 def _check_options(config: ReconstructConfig) -> None:
     if config.neutral and config.posed:
         raise UserError("--neutral and --posed exclude each other: choose one")
-    if (
-        config.chosen_face not in ("largest", "center", "all")
-        and not config.chosen_face.isdecimal()
-    ):
+    face = config.chosen_face
+    if face not in ("largest", "center", "all") and not face.isdecimal():
         raise UserError(f"--face: expected largest, center, all or a number from 0, got {face!r}")
     if config.min_face is not None and not 0 < config.min_face < float("inf"):
         raise UserError(f"--min-face: expected a number of pixels above 0, got {config.min_face}")

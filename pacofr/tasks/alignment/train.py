@@ -24,7 +24,6 @@ from pacofr.tasks.evaluation import Scores, to_images
 from pacofr.tasks.records import Split
 from pacofr.tasks.training import TaskTraining
 
-
 EMPTY_LOGIT = -4.0
 """What heat maps begin with, nearly empty (Lin et al. 2017, section 4.1); FaRL's begin at 0, from
 where its long trainings get to the same."""

@@ -101,7 +101,7 @@ def test_evaluation_gives_the_scores_of_the_training(aligned, photos, tmp_path, 
 
 def test_parsing_learns_what_it_is_shown(encoder, tmp_path, caplog):
     root = write_lapa(tmp_path / "lapa")
-    flags = [*STILL, *words("--steps 40 --warp 0 --optim.head-lr 5e-3")]
+    flags = [*STILL, *words("--steps 60 --warp 0 --optim.head-lr 2e-2 --optim.encoder-lr 1e-3")]
     assert train("parsing", f"lapa:{root}", encoder, tmp_path / "run", *flags) == 0
     assert "lapa train: found 3 in train, published are 18168 or 18176" in caplog.text
     score = read_result(tmp_path / "run").score("test", "last epoch")

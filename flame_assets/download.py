@@ -23,7 +23,6 @@ from flame_assets.inert.zips import ZipReader
 from flame_assets.transfer import (
     GO_ON,
     Advance,
-    CutError,
     Limits,
     Pace,
     StatusError,
@@ -31,10 +30,10 @@ from flame_assets.transfer import (
     locked,
     number,
     open_url,
-    progress_bar,
     read_start,
+    receive_whole,
+    size_of,
     start_of,
-    too_slow,
 )
 
 LOGGER = logging.getLogger(__name__)
@@ -147,22 +146,10 @@ def download(
 
 
 def _fetch_whole(request: Request, target: Path, limits: Limits) -> None:
-    archive, pace = request.archive, Pace(limits)
-    part = target.with_name(target.name + ".part")
-    with progress_bar(archive.file) as advance:
-        for attempt in range(limits.attempts):
-            try:
-                if _receive(request, part, pace, advance):
-                    break
-            except CutError:
-                if pace.is_late:
-                    raise too_slow(_size(part)) from None
-            LOGGER.info("%s was cut, connection %d", archive.file, attempt + 1)
-        else:
-            raise UserError(
-                f"{archive.file} was cut {limits.attempts} times, {_size(part) >> 20} MiB are "
-                f"here; {GO_ON}"
-            )
+    archive, part = request.archive, target.with_name(target.name + ".part")
+    receive_whole(
+        lambda pace, advance: _receive(request, part, pace, advance), archive.file, part, limits
+    )
     if (reason := _damage(archive, part)) is not None:
         part.unlink()
         raise UserError(
@@ -185,7 +172,7 @@ def _http_request(request: Request, start: int) -> urllib.request.Request:
 
 def _receive(request: Request, part: Path, pace: Pace, advance: Advance) -> bool:
     """Append what `part` lacks; whether all has come, as far as the server tells."""
-    asked = _size(part)
+    asked = size_of(part)
     asking = _http_request(request, asked)
     try:
         with open_url(asking, pace) as answer:
@@ -253,7 +240,3 @@ def _too_large(archive: Archive) -> UserError:
         f"{archive.file}: the server sends more than {ARCHIVE_BYTES >> 20} MiB, which is no such "
         "archive"
     )
-
-
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.exists() else 0

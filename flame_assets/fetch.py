@@ -4,7 +4,6 @@ What has come lies beside the target as `.<file>.<hash>.part`; the next call goe
 process fetches at a time, others wait for it.
 """
 
-import logging
 import os
 import urllib.parse
 import urllib.request
@@ -16,7 +15,6 @@ from flame_assets.inert.budgets import ARCHIVE_BYTES
 from flame_assets.transfer import (
     GO_ON,
     Advance,
-    CutError,
     Limits,
     Pace,
     StatusError,
@@ -24,12 +22,10 @@ from flame_assets.transfer import (
     locked,
     number,
     open_url,
-    progress_bar,
+    receive_whole,
+    size_of,
     start_of,
-    too_slow,
 )
-
-LOGGER = logging.getLogger(__name__)
 
 
 def fetch(asset: Asset, target: Path, limits: Limits | None = None) -> Path:
@@ -56,22 +52,13 @@ def fetch(asset: Asset, target: Path, limits: Limits | None = None) -> Path:
 
 def _fetch_whole(asset: Asset, target: Path, limits: Limits) -> None:
     part = target.with_name(f".{target.name}.{(asset.sha256 or 'unpinned')[:8]}.part")
-    pace = Pace(limits)
-    with progress_bar(asset.file) as advance:
-        for attempt in range(limits.attempts):
-            try:
-                _receive(asset, part, pace, advance)
-                break
-            except CutError:
-                if pace.is_late:
-                    raise too_slow(_size(part)) from None
-                LOGGER.info("%s was cut, connection %d", asset.file, attempt + 1)
-        else:
-            of = f" of {asset.bytes}" if asset.bytes else ""
-            raise UserError(
-                f"{asset.file} was cut {limits.attempts} times, {_size(part)}{of} bytes are here; "
-                f"{GO_ON}"
-            )
+    receive_whole(
+        lambda pace, advance: _receive(asset, part, pace, advance),
+        asset.file,
+        part,
+        limits,
+        asset.bytes,
+    )
     if not is_intact(asset, part):
         expected = f"sha256 {asset.sha256[:12]}..." if asset.sha256 else damage(asset, part)
         expected = expected or f"MD5 {asset.md5_start}..."
@@ -83,14 +70,14 @@ def _fetch_whole(asset: Asset, target: Path, limits: Limits) -> None:
     os.replace(part, target)
 
 
-def _receive(asset: Asset, part: Path, pace: Pace, advance: Advance) -> None:
-    """Append what `part` lacks."""
+def _receive(asset: Asset, part: Path, pace: Pace, advance: Advance) -> bool:
+    """Append what `part` lacks; whether all has come."""
     limit = asset.bytes or ARCHIVE_BYTES
-    if _size(part) > limit:
+    if size_of(part) > limit:
         part.unlink()
-    asked = _size(part)
+    asked = size_of(part)
     if asked == asset.bytes:
-        return
+        return True
     host = urllib.parse.urlsplit(asset.url).netloc
     request = urllib.request.Request(asset.url)
     if asked:
@@ -117,13 +104,8 @@ def _receive(asset: Asset, part: Path, pace: Pace, advance: Advance) -> None:
         if error.code == 416 and asked and asset.bytes is None:  # nothing behind what is here
             whole = number((error.headers.get("Content-Range") or "").rpartition("/")[2])
             if whole == asked:
-                return
+                return True
             part.unlink()
-            raise CutError from None
+            return False
         raise UserError(f"{host} answered {error}; try again later") from None
-    if total is not None and _size(part) < total:
-        raise CutError
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    return total is None or size_of(part) >= total

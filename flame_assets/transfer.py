@@ -162,6 +162,40 @@ def read_chunk(answer: http.client.HTTPResponse, size: int) -> bytes:
         raise CutError from None
 
 
+def receive_whole(
+    receive: Callable[[Pace, Advance], bool],
+    name: str,
+    part: Path,
+    limits: Limits,
+    total: int | None = None,
+) -> None:
+    """Call `receive` until it says that all of a file has come; it appends what `part` lacks.
+
+    `total` is the file's size, where it is known.
+
+    Raises:
+        UserError: it was cut too often, or time is up.
+    """
+    pace = Pace(limits)
+    with progress_bar(name) as advance:
+        for attempt in range(limits.attempts):
+            try:
+                if receive(pace, advance):
+                    return
+            except CutError:
+                if pace.is_late:
+                    raise too_slow(size_of(part)) from None
+            LOGGER.info("%s was cut, connection %d", name, attempt + 1)
+    received = size_of(part)
+    here = f"{received} of {total} bytes" if total else f"{received >> 20} MiB"
+    raise UserError(f"{name} was cut {limits.attempts} times, {here} are here; {GO_ON}")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 without one."""
+    return path.stat().st_size if path.exists() else 0
+
+
 def too_slow(received: int) -> UserError:
     """What is said of a transfer that is given up."""
     return UserError(f"the file comes too slowly, {received} bytes are here; {GO_ON}")

@@ -57,6 +57,10 @@ COMMANDS = {
         "mica_ext.data.synthetic.config:SynthNowConfig",
         "mica_ext.data.synthetic.now:synth_now",
     ),
+    "synth-parsing": Command(
+        "mica_ext.data.synthetic.config:SynthParsingConfig",
+        "mica_ext.data.synthetic.parsing:synth_parsing",
+    ),
 }
 
 

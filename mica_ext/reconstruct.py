@@ -38,6 +38,7 @@ from mica_ext.models.pose import Pose, in_pose
 from mica_ext.models.quality import FaceSignals, Quality, assess_quality, face_luma, roll_degrees
 from mica_ext.models.types import AlignedFace, FaceParameters, collate_faces
 from mica_ext.preprocess.align_face import align_face
+from mica_ext.preprocess.scrfd import ScrfdDetector
 from pacofr.engine.device import choose_device
 from pacofr.faces.choose import MIN_FACE_PX, FaceChoice, choose_face
 from pacofr.faces.detect import DETECTOR, Face, detect, smallest_searched
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from mica_ext.render.overlay import OverlayStyle
 
 RgbImage = UInt8[np.ndarray, "H W 3"]
+DetectorChoice = Literal["mtcnn", "mica"]
+"""MTCNN, or MICA's: SCRFD at 224 pixels through insightface."""
 IdentityChoice = Literal["mica", "fit"]
 """Where the identity comes from: the pack's identity network, or the fit to the points."""
 
@@ -151,8 +154,11 @@ class Reconstructor:
         *,
         identity: IdentityChoice | None = None,
         points: PointChoice = "auto",
+        detector: DetectorChoice = "mtcnn",
     ) -> None:
         self.head = head
+        scrfd = ScrfdDetector() if detector == "mica" else None
+        self.detect = scrfd or detect
         self.identity = _identity_predictor(pack, head, device, identity)
         self.decoder = HeadDecoder(head)
         self.head_fingerprint = fingerprint(head)
@@ -162,7 +168,7 @@ class Reconstructor:
         self.provenance = Provenance(
             head=Source(head.name, head.version, head.licence),
             weights=self.reader.source,
-            detector=Source(*DETECTOR),
+            detector=Source(*(scrfd.source if scrfd else DETECTOR)),
             model=ModelPack(pack.name, pack.licence),
             identity=_identity_source(self.identity),
         )
@@ -182,20 +188,32 @@ class Reconstructor:
         device: str = "cpu",
         identity: IdentityChoice | None = None,
         points: PointChoice = "auto",
+        detector: DetectorChoice = "mtcnn",
     ) -> "Reconstructor":
         """Load a model pack (see `models.pack.find_pack`) and its head, or `head` in its place.
 
-        `identity`: where the identity comes from; None: the pack's identity network, if it has one
-        for this head.
-
-        `points`: whose points the fit reads.
+        Args:
+            model: the pack.
+            head: by name or folder.
+            device: of the networks.
+            identity: where the identity comes from; None: the pack's identity network, if it has
+                one for this head.
+            points: whose points the fit reads.
+            detector: finds the faces.
 
         Raises:
-            UserError: if pack, head, identity network, points or device cannot be used.
+            UserError: if pack, head, identity network, points, device or detector cannot be used.
         """
         pack = load_pack(model)
         head_model = load_head(head or pack.head)
-        return cls(pack, head_model, choose_device(device), identity=identity, points=points)
+        return cls(
+            pack,
+            head_model,
+            choose_device(device),
+            identity=identity,
+            points=points,
+            detector=detector,
+        )
 
     def __call__(
         self,
@@ -236,7 +254,7 @@ class Reconstructor:
         faces, names = [], []
         for number, photo in enumerate(photos):
             image = photo if isinstance(photo, np.ndarray) else load_image(photo)
-            found = detect(image, min_face=min_face)
+            found = self.detect(image, min_face=min_face)
             least = MIN_FACE_PX if min_face is None else min_face
             faces.append(self.align(image, choose_face(found, image, which, min_face=least)[:1]))
             names.append(f"photo {number}" if isinstance(photo, np.ndarray) else str(photo))
@@ -274,7 +292,7 @@ class Reconstructor:
         image = photo if isinstance(photo, np.ndarray) else load_image(photo)
         least = MIN_FACE_PX if min_face is None else min_face
         search = least if which == "all" else min_face
-        found = detect(image, min_face=search)
+        found = self.detect(image, min_face=search)
         chosen = choose_face(found, image, which, min_face=least)
         aligned = self.align(image, chosen)
         estimate = self.estimator(aligned, self.identity_of(aligned, person))

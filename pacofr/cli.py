@@ -44,6 +44,11 @@ COMMANDS = {
         "pacofr.analysis.config:ProbeCommand",
         "pacofr.commands:probe",
     ),
+    "task": Command(
+        "face parsing and face alignment with an encoder",
+        "pacofr.tasks.command:AnyTask",
+        "pacofr.commands:task",
+    ),
     "evidence": Command(
         "the paper's Table 7 on real faces",
         "pacofr.analysis.table7_config:EvidenceConfig",

@@ -8,6 +8,7 @@ from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.stats import in_words
 from pacofr.errors import UserError
 from pacofr.pretraining.command import PretrainCommand
+from pacofr.tasks.command import Evaluate, Predict, Sweep, Table, Train
 from pacofr.utils.threads import set_threads
 
 
@@ -53,8 +54,8 @@ def show(config: ShowConfig) -> None:
 
 def probe(command: ProbeCommand) -> None:
     """Score frozen encoders one after the other; prints a line for each."""
-    from pacofr.analysis.encoder_spec import load_encoder_spec, without_folders
     from pacofr.analysis.linear_probe import probe
+    from pacofr.pretraining.encoder_spec import load_encoder_spec, without_folders
     from pacofr.utils.files import write_json
 
     if not command.encoders:
@@ -84,3 +85,32 @@ def evidence(config: EvidenceConfig) -> int:
 
     set_threads(config.threads)
     return reproduce_table7(config)
+
+
+def task(command: Train | Sweep | Evaluate | Predict | Table) -> int:
+    """Train, evaluate or use a face parser or a landmark detector, or print result tables."""
+    if isinstance(command, Table):
+        from pacofr.tasks.report.results import read_result
+        from pacofr.tasks.report.tables import tables
+
+        print(tables([read_result(path) for path in command.results]))
+        return 0
+    if isinstance(command, Train):
+        from pacofr.tasks.run import train_task
+
+        set_threads(command.task.threads)
+        return train_task(command.task)
+    if isinstance(command, Sweep):
+        from pacofr.tasks.sweep import sweep
+
+        set_threads(command.task.threads)
+        return sweep(command.task)
+    set_threads(command.threads)
+    if isinstance(command, Evaluate):
+        from pacofr.tasks.run import evaluate_task
+
+        evaluate_task(command)
+        return 0
+    from pacofr.tasks.predict import predict_task
+
+    return predict_task(command)

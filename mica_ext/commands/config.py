@@ -28,8 +28,11 @@ class ReconstructConfig:
     """Reconstruct the public-domain portrait that comes with the package."""
     recursive: Flag = False
     """Also take the photos in subfolders; results go into subfolders of the same names."""
-    face: str = "largest"
-    """Which face: largest, center, all, or a number (0 is the largest)."""
+    face: str | None = None
+    """Which face: largest, center, all, or a number (0 is the largest). Default: largest, and with
+    --detector mica center, as MICA's demo."""
+    detector: Literal["mtcnn", "mica"] = "mtcnn"
+    """mtcnn, or mica: SCRFD at 224 pixels, as MICA's demo (needs insightface and its pack)."""
     min_face: float | None = None
     """Smallest face to reconstruct [px]; smaller ones give coarse results. With --face all, photos
     are searched down to this size, however large they are."""
@@ -77,6 +80,11 @@ class ReconstructConfig:
     """Also print which model, head, weights and detector were used, and their licences."""
     overwrite: Flag = False
     """Replace files that exist."""
+
+    @property
+    def chosen_face(self) -> str:
+        """`face`, or its default."""
+        return self.face or ("center" if self.detector == "mica" else "largest")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,7 +65,7 @@ def make_plan(config: ReconstructConfig) -> Plan:
             "nothing to write: give --out mesh.obj (or --params, --landmarks, --overlay)"
         )
     listed = list_photos(asked, recursive=config.recursive)
-    in_folders = listed.many or _are_folders(files, all_faces=config.face == "all")
+    in_folders = listed.many or _are_folders(files, all_faces=config.chosen_face == "all")
     if in_folders:
         _check_folders(files)
         jobs = _jobs_in_folders(listed, files, config.format)
@@ -77,10 +77,9 @@ def make_plan(config: ReconstructConfig) -> Plan:
 def _check_options(config: ReconstructConfig) -> None:
     if config.neutral and config.posed:
         raise UserError("--neutral and --posed exclude each other: choose one")
-    if config.face not in ("largest", "center", "all") and not config.face.isdecimal():
-        raise UserError(
-            f"--face: expected largest, center, all or a number from 0, got {config.face!r}"
-        )
+    face = config.chosen_face
+    if face not in ("largest", "center", "all") and not face.isdecimal():
+        raise UserError(f"--face: expected largest, center, all or a number from 0, got {face!r}")
     if config.min_face is not None and not 0 < config.min_face < float("inf"):
         raise UserError(f"--min-face: expected a number of pixels above 0, got {config.min_face}")
     if config.threads is not None and config.threads < 1:

@@ -1,6 +1,5 @@
 """Which files of the command line and of folders are photos; the others are counted by reason."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -51,8 +50,7 @@ def list_photos(asked: Sequence[Path], *, recursive: bool) -> PhotoList:
             photos.append(PhotoFile(path, Path(path.name)))
             continue
         found = [
-            PhotoFile(file, file.relative_to(path))
-            for file in _search(path, recursive, skipped, {os.path.realpath(path)})
+            PhotoFile(file, file.relative_to(path)) for file in _search(path, recursive, skipped)
         ]
         if not found:
             raise UserError(_nothing_found(path, skipped))
@@ -72,43 +70,47 @@ def skipped_line(skipped: Sequence[Skipped]) -> str:
     )
 
 
-def _search(
-    folder: Path, recursive: bool, skipped: dict[str, list[str]], visited: set[str]
-) -> Iterator[Path]:
+def _search(folder: Path, recursive: bool, skipped: dict[str, list[str]]) -> Iterator[Path]:
     """Photos of a folder by suffix; what is left out goes into `skipped` by reason."""
 
     def skip(reason: str, path: Path) -> None:
         skipped.setdefault(reason, []).append(path.name)
 
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        if not recursive or len(visited) == 1:
-            raise UserError(f"{folder}: cannot be listed ({error.strerror or error})") from error
-        skip("unreadable folders", folder)
-        return
-    for path in entries:
-        if path.name == RECORD_FILE:
+    visited: set[tuple[int, int]] = set()
+    left = [folder]
+    while left:
+        current = left.pop()
+        try:
+            status = current.stat()
+            entries = sorted(current.iterdir())
+        except OSError as error:
+            if current == folder:
+                reason = error.strerror or error
+                raise UserError(f"{folder}: cannot be listed ({reason})") from error
+            skip("unreadable folders", current)
             continue
-        if path.name.startswith("."):
-            skip("hidden", path)
-        elif path.is_dir():
-            real = os.path.realpath(path)
-            if not recursive:
-                skip("subfolders without --recursive", path)
-            elif real in visited:
-                skip("folders met before", path)
+        if (status.st_dev, status.st_ino) in visited:
+            skip("folders met before", current)
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        for path in entries:
+            if path.name == RECORD_FILE:
+                continue
+            if path.name.startswith("."):
+                skip("hidden", path)
+            elif path.is_dir():
+                if recursive:
+                    left.append(path)
+                else:
+                    skip("subfolders without --recursive", path)
+            elif path.name.endswith(OVERLAY_ENDING):
+                skip("own overlay pictures", path)
+            elif path.suffix.lower() not in SUFFIXES:
+                skip("not named like a photo", path)
+            elif not path.is_file():
+                skip("broken links or special files", path)
             else:
-                visited.add(real)
-                yield from _search(path, recursive, skipped, visited)
-        elif path.name.endswith(OVERLAY_ENDING):
-            skip("own overlay pictures", path)
-        elif path.suffix.lower() not in SUFFIXES:
-            skip("not named like a photo", path)
-        elif not path.is_file():
-            skip("broken links or special files", path)
-        else:
-            yield path
+                yield path
 
 
 def _nothing_found(folder: Path, skipped: dict[str, list[str]]) -> str:

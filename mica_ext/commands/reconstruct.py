@@ -54,6 +54,7 @@ def reconstruct(config: ReconstructConfig) -> int:
             device=config.device,
             identity=config.identity,
             points=config.points,
+            detector=config.detector,
         )
     person = merge_jobs(config, plan.jobs, reconstructor)
     run = Run(config, plan, reconstructor, FolderRecords(), person)
@@ -117,7 +118,7 @@ class Run:
         settings = {
             "pose": self.pose,
             "unit": job.outputs.unit(self.config.unit),
-            "face": self.config.face,
+            "face": self.config.chosen_face,
             "min-face": str(self.config.min_face or "default"),
             "keep-unsure": str(self.config.keep_unsure).lower(),
             "head": f"{made_with.head.name} {self.reconstructor.head_key}",
@@ -174,7 +175,11 @@ class Run:
         """The faces of one photo, before anything is written; runs beside other photos."""
         image = _load_photo(job) if image is None else image
         identity = PhotoIdentity.of(job.photo, job.name)
-        which = int(self.config.face) if self.config.face.isdecimal() else self.config.face
+        which = (
+            int(self.config.chosen_face)
+            if self.config.chosen_face.isdecimal()
+            else self.config.chosen_face
+        )
         faces = self.reconstructor.faces(
             image,
             which,  # type: ignore[arg-type]
@@ -213,7 +218,7 @@ class Run:
             self.records.start(paths, create=create)
         self.records.finish(paths, photo.identity, self.settings(job), create=create)
         faces = [FaceReport(face, files.paths()) for files, face in zip(outputs, kept, strict=True)]
-        return PhotoReport(job.photo, faces, rejected, unit, config.face)
+        return PhotoReport(job.photo, faces, rejected, unit, config.chosen_face)
 
     def report(self, selection: Selection, report: RunReport) -> None:
         """What was used and what failed: as JSON, or as lines."""

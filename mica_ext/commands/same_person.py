@@ -22,7 +22,7 @@ def merge_jobs(
     """
     if not config.same_person:
         return None
-    if config.face == "all":
+    if config.chosen_face == "all":
         raise UserError(
             "--same-person takes one face of each photo: give --face largest, center or N"
         )
@@ -30,7 +30,7 @@ def merge_jobs(
         raise UserError(
             "--same-person takes the identity network's embeddings: leave --identity out"
         )
-    which = int(config.face) if config.face.isdecimal() else config.face
+    which = int(config.chosen_face) if config.chosen_face.isdecimal() else config.chosen_face
     person = reconstructor.merge_photos(
         [job.photo for job in jobs],
         which,  # type: ignore[arg-type]

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from pacofr.analysis.config import ProbeConfig
-from pacofr.analysis.encoder_spec import load_encoder_spec
 from pacofr.analysis.linear_probe import NotFiniteFeaturesError, probe
 from pacofr.analysis.predictor_audit import ChoiceAudit, audit_choices
 from pacofr.analysis.table7_config import EvidenceConfig
@@ -35,6 +34,7 @@ from pacofr.errors import UserError
 from pacofr.models.vit import VisionTransformer
 from pacofr.pretraining.config import PretrainConfig
 from pacofr.pretraining.data import ShardCrops
+from pacofr.pretraining.encoder_spec import load_encoder_spec
 from pacofr.pretraining.masking import sample_masks
 from pacofr.pretraining.model import PaCoFR, load_pretrained, pretraining_loss
 from pacofr.pretraining.perceptual_net import PerceptualNet

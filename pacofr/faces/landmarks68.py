@@ -76,10 +76,10 @@ def read_pts(path: Path) -> Float64[np.ndarray, "68 2"]:
     return numbers.reshape(COUNT, 2)
 
 
-def write_pts(path: Path, points: Shaped[np.ndarray, "68 2"]) -> None:
-    """Write landmarks as a `.pts` file of version 1, to a thousandth of a pixel."""
+def write_pts(path: Path, points: Shaped[np.ndarray, "K 2"]) -> None:
+    """Write landmarks, 68 or of another scheme, as a `.pts` file, to a thousandth of a pixel."""
     rows = "\n".join(f"{x:.3f} {y:.3f}" for x, y in points)
-    write_atomic(path, f"version: 1\nn_points: {COUNT}\n{{\n{rows}\n}}\n".encode())
+    write_atomic(path, f"version: 1\nn_points: {len(points)}\n{{\n{rows}\n}}\n".encode())
 
 
 def inter_ocular(points: Shaped[np.ndarray, "N 68 2"]) -> Float[np.ndarray, " N"]:

@@ -93,6 +93,14 @@ def load_encoder(
         vit = READERS[name](Path(weights))
     if resolution is not None and resolution != vit.config.image_size:
         vit = at_resolution(vit, resolution)
+    return face_encoder(vit, layers)
+
+
+def face_encoder(vit: VisionTransformer, layers: tuple[int, ...] = TAPS) -> FaceEncoder:
+    """A transformer behind the normalisation it was trained with.
+
+    `layers` count from 1 for 12 blocks and are scaled for shallower encoders.
+    """
     mean, std = (CLIP_MEAN, CLIP_STD) if vit.config.clip_layout else (IMAGENET_MEAN, IMAGENET_STD)
     return FaceEncoder(vit, scaled_layers(layers, vit.config.depth), mean, std)
 

@@ -77,3 +77,8 @@ SAMPLE_MEMBERS = 64
 """Of one sample of a tar; img2dataset writes 3."""
 MARKER_BYTES = 64 * MIB
 """The JSON that says what became of a source's photos."""
+
+LABEL_BYTES = 64 * MIB
+"""The PNG of a label map; CelebAMask-HQ's have 5 kB."""
+ANNOTATION_BYTES = 256 * MIB
+"""A file of the annotations of a data set; WFLW's list has 20 MB."""

@@ -91,6 +91,22 @@ def test_recursive_takes_subfolders_once_and_counts_what_is_in_them(tree):
     assert ("not named like a photo", 3) in {row[:2] for row in listed.skipped}
 
 
+def test_folders_may_be_nested_deeper_than_python_calls(tmp_path):
+    folder = tmp_path / "top"
+    folder.mkdir()
+    (folder / "face.jpg").touch()
+    for _ in range(1010):
+        folder /= "d"
+        folder.mkdir()
+    (folder / "face.png").touch()
+    try:
+        listed = list_photos([tmp_path / "top"], recursive=True)
+    finally:
+        (folder / "face.png").unlink()
+        os.removedirs(folder)  # rmtree would call itself as deeply
+    assert [photo.path.suffix for photo in listed.photos] == [".png", ".jpg"]
+
+
 def test_recursive_results_lie_in_subfolders_of_the_same_names(run, tree, tmp_path):
     out = tmp_path / "out"
     code, said, err = run(tree, "--out", out, "--recursive", "--json")

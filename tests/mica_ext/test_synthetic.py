@@ -68,6 +68,20 @@ def test_landmarks_lie_on_the_surface_that_the_picture_shows(anthro, faces):
     assert np.mean(hits) > 0.9  # the nose bridge is visible nearly always
 
 
+def test_hair_stays_off_ears_and_brows_on_the_brow_ridge(anthro, faces):
+    sampler = faces.appearances
+    ears = np.union1d(anthro.regions["left_ear"], anthro.regions["right_ear"])
+    outer_eye, brow_end = 0.045, 0.060  # of Anthro's mean head, from the midline [m]
+    for seed in range(20):
+        look = sampler.sample(np.random.default_rng(seed))
+        assert look.hair_thickness[ears].max() == 0
+        for hairs in look.hairs[:2]:
+            tips = anthro.template[hairs.vertices] + hairs.offsets
+            assert outer_eye < np.abs(tips[:, 0]).max() < brow_end + 0.008
+            assert (tips[:, 1] > 0.008).all()
+            assert (tips[:, 1] < 0.034).all()
+
+
 def test_poses_cover_their_range_and_stay_in_it(faces):
     turns = []
     for index in range(200, 260):

@@ -65,6 +65,7 @@ class Trap:
         {1: [(np.array([Trap()]), [1] * 10, 0.5)]},
         {1 << 70: []},
         {True: []},
+        {1: [(np.zeros(4), np.zeros(10, complex), 0.5)]},
         "text",
     ],
 )
@@ -76,6 +77,13 @@ def test_detection_files_of_another_kind_are_refused(tmp_path, monkeypatch, cont
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "sprung").exists()
     assert not (tmp_path / "table").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_float32_are_infinite(tmp_path):
+    torch.save({1: [(np.full(4, 1e300), np.zeros(10), 0.5)]}, tmp_path / "a.pth")
+    convert_detections(tmp_path / "a.pth", tmp_path / "table")
+    assert np.isinf(DetectionTable(tmp_path / "table").rows_of(1)[0, :4]).all()
 
 
 @pytest.mark.parametrize("data", [b"", b"version https://git-lfs", b"<!DOCTYPE html>", b"PK\3\4"])

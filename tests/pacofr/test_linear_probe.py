@@ -7,13 +7,13 @@ from helpers.crops import write_annotated_photos
 
 from pacofr.analysis import linear_probe as probe
 from pacofr.analysis.config import ProbeConfig
-from pacofr.analysis.encoder_spec import load_encoder_spec
 from pacofr.errors import UserError
 from pacofr.faces.align import ffhq_matrix
 from pacofr.faces.landmarks68 import read_pts
 from pacofr.models.config import VitConfig
 from pacofr.models.encoders import FaceEncoder
 from pacofr.models.vit import VisionTransformer
+from pacofr.pretraining.encoder_spec import load_encoder_spec
 
 TINY = VitConfig(image_size=64, patch_size=8, width=32, depth=2, heads=2)
 

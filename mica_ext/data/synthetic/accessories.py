@@ -6,9 +6,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from mica_ext.data.synthetic.painting import (
     area_mask,
-    background,
     blend,
-    fill_polygon,
     hair_texture,
     outline_mask,
 )
@@ -63,20 +61,19 @@ def side_hair_outline(
     )
 
 
-def draw_clothes(
+def clothes_outline(
     generator: np.random.Generator,
-    picture: UInt8[np.ndarray, "h w 3"],
     vertices: Float32[np.ndarray, "V 3"],
     view: View,
     eyes_px: float,
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Shoulders in a random texture, below the lower end of the neck."""
+) -> Float[np.ndarray, "8 2"]:
+    """Polygon [px] of shoulders below the lower end of the neck."""
     low = vertices[:, 1] < vertices[:, 1].min() + 0.02
     neck = screen_points(view, vertices[low])[:, :2].mean(axis=0)
     width = eyes_px * generator.uniform(2.0, 2.9)
     drop = generator.uniform(0.3, 0.9) * eyes_px
     collar = eyes_px * generator.uniform(0.55, 0.8)
-    outline = neck + np.array(
+    return neck + np.array(
         [
             [-collar, -0.35 * eyes_px],
             [collar, -0.35 * eyes_px],
@@ -88,7 +85,6 @@ def draw_clothes(
             [-0.6 * width, drop * 0.5],
         ]
     )
-    return fill_polygon(picture, outline, background(generator, *picture.shape[:2]))
 
 
 def draw_glasses(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
+from scipy.spatial import KDTree
 
 from flame_assets.model.head import HeadModel
 from mica_ext.render.shading import PLAIN_COLOUR
@@ -38,6 +39,8 @@ IRIS_COLOURS = np.array(
 )
 NOT_SKIN = ("eyeball", "teeth", "tongue", "mouth")
 """Regions whose name contains one of these are not skin."""
+EARS = ("left_ear", "right_ear")
+"""Regions that no hair grows on."""
 FACE_HEIGHT = 0.11
 """Pupils to chin of the face that lengths below are given for [m]."""
 
@@ -59,6 +62,8 @@ class Appearance(NamedTuple):
     colours: Float32[np.ndarray, "V 3"]
     hair_thickness: Float32[np.ndarray, " V"]
     """Along the normals [m]."""
+    hair_coverage: Float32[np.ndarray, " V"]
+    """0 where no hair of the head grows, 1 where it covers the skin."""
     hair_colour: Float[np.ndarray, "3"]
     hairs: tuple[Hairs, ...]
     long_hair: bool
@@ -79,12 +84,14 @@ class AppearanceSampler:
             base = np.broadcast_to(np.array(PLAIN_COLOUR, np.float32), points.shape)
         self.base = base
         self.skin = np.ones(len(points), bool)
-        eyeballs = np.zeros(len(points), bool)
+        eyeballs, ears = np.zeros(len(points), bool), np.zeros(len(points), bool)
         for name, ids in head.regions.items():
             if any(part in name for part in NOT_SKIN):
                 self.skin[ids] = False
             if "eyeball" in name:
                 eyeballs[ids] = True
+            if name in EARS:
+                ears[ids] = True
         brightness = base.max(axis=1)
         self.iris = eyeballs & (brightness > 0.12) & (brightness < 0.7)
         self.skin_colour = np.median(base[self.skin], axis=0)
@@ -94,7 +101,11 @@ class AppearanceSampler:
         line = np.interp(
             depth, [-0.035, -0.02, 0.01, 0.04, 0.075], [-0.09, 0.012, 0.02, 0.052, 0.072]
         )
-        self.hair_field = np.where(self.skin, height - line, -1.0)  # [m]; positive: hair
+        self.hair_field = np.where(self.skin & ~ears, height - line, -1.0)  # [m]; positive: hair
+        self.hair_volume = _smoothstep(height + 0.05, 0.06)  # flat at the nape and about the ears
+        if ears.any():
+            gap = KDTree(points[ears]).query(points)[0] / scale
+            self.hair_volume *= _smoothstep(gap - 0.003, 0.02)
         nose, mouth = (landmarks[33, 1] - eyes[1]) / scale, (landmarks[48, 1] - eyes[1]) / scale
         upper = np.interp(
             side, [0.0, 0.02, 0.04, 0.055, 0.07], [nose - 0.006, nose - 0.006, mouth, mouth, -0.01]
@@ -104,9 +115,14 @@ class AppearanceSampler:
         beard = np.minimum(beard, depth - 0.0)
         lips = head.regions.get("lips", np.zeros(0, np.int32))
         beard[lips] = -1.0
-        self.beard_field = np.where(self.skin, beard, -1.0)
+        self.beard_field = np.where(self.skin & ~ears, beard, -1.0)
         brows, lids = ([landmarks[part] for part in parts] for parts in (_BROWS, _LIDS))
-        self.brows = [_near_polyline(points, self.skin, line, 0.0055 * scale) for line in brows]
+        middles = [line - np.outer(_BELOW_EDGE, [0.0, scale, 0.0]) for line in brows]
+        self.brows = [
+            _near_polyline(points, self.skin, line.astype(np.float32), 0.0045 * scale)
+            for line in middles
+        ]
+        self.brow_ends = [line[end] for line, end in zip(middles, (0, 4), strict=True)]
         self.lashes = [_near_polyline(points, self.skin, line, 0.0035 * scale) for line in lids]
 
     def sample(self, generator: np.random.Generator) -> Appearance:
@@ -121,8 +137,8 @@ class AppearanceSampler:
         colours[self.skin] *= tone / self.skin_colour
         mottle = (
             1
-            + 0.05 * waves(generator, self.points, 0.025)
-            + 0.05 * waves(generator, self.points, 0.06)
+            + 0.03 * waves(generator, self.points, 0.025)
+            + 0.04 * waves(generator, self.points, 0.06)
         )
         blush = waves(generator, self.points, 0.05) * generator.uniform(0, 0.06)
         colours[self.skin] *= (mottle[:, None] + blush[:, None] * [0.3, -1.0, -0.8])[self.skin]
@@ -130,7 +146,7 @@ class AppearanceSampler:
         colours[self.iris] = iris * generator.uniform(0.6, 1.3)
         beard = generator.random()
         if beard < 0.3:
-            field = self.beard_field + 0.004 * waves(generator, self.points, 0.02)
+            field = self.beard_field + 0.0015 * waves(generator, self.points, 0.02)
             amount = _smoothstep(field, 0.008)
             amount = amount * (generator.uniform(0.5, 0.9) if beard < 0.13 else 0.25)
             colours += amount[:, None] * (hair * 0.8 - colours)
@@ -141,12 +157,13 @@ class AppearanceSampler:
         tousled = 1 + 0.25 * waves(generator, self.points, 0.012)
         colours += coverage[:, None] * (hair * tousled[:, None] - colours)
         thickness = 0.0 if bald else generator.choice([0.002, 0.012, 0.025, 0.04])
-        bulk = thickness * _smoothstep(field - 0.004, 0.03)
+        bulk = thickness * _smoothstep(field - 0.004, 0.03) * self.hair_volume
         bulk = bulk * (1 + 0.2 * waves(generator, self.points, 0.05))
         long_hair = bool(not bald and generator.random() < 0.4)
         return Appearance(
             colours=np.clip(colours, 0.0, 1.0).astype(np.float32),
             hair_thickness=bulk.astype(np.float32),
+            hair_coverage=coverage.astype(np.float32),
             hair_colour=hair,
             hairs=self._hairs(generator, hair),
             long_hair=long_hair,
@@ -159,10 +176,13 @@ class AppearanceSampler:
         strokes = []
         dark = colour * 0.7
         opacity = generator.uniform(0.25, 0.9)
-        for ids, sign in zip(self.brows, (-1.0, 1.0), strict=True):
+        for ids, end in zip(self.brows, self.brow_ends, strict=True):
             roots = ids[generator.integers(0, len(ids), 90)]
-            lean = np.array([sign * 0.007, 0.002, -0.001]) * generator.uniform(0.7, 1.2)
-            tips = lean + generator.normal(0, 0.0015, (90, 3))
+            outward = end - self.points[roots]
+            length = np.linalg.norm(outward, axis=1, keepdims=True)
+            reach = np.minimum(length, 0.006 * generator.uniform(0.7, 1.2))  # none beyond the end
+            tips = outward / np.maximum(length, 1e-6) * reach + [0.0, 0.001, 0.0]
+            tips = tips + generator.normal(0, 0.001, (90, 3))
             strokes.append(Hairs(roots, tips, dark, 0.0008, opacity))
         opacity = generator.uniform(0.1, 0.9)
         for ids in self.lashes:
@@ -174,6 +194,8 @@ class AppearanceSampler:
 
 _BROWS = (slice(17, 22), slice(22, 27))
 """Landmarks of the subject's right and left brow."""
+_BELOW_EDGE = np.array([0.0, 0.002, 0.002, 0.002, 0.0])
+"""From a brow's landmarks down to the middle of its hair [m]: the inner three lie on its edge."""
 _LIDS = (slice(36, 40), slice(42, 46))
 """Landmarks of the upper lids."""
 

@@ -1,4 +1,4 @@
-"""Options of `mica-ext synth-now`; imports nothing heavy."""
+"""Options of `mica-ext synth-now` and `synth-parsing`; imports nothing heavy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,3 +33,35 @@ class SynthNowConfig:
             raise ValueError("expected --subjects and --photos of 1 or more")
         if self.size < 128:
             raise ValueError("expected --size of 128 or more: faces must be found in the photos")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthParsingConfig:
+    """Write rendered heads with the region of every pixel, for face parsing, in LaPa's layout.
+
+    Classes 0 to 10 are LaPa's, 11 are ears, 12 is the neck. `pacofr task train parsing --data
+    synthetic:FOLDER` trains on them.
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """Folder to write; it must not exist or be empty."""
+    train: int = 2000
+    """Heads of the trainset."""
+    val: int = 100
+    """Heads of the validation set."""
+    test: int = 200
+    """Heads of the test set."""
+    size: int = 256
+    """Width and height of the pictures [px]."""
+    head: str = "anthro"
+    """Head model; it must say where its regions are, as Anthro does."""
+    seed: int = 0
+    """Another seed, other heads."""
+
+    def __post_init__(self) -> None:
+        if min(self.train, self.val, self.test) < 1:
+            raise ValueError("expected --train, --val and --test of 1 or more")
+        if not 64 <= self.size <= 2048:
+            raise ValueError("expected --size of 64 to 2048 px")
+        if self.seed < 0:
+            raise ValueError("expected --seed of 0 or more")

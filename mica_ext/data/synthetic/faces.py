@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from eval_now.geometry.normals import vertex_normals
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.data.synthetic.accessories import (
     back_hair_outline,
-    draw_clothes,
+    clothes_outline,
     draw_glasses,
     shaded_hair,
     side_hair_outline,
@@ -23,11 +23,13 @@ from mica_ext.data.synthetic.accessories import (
 from mica_ext.data.synthetic.appearance import Appearance, AppearanceSampler
 from mica_ext.data.synthetic.painting import (
     background,
-    draw_occluder,
     draw_strokes,
     fill_polygon,
+    occluder_outline,
+    occluder_texture,
     photograph,
 )
+from mica_ext.data.synthetic.region_labels import BACKGROUND, HAIR, LabelCanvas
 from mica_ext.data.synthetic.sampling import sample_camera, sample_head, sample_lighting
 from mica_ext.models.projection import project
 from mica_ext.models.types import FaceParameters
@@ -82,27 +84,36 @@ class SyntheticFaces:
         points: Float32[np.ndarray, "68 2"],
         view: View,
         appearance: Appearance,
+        labels: LabelCanvas | None = None,
     ) -> UInt8[np.ndarray, "size size 3"]:
-        """Render posed vertices [m] with landmarks `points` [px], and what surrounds them."""
+        """Render posed vertices [m] with landmarks `points` [px], and what surrounds them.
+
+        The region of every pixel is drawn into `labels`, where it is given.
+        """
         size = self.size
         picture = background(generator, size, size)
         eyes_px = float(np.linalg.norm(points[45] - points[36]))
         hair = shaded_hair(generator, size, appearance.hair_colour)
         if appearance.long_hair:
-            picture = fill_polygon(picture, back_hair_outline(generator, points, eyes_px), hair)
-        picture = draw_clothes(generator, picture, vertices, view, eyes_px)
+            outline = back_hair_outline(generator, points, eyes_px)
+            picture = _fill(picture, outline, hair, labels, HAIR)
+        outline = clothes_outline(generator, vertices, view, eyes_px)
+        clothes = background(generator, size, size)
+        picture = _fill(picture, outline, clothes, labels, BACKGROUND)
         lighting = sample_lighting(generator)
-        picture = self.draw_head(picture, vertices, eyes_px, view, appearance, lighting)
+        picture = self.draw_head(picture, vertices, eyes_px, view, appearance, lighting, labels)
         if appearance.hair_over_face:
             for side in (points[:6], points[16:10:-1]):
                 outline = side_hair_outline(generator, side, points, eyes_px)
-                picture = fill_polygon(picture, outline, hair)
+                picture = _fill(picture, outline, hair, labels, HAIR)
         if generator.random() < 0.12:
             picture = draw_glasses(generator, picture, points, eyes_px)
         if generator.random() < 0.2:
             centre = points[generator.integers(68)] + generator.normal(0, 0.3, 2) * eyes_px
             radius = eyes_px * generator.uniform(0.15, 0.75)
-            picture = draw_occluder(generator, picture, centre, radius)
+            outline = occluder_outline(generator, centre, radius)
+            occluder = occluder_texture(generator, size, size)
+            picture = _fill(picture, outline, occluder, labels, BACKGROUND)
         return photograph(generator, picture)
 
     def draw_head(
@@ -113,10 +124,11 @@ class SyntheticFaces:
         view: View,
         appearance: Appearance,
         lighting: Lighting,
+        labels: LabelCanvas | None = None,
     ) -> UInt8[np.ndarray, "size size 3"]:
         """Render the head with brows, lashes and beard over `picture`, nothing around it.
 
-        `eyes_px` is the distance of the outer eye corners [px].
+        `eyes_px` is the distance of the outer eye corners [px]; `labels` as in `paint`.
         """
         triangles = self.head.triangles
         normals = vertex_normals(vertices, triangles).astype(np.float32)
@@ -125,6 +137,8 @@ class SyntheticFaces:
             with_hair, triangles, view, picture, colours=appearance.colours, lighting=lighting
         )
         picture = rendered.picture
+        if labels is not None:
+            labels.draw_mesh(rendered.raster, triangles)
         facing = camera_points(view, vertices)
         facing = -np.einsum("vi,vi->v", facing, normals) / np.linalg.norm(facing, axis=1)
         brightness = float(picture[rendered.raster.depth[::2, ::2] < np.inf].mean() / 150.0)
@@ -137,3 +151,15 @@ class SyntheticFaces:
             width_px = hairs.width_m * eyes_px / HAIR_FACE_EYES
             picture = draw_strokes(picture, starts_px, ends_px, colour, width_px, hairs.opacity)
         return picture
+
+
+def _fill(
+    picture: UInt8[np.ndarray, "size size 3"],
+    outline: Float[np.ndarray, "n 2"],
+    paint: UInt8[np.ndarray, "size size 3"],
+    labels: LabelCanvas | None,
+    region: int,
+) -> UInt8[np.ndarray, "size size 3"]:
+    if labels is not None:
+        labels.fill(outline, region)
+    return fill_polygon(picture, outline, paint)

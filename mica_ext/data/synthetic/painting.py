@@ -110,19 +110,30 @@ def draw_occluder(
     generator: np.random.Generator, picture: Picture, centre: Float[np.ndarray, "2"], size: float
 ) -> Picture:
     """A random polygon of radius up to `size` [px] in a background or skin-like texture."""
+    outline = occluder_outline(generator, centre, size)
+    return fill_polygon(picture, outline, occluder_texture(generator, *picture.shape[:2]))
+
+
+def occluder_outline(
+    generator: np.random.Generator, centre: Float[np.ndarray, "2"], size: float
+) -> Float[np.ndarray, "n 2"]:
+    """A random polygon of radius up to `size` [px]."""
     corners = int(generator.integers(4, 12))
     angles = np.sort(generator.uniform(0, 2 * np.pi, corners))
     radius = size * generator.uniform(0.5, 1.0, corners) * generator.uniform(0.4, 1.0)
     stretch = np.exp(generator.normal(0, 0.3))
     outline = np.stack([np.cos(angles) * stretch, np.sin(angles) / stretch], axis=1)
-    height, width = picture.shape[:2]
+    return centre + outline * radius[:, None]
+
+
+def occluder_texture(generator: np.random.Generator, height: int, width: int) -> Picture:
+    """A background, or something like skin."""
     paint = background(generator, height, width)
-    if generator.random() < 0.4:  # skin-like
+    if generator.random() < 0.4:
         tone = np.array([0.85, 0.65, 0.55]) * generator.uniform(0.35, 1.1)
-        paint = cv2.addWeighted(
-            paint, 0.15, hair_texture(generator, height, width, tone), 0.85, 0.0
-        )
-    return fill_polygon(picture, centre + outline * radius[:, None], paint)
+        skin = hair_texture(generator, height, width, tone)
+        paint = cv2.addWeighted(paint, 0.15, skin, 0.85, 0.0)
+    return paint
 
 
 def photograph(generator: np.random.Generator, picture: Picture) -> Picture:

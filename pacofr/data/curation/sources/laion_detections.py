@@ -114,4 +114,7 @@ def _row(file: TorchFile, face: Any) -> Float32[np.ndarray, "15"]:
 
 def _numbers(file: TorchFile, value: Any) -> Float32[np.ndarray, " n"]:
     array = file.read(value) if isinstance(value, TensorRef) else as_array(value)
-    return array.astype(np.float32).ravel()
+    if array.dtype.kind == "c":
+        raise ValueError("a face has complex numbers")
+    with np.errstate(over="ignore"):  # too large for float32: infinite, as no face is
+        return array.astype(np.float32).ravel()

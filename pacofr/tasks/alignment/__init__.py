@@ -1,0 +1,1 @@
+"""Face alignment: facial landmarks by heat maps."""

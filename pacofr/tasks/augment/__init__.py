@@ -1,0 +1,1 @@
+"""Alignment matrices, the tanh warp, and augmentations of FaRL's protocol."""

@@ -1,0 +1,1 @@
+"""Face parsing: a class for every pixel."""

@@ -1,0 +1,1 @@
+"""Results of task models, and the paper's Tables 1 to 6."""

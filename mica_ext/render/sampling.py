@@ -1,4 +1,4 @@
-"""Pictures looked up at any number of places."""
+"""Pictures looked up at any number of places, and smooth steps."""
 
 import cv2
 import numpy as np
@@ -28,3 +28,9 @@ def look_up(
         borderValue=(outside,) * 4,
     )
     return found.reshape(len(padded), -1)[:count]
+
+
+def smoothstep(values: Float[np.ndarray, " N"], low: float, high: float) -> Float[np.ndarray, " N"]:
+    """0 below `low`, 1 above `high`, a smooth cubic between."""
+    t = np.clip((values - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)

@@ -14,14 +14,15 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from flame_assets.model.head import HeadModel
 from mica_ext.models.types import Camera
-from mica_ext.render.shading import from_linear, to_linear
+from mica_ext.render.sampling import smoothstep
+from mica_ext.render.shading import LUMA, from_linear, to_linear
 from mica_ext.render.texture.atlas import Atlas, make_atlas
 from mica_ext.render.texture.face_areas import FaceAreas, face_areas
 from mica_ext.render.texture.fill import fill_smoothly
 from mica_ext.render.texture.lighting import fit_shading, shading_factors
 from mica_ext.render.texture.painted import paint, painted_vertices
-from mica_ext.render.texture.photo_samples import PhotoSamples, sample_photo, smoothstep
-from mica_ext.render.texture.skin import LUMA, fit_skin
+from mica_ext.render.texture.photo_samples import PhotoSamples, sample_photo
+from mica_ext.render.texture.skin import fit_skin
 from mica_ext.render.textured import TexturedMesh
 from mica_ext.render.views import View
 

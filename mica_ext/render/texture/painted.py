@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from flame_assets.model.head import HeadModel
-from mica_ext.render.shading import to_linear
-from mica_ext.render.texture.skin import LUMA
+from mica_ext.render.shading import LUMA, to_linear
 
 PARTS = ("eyeball", "teeth", "tongue", "mouth_inside")
 """Regions whose name contains one of these are painted."""

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, UInt8
 from eval_now.geometry.normals import vertex_normals
 from eval_now.geometry.raster import rasterize
 from flame_assets.model.head import HeadModel
-from mica_ext.render.sampling import look_up
+from mica_ext.render.sampling import look_up, smoothstep
 from mica_ext.render.shading import to_linear
 from mica_ext.render.texture.atlas import Atlas
 from mica_ext.render.views import View, camera_points, screen_points
@@ -71,12 +71,6 @@ def sample_photo(
     weights *= look_up(fade, pixels)[:, 0]
     colours = look_up(to_linear(part / np.float32(255.0)), pixels)
     return PhotoSamples(colours, weights, normal)
-
-
-def smoothstep(values: Float[np.ndarray, " N"], low: float, high: float) -> Float[np.ndarray, " N"]:
-    """0 below `low`, 1 above `high`, a smooth cubic between."""
-    t = np.clip((values - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def _resized_part(

@@ -5,10 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32
 
-from mica_ext.render.texture.photo_samples import smoothstep
+from mica_ext.render.sampling import smoothstep
+from mica_ext.render.shading import LUMA
 
-LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
-"""Of linear RGB (Rec. 709)."""
 _MIN_SIGMA = np.array([0.16, 0.06, 0.08])
 """Least standard deviations of log luminance and of the two chromas."""
 _LIMITS = (2.6, 4.2)

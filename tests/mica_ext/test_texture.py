@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from helpers.mica_toy import toy_head
+from helpers.mica_toy import face_points, toy_head
 
+from flame_assets.anthro.atlas import islands
 from mica_ext.errors import UserError
 from mica_ext.models.types import Camera
 from mica_ext.render.shading import from_linear, render, to_linear
@@ -31,36 +32,58 @@ def camera_of(view):
     )
 
 
-def plane_head(n=21, size=0.2):
-    """The toy head's fields on a square in the plane z = 0 whose texture covers the unit square."""
-    x, y = np.meshgrid(np.linspace(-1, 1, n), np.linspace(-1, 1, n))
-    grid = np.arange(n * n).reshape(n, n)
-    a, b, c, d = (g.ravel() for g in (grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]))
-    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)
-    template = (np.stack([x, y, 0 * x], 2).reshape(-1, 3) * size / 2).astype(np.float32)
+def bare_head(template, triangles, uv, uv_triangles, landmarks):
+    """A head without modes: its surface, texture coordinates and 68 landmark vertices."""
     count = len(template)
     weights = np.zeros((count, 5), np.float32)
     weights[:, 1] = 1
-    regressor = np.full((5, count), 1 / count, np.float32)
+    at = np.array([np.flatnonzero((triangles == vertex).any(axis=1))[0] for vertex in landmarks])
+    corner = np.array([triangles[row] == vertex for row, vertex in zip(at, landmarks, strict=True)])
+    rows, place = at.astype(np.int32), corner.astype(np.float32)
     return dataclasses.replace(
         TOY,
-        template=template,
-        triangles=triangles,
+        template=template.astype(np.float32),
+        triangles=triangles.astype(np.int32),
         shape_basis=np.zeros((count, 3, 1), np.float32),
         expression_basis=np.zeros((count, 3, 3), np.float32),
         pose_basis=np.zeros((count, 3, 36), np.float32),
-        joint_regressor=regressor,
+        joint_regressor=np.full((5, count), 1 / count, np.float32),
         skinning_weights=weights,
-        landmark_triangles=np.arange(51, dtype=np.int32),
-        contour_triangles=np.zeros((79, 17), np.int32),
-        static_contour_triangles=np.zeros(17, np.int32),
+        landmark_triangles=rows[17:],
+        landmark_barycentric=place[17:],
+        contour_triangles=np.tile(rows[:17], (79, 1)),
+        contour_barycentric=np.tile(place[:17], (79, 1, 1)),
+        static_contour_triangles=rows[:17],
+        static_contour_barycentric=place[:17],
         colours=None,
-        uv=((template[:, :2] / size) + 0.5).astype(np.float32),
-        uv_triangles=triangles,
+        uv=uv.astype(np.float32),
+        uv_triangles=uv_triangles.astype(np.int32),
     )
 
 
-PLANE = plane_head()
+def plane_head(n=21, size=0.2):
+    """A square in the plane z = 0 whose texture covers the unit square."""
+    x, y = np.meshgrid(np.linspace(-1, 1, n), np.linspace(-1, 1, n))
+    grid = np.arange(n * n).reshape(n, n)
+    a, b, c, d = (g.ravel() for g in (grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]))
+    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    template = np.stack([x, y, 0 * x], 2).reshape(-1, 3) * size / 2
+    return bare_head(template, triangles, template[:, :2] / size + 0.5, triangles, np.arange(68))
+
+
+def ball_head():
+    """An ellipsoid with a face: all of it is in the atlas once, its front in the middle."""
+    ball = trimesh.creation.uv_sphere(count=[40, 40])
+    template = ball.vertices * [0.075, 0.115, 0.095]
+    island = islands.ball(ball.vertices, ball.faces, 0.9)
+    points = face_points()
+    distance = np.linalg.norm(points[:, None, :2] - template[:, :2], axis=2)
+    distance[:, template[:, 2] < 0] = np.inf
+    landmarks = distance.argmin(axis=1)
+    return bare_head(template, ball.faces, island.uv, island.triangles, landmarks)
+
+
+PLANE, BALL = plane_head(), ball_head()
 FRONT = View(500.0, np.array([127.5, 127.5]), np.array([0.0, 0.0, -0.5]), np.eye(3))
 
 
@@ -90,11 +113,11 @@ def test_a_plane_gives_its_picture_back():
 
 
 def test_what_is_hidden_oblique_or_outside_counts_nothing():
-    atlas = make_atlas(TOY, 256)
+    atlas = make_atlas(BALL, 256)
     view = View(700.0, np.array([127.5, 127.5]), np.array([0.0, 0.0, -0.6]), np.eye(3))
     image = np.full((256, 256, 3), 120, np.uint8)
-    samples = sample_photo(image, TOY, view, TOY.template, atlas)
-    points = atlas.interpolate(TOY, TOY.template)
+    samples = sample_photo(image, BALL, view, BALL.template, atlas)
+    points = atlas.interpolate(BALL, BALL.template)
     facing = samples.normals[:, 2]
     behind = points[:, 2] < 0
     assert behind.any()
@@ -103,16 +126,16 @@ def test_what_is_hidden_oblique_or_outside_counts_nothing():
     assert samples.weights[facing > 0.9].min() > 0.9
     # half out of the photo: nothing is taken from beyond its border
     moved = view._replace(centre_px=np.array([0.0, 127.5]))
-    half = sample_photo(image, TOY, moved, TOY.template, atlas)
+    half = sample_photo(image, BALL, moved, BALL.template, atlas)
     assert half.weights[points[:, 0] < -0.002].max() == 0
     assert half.weights[(points[:, 0] > 0.02) & (facing > 0.9)].min() > 0.9
 
 
 def test_mirror_images_are_across_the_head():
-    atlas = make_atlas(TOY, 256)
+    atlas = make_atlas(BALL, 256)
     usable = atlas.has_mirror
     assert usable.mean() > 0.9
-    points = atlas.interpolate(TOY, TOY.template)
+    points = atlas.interpolate(BALL, BALL.template)
     across = atlas.mirrored(points)
     known = atlas.mirrored(np.ones((len(points), 1)))[:, 0] > 0.999  # not beside an island's border
     expected = points[usable & known] * [-1, 1, 1]
@@ -166,7 +189,7 @@ def test_hair_and_walls_are_told_from_skin():
 
 
 def rendered_photo(texture, view, wall):
-    return render_textured(TOY.template, TOY.triangles, view, wall, texture)
+    return render_textured(BALL.template, BALL.triangles, view, wall, texture)
 
 
 def test_a_rendered_head_gets_its_own_texture_back_and_no_background():
@@ -174,15 +197,17 @@ def test_a_rendered_head_gets_its_own_texture_back_and_no_background():
     skin = np.array([190, 150, 128], np.float32)
     y, x = np.mgrid[0:256, 0:256] / 255
     known = skin + 14 * np.sin(40 * x)[..., None] * [1, 1, 1] + 10 * np.cos(30 * y)[..., None]
-    texture = TexturedMesh(np.rint(known).astype(np.uint8), TOY.uv, TOY.uv_triangles)
+    texture = TexturedMesh(np.rint(known).astype(np.uint8), BALL.uv, BALL.uv_triangles)
     view = View(900.0, np.array([149.5, 149.5]), np.array([0.0, 0.0, -0.8]), np.eye(3))
     wall = np.full((300, 300, 3), [20, 230, 60], np.uint8)
     photo = rendered_photo(texture, view, wall)
-    baked = bake_texture(photo, TOY, camera_of(view), TOY.template, size=256).picture.astype(float)
+    baked = bake_texture(photo, BALL, camera_of(view), BALL.template, size=256).picture.astype(
+        float
+    )
     green = baked[..., 1] - baked[..., [0, 2]].max(axis=2)
     assert green.max() < 6  # skin is redder than green, the wall the opposite
     again = rendered_photo(
-        TexturedMesh(baked.astype(np.uint8), TOY.uv, TOY.uv_triangles), view, wall
+        TexturedMesh(baked.astype(np.uint8), BALL.uv, BALL.uv_triangles), view, wall
     )
     rows, columns = slice(110, 190), slice(120, 180)
     difference = np.abs(again[rows, columns].astype(float) - photo[rows, columns])
@@ -195,21 +220,21 @@ def test_one_side_of_a_head_is_filled_from_the_other_without_a_seam():
     pattern = 150 + 20 * np.sin(25 * y)
     texture = TexturedMesh(
         np.stack([pattern + 30, pattern, pattern - 20], 2).astype(np.uint8),
-        TOY.uv,
-        TOY.uv_triangles,
+        BALL.uv,
+        BALL.uv_triangles,
     )
     turn = np.deg2rad(50)
     rotation = np.array(
         [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
     )
-    posed = (TOY.template @ rotation.T).astype(np.float32)
+    posed = (BALL.template @ rotation.T).astype(np.float32)
     view = View(900.0, np.array([149.5, 149.5]), np.array([0.0, 0.0, -0.8]), np.eye(3))
     wall = np.zeros((300, 300, 3), np.uint8)
-    photo = render_textured(posed, TOY.triangles, view, wall, texture)
-    baked = bake_texture(photo, TOY, camera_of(view), posed, size=256)
-    atlas = make_atlas(TOY, 256)
+    photo = render_textured(posed, BALL.triangles, view, wall, texture)
+    baked = bake_texture(photo, BALL, camera_of(view), posed, size=256)
+    atlas = make_atlas(BALL, 256)
     values = baked.picture.reshape(-1, 3)[atlas.index].astype(float)
-    points = atlas.interpolate(TOY, TOY.template)
+    points = atlas.interpolate(BALL, BALL.template)
     steps = np.abs(np.diff(baked.picture.astype(int), axis=1)).max()
     assert steps < 25
     ring = np.abs(points[:, 1]) < 0.05

@@ -85,9 +85,10 @@ def make_atlas(head: HeadModel, size: int) -> Atlas:
     raster = rasterize(flat, head.uv_triangles, size, size, perspective=False)
     covered = raster.triangles >= 0
     uncovered = (~covered).astype(np.uint8)
-    _, labels = cv2.distanceTransformWithLabels(
+    _, found = cv2.distanceTransformWithLabels(
         uncovered, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    labels = np.asarray(found, np.int64)
     row_of_label = np.zeros(int(labels.max()) + 1, np.int64)
     row_of_label[labels[covered]] = np.arange(int(covered.sum()))
     triangles = raster.triangles[covered]
@@ -113,7 +114,8 @@ def _mirrored_corners(
     Exact on heads whose halves are mirror images; elsewhere by the vertex nearest to the image.
     """
     assert head.uv_triangles is not None
-    twin = KDTree(head.template).query(head.template * np.float32([-1, 1, 1]))[1]
+    mirrored = head.template * np.array([-1, 1, 1], np.float32)
+    twin = np.asarray(KDTree(head.template).query(mirrored)[1])
     triangles, uv_triangles = head.triangles, head.uv_triangles
     any_place = np.zeros(head.vertices_count, np.int64)
     any_place[triangles.ravel()] = uv_triangles.ravel()

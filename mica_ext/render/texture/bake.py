@@ -64,7 +64,8 @@ def bake_texture(
     assert head.uv_triangles is not None
     samples = sample_photo(image, head, View.from_camera(camera), posed_vertices, atlas)
     painted = painted_vertices(head)
-    on_skin = ~painted[head.triangles].all(axis=1)[atlas.triangles]
+    inner = np.asarray(painted[head.triangles].all(axis=1))
+    on_skin = ~inner[atlas.triangles]
     areas = _areas(head)
     colours, weights = _skin_only(samples, head, atlas, areas, on_skin)
     weights = _feathered(weights, atlas)

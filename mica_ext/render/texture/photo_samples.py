@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from eval_now.geometry.normals import vertex_normals
 from eval_now.geometry.raster import rasterize
@@ -75,7 +75,7 @@ def sample_photo(
 
 def _resized_part(
     image: UInt8[np.ndarray, "H W 3"], screen: Float[np.ndarray, "V 3"]
-) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "2"], float]:
+) -> tuple[UInt8[np.ndarray, "h w 3"], Int[np.ndarray, "2"], float]:
     """The photo around the head at a size that suits a texture, its corner, its scale."""
     size = np.array([image.shape[1], image.shape[0]])
     low = np.clip(np.floor(np.nanmin(screen[:, :2], axis=0)) - 2, 0, size - 1).astype(int)
@@ -92,11 +92,11 @@ def _resized_part(
     )
 
 
-def _depth_edges(depth: Float32[np.ndarray, "h w"]) -> np.ndarray:
+def _depth_edges(depth: Float32[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Pixels beside a step in depth or the picture's border."""
     finite = np.where(np.isfinite(depth), depth, 1e3).astype(np.float32)
     kernel = np.ones((3, 3), np.uint8)
-    edges = cv2.dilate(finite, kernel) - cv2.erode(finite, kernel) > DEPTH_EDGE
+    edges = np.asarray(cv2.dilate(finite, kernel) - cv2.erode(finite, kernel) > DEPTH_EDGE)
     edges[[0, -1]] = True
     edges[:, [0, -1]] = True
     return edges

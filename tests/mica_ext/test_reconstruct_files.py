@@ -3,14 +3,17 @@
 import json
 import resource
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pygltflib
 import pytest
 import trimesh
 from helpers.command_output import one_line, results
+from helpers.mica_toy import toy_head
 from PIL import Image
 
+from eval_now.io.meshes import load_mesh
 from mica_ext.cli import main
 from mica_ext.commands.output_plan import EXAMPLE
 

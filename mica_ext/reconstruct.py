@@ -23,8 +23,9 @@ from flame_assets.model.head_module import HeadDecoder, HeadMesh
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.export.face_json import ModelPack, Provenance, SavedFace, Source
-from mica_ext.export.face_mesh import save_mesh, surface_of
-from mica_ext.export.mesh_files import Surface, Unit, to_trimesh
+from mica_ext.export.face_mesh import save_mesh
+from mica_ext.export.mesh_files import Unit, to_trimesh
+from mica_ext.export.surface import Surface, surface_of
 from mica_ext.fitting.correspondence.calibration import load_calibration
 from mica_ext.identity.predictor import IdentityPredictor, require_own_head
 from mica_ext.identity.same_person import PersonIdentity, merge_identities
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from trimesh import Trimesh
 
     from mica_ext.render.overlay import OverlayStyle
+    from mica_ext.render.textured import TexturedMesh
 
 RgbImage = UInt8[np.ndarray, "H W 3"]
 DetectorChoice = Literal["mtcnn", "mica"]
@@ -93,21 +95,42 @@ class Reconstruction(NamedTuple):
     @property
     def surface(self) -> Surface:
         """The mesh as arrays [m]."""
-        return surface_of(self.head, self.mesh.vertices[0])
+        return surface_of(self.head, self.mesh.vertices[0].numpy())
 
     def trimesh(self, unit: Unit = "m") -> "Trimesh":
         """The mesh as a `trimesh.Trimesh` with vertex colours, vertices in the head's order."""
         return to_trimesh(self.surface, unit)
 
     @torch.no_grad()
+    def texture(self, image: RgbImage) -> "TexturedMesh":
+        """The photo that it was made from, unwrapped into the head's texture.
+
+        Raises:
+            UserError: the head has no texture coordinates.
+        """
+        from mica_ext.render.texture.bake import bake_texture
+
+        posed = self.decoder(self.parameters.head).vertices[0].numpy()
+        return bake_texture(image, self.head, self.parameters.camera, posed)
+
+    @torch.no_grad()
     def overlay(
-        self, image: RgbImage, style: "OverlayStyle" = "clay", *, points: bool = False
+        self,
+        image: RgbImage,
+        style: "OverlayStyle" = "clay",
+        *,
+        texture: "TexturedMesh | None" = None,
+        points: bool = False,
     ) -> UInt8[np.ndarray, "height width 3"]:
         """The photo that it was made from, the posed head over it, and the mesh from three sides.
 
-        `points` marks the detected landmarks on the photo.
+        The style "textured" shows `texture`, by default the photo's; `points` marks the detected
+        landmarks on the photo.
         """
         from mica_ext.render.overlay import overlay_picture
+
+        if style == "textured" and texture is None:
+            texture = self.texture(image)
 
         return overlay_picture(
             image,
@@ -117,16 +140,39 @@ class Reconstruction(NamedTuple):
             posed_vertices=self.decoder(self.parameters.head).vertices[0].numpy(),
             vertices=self.mesh.vertices[0].numpy(),
             style=style,
+            texture=texture,
             points_px=self.landmarks_px.numpy() if points else None,
         )
 
-    def save(self, path: str | Path, unit: Unit | None = None) -> None:
+    def save(
+        self,
+        path: str | Path,
+        unit: Unit | None = None,
+        *,
+        texture: "TexturedMesh | None" = None,
+        solid: bool = False,
+    ) -> None:
         """Write the mesh in the format of the suffix; mm unless `unit` says else, GLB in metres.
+
+        Args:
+            path: of the file.
+            unit: of the file.
+            texture: of `texture`; OBJ and PLY have it in a file beside them, GLB inside.
+            solid: close neck, mouth and lids, so that the mesh is watertight, for printing.
 
         Raises:
             UserError: for an unknown suffix, a unit that the format excludes, or a full disk.
         """
-        save_mesh(Path(path), self.decoder, self.parameters, self.pose, self.mesh, unit)
+        save_mesh(
+            Path(path),
+            self.decoder,
+            self.parameters,
+            self.pose,
+            self.mesh,
+            unit,
+            texture=texture,
+            solid=solid,
+        )
 
     def to_saved_face(self, photo_name: str) -> SavedFace:
         """The content of the parameter file."""

@@ -20,7 +20,8 @@ class ReconstructConfig:
     """
 
     photos: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Photos, or folders of photos (there all but *.overlay.png, which this command writes)."""
+    """Photos, or folders of photos (there all but *.overlay.png and *.texture.png, which this
+    command writes)."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Mesh to write (.obj .ply .stl .glb .off .3mf .dae); a folder when there are several photos.
     Folders that are missing are made."""
@@ -51,10 +52,16 @@ class ReconstructConfig:
     overlay: Path | None = None
     """Also write a picture (.png .jpg): the photo, the mesh over it, and three views of the
     mesh."""
-    overlay_style: Literal["clay", "wire"] = "clay"
-    """How the picture shows the mesh: as smooth clay, or by its triangles' edges."""
+    overlay_style: Literal["clay", "wire", "textured"] = "clay"
+    """How the picture shows the mesh: as smooth clay, by its triangles' edges, or with the photo's
+    texture."""
     overlay_points: Flag = False
     """Also mark the detected points on the picture's photo."""
+    texture: Flag = False
+    """Unwrap the photo into the mesh's texture: NAME.texture.png beside an .obj (with NAME.mtl) or
+    .ply. A .glb holds it always."""
+    solid: Flag = False
+    """Close neck, mouth and lids: a watertight mesh for printing, without texture."""
     format: MeshFormat = "obj"
     """Format of meshes in a folder of results."""
     model: str = "auto"
@@ -99,6 +106,8 @@ class RebuildConfig:
     """Another pose than that of the mesh written with it."""
     unit: Literal["mm", "cm", "m"] | None = None
     """Unit of the file; mm unless given (GLB is always in m)."""
+    solid: Flag = False
+    """Close neck, mouth and lids: a watertight mesh for printing."""
     head: str | None = None
     """Where the head is, if it is not known by its name."""
     overwrite: Flag = False

@@ -18,7 +18,7 @@ from mica_ext.commands.photo_list import (
 )
 from mica_ext.errors import UserError
 from mica_ext.export.mesh_files import SUFFIXES as MESHES
-from mica_ext.export.mesh_files import check_format
+from mica_ext.export.mesh_files import check_extras, check_format
 
 PICTURES = (".png", ".jpg", ".jpeg")
 EXAMPLE = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
@@ -71,6 +71,8 @@ def make_plan(config: ReconstructConfig) -> Plan:
         jobs = _jobs_in_folders(listed, files, config.format)
     else:
         jobs = [Job(listed.photos[0].path, listed.photos[0].path.name, files)]
+    if config.texture:
+        jobs = [job._replace(outputs=job.outputs.with_texture()) for job in jobs]
     return _checked(jobs, listed, config, in_folders=in_folders)
 
 
@@ -142,6 +144,7 @@ def _checked(
         _check_suffix("--landmarks", job.outputs.landmarks, (".json",))
         if job.outputs.mesh is not None:
             check_format(job.outputs.mesh, config.unit)
+        check_extras(job.outputs.mesh, texture=config.texture, solid=config.solid)
         for path in job.outputs.paths():
             real = os.path.realpath(path)  # of links in a circle too, unlike Path.resolve
             if real in photos:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from mica_ext.errors import UserError
 from mica_ext.export.mesh_files import Unit, unit_of
+from mica_ext.export.surface import material_path, texture_path
 
 
 class Outputs(NamedTuple):
@@ -16,6 +17,17 @@ class Outputs(NamedTuple):
     params: Path | None
     landmarks: Path | None
     overlay: Path | None
+    material: Path | None = None
+    """Of an OBJ mesh with a texture."""
+    texture: Path | None = None
+    """Beside a mesh whose format does not hold it."""
+
+    def with_texture(self) -> "Outputs":
+        """The same files, and those that a texture of the mesh needs beside it."""
+        if self.mesh is None or self.mesh.suffix.lower() == ".glb":
+            return self
+        material = material_path(self.mesh) if self.mesh.suffix.lower() == ".obj" else None
+        return self._replace(material=material, texture=texture_path(self.mesh))
 
     def of_faces(self, count: int, taken: Set[str]) -> list["Outputs"]:
         """The files of each of `count` faces; numbers whose names are `taken` are skipped."""
@@ -88,4 +100,4 @@ def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name.removesuffix(ending)}_face{number}{ending}")
 
 
-_KINDS = (".params", ".landmarks", ".overlay")
+_KINDS = (".params", ".landmarks", ".overlay", ".texture")

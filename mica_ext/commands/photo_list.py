@@ -10,6 +10,8 @@ from pacofr.images import SUFFIXES
 
 OVERLAY_ENDING = ".overlay.png"
 """Of the pictures in a folder of results; in a folder of photos they are not photos."""
+TEXTURE_ENDING = ".texture.png"
+"""The same of textures."""
 
 
 class PhotoFile(NamedTuple):
@@ -105,6 +107,8 @@ def _search(folder: Path, recursive: bool, skipped: dict[str, list[str]]) -> Ite
                     skip("subfolders without --recursive", path)
             elif path.name.endswith(OVERLAY_ENDING):
                 skip("own overlay pictures", path)
+            elif path.name.endswith(TEXTURE_ENDING):
+                skip("own textures", path)
             elif path.suffix.lower() not in SUFFIXES:
                 skip("not named like a photo", path)
             elif not path.is_file():

@@ -3,7 +3,7 @@
 from mica_ext.commands.config import RebuildConfig
 from mica_ext.commands.outputs import check_writable
 from mica_ext.errors import UserError
-from mica_ext.export.mesh_files import SUFFIXES, check_format
+from mica_ext.export.mesh_files import SUFFIXES, check_extras, check_format
 
 
 def rebuild(config: RebuildConfig) -> None:
@@ -15,16 +15,17 @@ def rebuild(config: RebuildConfig) -> None:
     if config.out.suffix.lower() not in SUFFIXES:
         raise UserError(f"--out {config.out}: expected a name ending in {' '.join(SUFFIXES)}")
     check_format(config.out, config.unit)
+    check_extras(config.out, texture=False, solid=config.solid)
     check_writable(config.out, overwrite=config.overwrite)
     from flame_assets.model.head_module import HeadDecoder
     from flame_assets.store import load_head
     from mica_ext.export.face_json import load_face, rebuild_mesh
-    from mica_ext.reconstruct import save_mesh
+    from mica_ext.export.face_mesh import save_mesh
 
     face = load_face(config.params)
     decoder = HeadDecoder(load_head(config.head or face.provenance.head.name))
     mesh = rebuild_mesh(face, decoder, config.pose)
     pose = config.pose or face.pose
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    save_mesh(config.out, decoder, face.parameters, pose, mesh, config.unit)
+    save_mesh(config.out, decoder, face.parameters, pose, mesh, config.unit, solid=config.solid)
     print(f"{config.params} -> {config.out}")

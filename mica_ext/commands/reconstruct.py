@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mica_ext.identity.same_person import PersonIdentity
     from mica_ext.models.pose import Pose
     from mica_ext.reconstruct import Reconstruction, Reconstructor, RgbImage
+    from mica_ext.render.textured import TexturedMesh
 
 SOME_FAILED = 3
 """Exit code of a run over several photos of which some failed."""
@@ -70,6 +71,8 @@ class ReconstructedPhoto(NamedTuple):
     image: "RgbImage"
     identity: PhotoIdentity
     faces: "list[Reconstruction]"
+    textures: "list[TexturedMesh | None]"
+    """Of the faces, where files need them."""
 
 
 class RunReport(NamedTuple):
@@ -133,6 +136,10 @@ class Run:
         if job.outputs.overlay is not None:
             points = " with points" if self.config.overlay_points else ""
             settings["overlay"] = self.config.overlay_style + points
+        if self._needs_texture(job):
+            settings["texture"] = "of the photo"
+        if self.config.solid:
+            settings["closed"] = "for printing"
         return settings
 
     def work(self, jobs: tuple[Job, ...], image: "RgbImage | None") -> RunReport:
@@ -187,7 +194,21 @@ class Run:
             min_face=self.config.min_face,
             person=self.person,
         )
-        return ReconstructedPhoto(image, identity, faces)
+        textured = self._needs_texture(job)
+        textures = [
+            face.texture(image) if textured and self._is_kept(face) else None for face in faces
+        ]
+        return ReconstructedPhoto(image, identity, faces, textures)
+
+    def _needs_texture(self, job: Job) -> bool:
+        """Whether a file of the job shows or holds the photo as a texture."""
+        files, has_uv = job.outputs, self.reconstructor.head.uv is not None
+        in_mesh = files.mesh is not None and files.mesh.suffix.lower() == ".glb" and has_uv
+        in_overlay = files.overlay is not None and self.config.overlay_style == "textured"
+        return self.config.texture or in_mesh or in_overlay
+
+    def _is_kept(self, face: "Reconstruction") -> bool:
+        return self.config.keep_unsure or face.quality.verdict != "rejected"
 
     def _write(self, job: Job, photo: ReconstructedPhoto) -> "PhotoReport":
         """Write the files of all faces of a photo, or none of them.
@@ -198,10 +219,9 @@ class Run:
         from mica_ext.commands.report import FaceReport, PhotoReport
 
         config = self.config
-        kept, rejected = photo.faces, []
-        if not config.keep_unsure:
-            kept = [face for face in photo.faces if face.quality.verdict != "rejected"]
-            rejected = [face for face in photo.faces if face.quality.verdict == "rejected"]
+        pairs = zip(photo.faces, photo.textures, strict=True)
+        kept = [pair for pair in pairs if self._is_kept(pair[0])]
+        rejected = [face for face in photo.faces if not self._is_kept(face)]
         if not kept:
             reasons = "; ".join(rejected[0].quality.reasons)
             raise UserError(f"{reasons}; --keep-unsure writes it all the same")
@@ -213,11 +233,14 @@ class Run:
             path.parent.mkdir(parents=True, exist_ok=True)
         create = self.plan.in_folders
         with staged_files(paths) as staged:
-            for files, face in zip(outputs, kept, strict=True):
-                _write_face(files.staged(staged), photo.image, face, unit, job.photo.name, config)
+            for files, (face, texture) in zip(outputs, kept, strict=True):
+                files = files.staged(staged)
+                _write_face(files, photo.image, face, texture, unit, job.photo.name, config)
             self.records.start(paths, create=create)
         self.records.finish(paths, photo.identity, self.settings(job), create=create)
-        faces = [FaceReport(face, files.paths()) for files, face in zip(outputs, kept, strict=True)]
+        faces = [
+            FaceReport(face, files.paths()) for files, (face, _) in zip(outputs, kept, strict=True)
+        ]
         return PhotoReport(job.photo, faces, rejected, unit, config.chosen_face)
 
     def report(self, selection: Selection, report: RunReport) -> None:
@@ -265,6 +288,7 @@ def _write_face(
     files: Outputs,
     image: "RgbImage",
     result: "Reconstruction",
+    texture: "TexturedMesh | None",
     unit: "Unit",
     photo_name: str,
     config: ReconstructConfig,
@@ -274,7 +298,7 @@ def _write_face(
     from mica_ext.export.landmarks_json import save_landmarks
 
     if files.mesh is not None:
-        result.save(files.mesh, unit)
+        result.save(files.mesh, unit, texture=texture, solid=config.solid)
     if files.params is not None:
         save_face(files.params, result.to_saved_face(photo_name))
     if files.landmarks is not None:
@@ -283,5 +307,7 @@ def _write_face(
     if files.overlay is not None:
         from mica_ext.render.pictures import save_picture
 
-        picture = result.overlay(image, config.overlay_style, points=config.overlay_points)
+        picture = result.overlay(
+            image, config.overlay_style, texture=texture, points=config.overlay_points
+        )
         save_picture(files.overlay, picture)

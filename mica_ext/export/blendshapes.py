@@ -8,8 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flame_assets.arkit import arkit
-from flame_assets.model.head_module import HeadDecoder, HeadParameters
-from mica_ext.export.gltf import MIN_OFFSET, MorphTarget
+from flame_assets.model.head import JOINT_NAMES
+from flame_assets.model.head_module import HeadDecoder, HeadMesh, HeadParameters
+from flame_assets.model.lbs import rotation_matrices
+from mica_ext.export.gltf import MIN_OFFSET, MorphTarget, Skeleton
 
 BATCH = 8
 """Expressions decoded at a time."""
@@ -23,6 +25,8 @@ class Morphs(NamedTuple):
     rest: Float[Tensor, "V 3"]
     """Vertices [m] without expression; jaw and eyes at rest."""
     targets: list[MorphTarget]
+    skeleton: Skeleton
+    """The head's joints as in `rest`."""
 
 
 @torch.no_grad()
@@ -42,7 +46,8 @@ def morphs(decoder: HeadDecoder, parameters: HeadParameters) -> Morphs:
         left_eye_pose=zero,
         right_eye_pose=zero,
     )
-    rest = decoder(neutral).vertices[0]
+    mesh = decoder(neutral)
+    rest = mesh.vertices[0]
     weights = parameters.expression[0].tolist()
     targets = []
     for start in range(0, head.expression_count, BATCH):
@@ -62,4 +67,21 @@ def morphs(decoder: HeadDecoder, parameters: HeadParameters) -> Morphs:
     remainder -= sum(target.weight * target.offsets for target in targets)
     if np.abs(remainder).max() > MIN_OFFSET:
         targets.append(MorphTarget(PHOTO_TARGET, remainder, 1.0))
-    return Morphs(rest, targets)
+    return Morphs(rest, targets, _skeleton(decoder, neutral, mesh))
+
+
+def _skeleton(decoder: HeadDecoder, neutral: HeadParameters, mesh: HeadMesh) -> Skeleton:
+    """The joints where they are in `mesh`, turned as the head and the neck are."""
+    head = decoder.head
+    local = rotation_matrices(torch.stack(neutral[2:], 1))[0].double().numpy()
+    rotations = local.copy()
+    for joint, parent in enumerate(head.joint_parents):
+        if parent >= 0:
+            rotations[joint] = rotations[parent] @ local[joint]
+    return Skeleton(
+        JOINT_NAMES,
+        head.joint_parents,
+        mesh.joints[0].double().numpy(),
+        rotations,
+        head.skinning_weights,
+    )

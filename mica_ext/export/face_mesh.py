@@ -2,21 +2,13 @@
 
 from pathlib import Path
 
-from jaxtyping import Float
-from torch import Tensor
-
-from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadMesh
-from mica_ext.export.mesh_files import Surface, Unit, check_format, unit_of, write_surface
+from mica_ext.export.mesh_files import Unit, check_format, unit_of, write_surface
+from mica_ext.export.surface import surface_of
 from mica_ext.files import write_bytes_atomic
 from mica_ext.models.pose import Pose, in_pose
 from mica_ext.models.types import FaceParameters
-
-
-def surface_of(head: HeadModel, vertices: Float[Tensor, "V 3"]) -> Surface:
-    """Vertices [m] with the head's triangles, colours and texture coordinates."""
-    points = vertices.detach().cpu().numpy()
-    return Surface(points, head.triangles, head.colours, head.uv, head.uv_triangles)
+from mica_ext.render.textured import TexturedMesh
 
 
 def save_mesh(
@@ -26,24 +18,47 @@ def save_mesh(
     pose: Pose,
     mesh: HeadMesh,
     unit: Unit | None = None,
+    *,
+    texture: TexturedMesh | None = None,
+    solid: bool = False,
 ) -> None:
     """Write `mesh`, a batch of one, in the format of the suffix; mm unless `unit` says else.
 
-    A GLB holds the face at rest, a morph target per expression and the weights that make the mesh.
+    A GLB holds the face at rest, a morph target per expression, the weights that make the mesh, and
+    the head's joints.
+
+    Args:
+        path: of the file.
+        decoder: of the head.
+        parameters: of the face, a batch of one.
+        pose: of `mesh`.
+        mesh: to write, for all formats but GLB.
+        unit: of the file.
+        texture: of the head; OBJ and PLY have it in a file beside them.
+        solid: close the mesh for printing, without texture.
 
     Raises:
-        UserError: for an unknown suffix, a unit that the format excludes, or a full disk.
+        UserError: for an unknown suffix, a unit that the format excludes, a head that cannot be
+            closed, or a full disk.
     """
     check_format(path, unit)
     head = decoder.head
+    picture = None if texture is None else texture.picture
     if path.suffix.lower() == ".glb":
         from mica_ext.export.blendshapes import morphs
         from mica_ext.export.gltf import glb_bytes
 
-        rest, targets = morphs(decoder, in_pose(parameters.head, pose))
+        rest, targets, skeleton = morphs(decoder, in_pose(parameters.head, pose))
         note = f"made with the head {head.name} {head.version}: {head.licence}"
-        write_bytes_atomic(path, glb_bytes(surface_of(head, rest), targets, note))
+        surface = surface_of(head, rest.numpy(), picture)
+        write_bytes_atomic(path, glb_bytes(surface, targets, note, skeleton))
         return
-    surface = surface_of(head, mesh.vertices[0])
+    vertices = mesh.vertices[0].detach().cpu().numpy()
+    if solid:
+        from mica_ext.export.solid import solid_surface
+
+        surface = solid_surface(head, vertices)
+    else:
+        surface = surface_of(head, vertices, picture)
     comments = [f"head: {head.name} {head.version} ({head.licence})", f"pose: {pose}"]
     write_surface(path, surface, unit_of(path, unit), comments)

@@ -3,13 +3,14 @@
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int32
 
-from eval_now.io.mesh_writers import obj_bytes, ply_bytes
+from eval_now.io.mesh_writers import Material, obj_bytes, ply_bytes
 from mica_ext.errors import UserError
+from mica_ext.export.surface import Surface, material_path, texture_path
 from mica_ext.files import write_bytes_atomic
 
 if TYPE_CHECKING:
@@ -31,14 +32,11 @@ FIXED_UNITS: dict[str, Unit] = {".glb": "m", ".dae": "m", ".3mf": "mm"}
 """Units that a format defines, or that its writer states in the file."""
 
 
-class Surface(NamedTuple):
-    """A triangle mesh in metres, y up, z out of the face."""
-
-    vertices: Float[np.ndarray, "V 3"]
-    triangles: Int32[np.ndarray, "F 3"]
-    colours: Float[np.ndarray, "V 3"] | None = None  # sRGB in [0, 1]
-    uv: Float[np.ndarray, "T 2"] | None = None
-    uv_triangles: Int32[np.ndarray, "F 3"] | None = None
+TEXTURED = (".obj", ".ply", ".glb")
+"""Formats that hold a texture, or name its file."""
+SOLID = tuple(suffix for suffix in SUFFIXES if suffix != ".glb")
+"""Formats in which a closed head can be written: a GLB is for animation."""
+MATERIAL = "head"
 
 
 def check_format(path: Path, unit: Unit | None) -> None:
@@ -63,6 +61,22 @@ def check_format(path: Path, unit: Unit | None) -> None:
         raise UserError(f"{path}: {suffix} needs one more package; run: pip install {needed[1]}")
 
 
+def check_extras(path: Path | None, *, texture: bool, solid: bool) -> None:
+    """Refuse a mesh file that cannot be textured or closed as asked.
+
+    Raises:
+        UserError: with what to do.
+    """
+    if texture and solid:
+        raise UserError("--texture and --solid exclude each other: a closed mesh has no texture")
+    suffix = "" if path is None else path.suffix.lower()
+    for flag, asked, formats in (("--texture", texture, TEXTURED), ("--solid", solid, SOLID)):
+        if asked and path is None:
+            raise UserError(f"{flag}: expected a mesh to write; give --out mesh.obj")
+        if asked and suffix not in formats:
+            raise UserError(f"{path}: {flag} goes with {' '.join(formats)}; choose one of them")
+
+
 def unit_of(path: Path, unit: Unit | None) -> Unit:
     """The unit of a mesh file: its format's, else `unit`, else mm."""
     return FIXED_UNITS.get(path.suffix.lower()) or unit or "mm"
@@ -73,24 +87,48 @@ def write_surface(
 ) -> None:
     """Write `path` in the format of its suffix; OBJ and PLY headers hold `comments` and the unit.
 
+    A texture goes into a file of its own beside the mesh, for OBJ with a material file.
+
     Raises:
         UserError: for a format that is not written here (GLB: see `gltf`), or a full disk.
     """
+    from eval_now.geometry.normals import vertex_normals
+    from mica_ext.render.pictures import picture_bytes
+
     check_format(path, None)
     notes = [*comments, f"unit: {unit}"]
     suffix = path.suffix.lower()
     points = np.asarray(surface.vertices, np.float64) * PER_METRE[unit]
+    textured = surface.texture is not None and suffix in TEXTURED
+    if surface.texture is not None and textured:
+        write_bytes_atomic(texture_path(path), picture_bytes(surface.texture, ".png"))
     if suffix == ".obj":
+        material = Material(material_path(path).name, MATERIAL) if textured else None
+        if material is not None:
+            write_bytes_atomic(material_path(path), _material_bytes(texture_path(path).name))
         content = obj_bytes(
             points,
             surface.triangles,
             decimals=_DECIMALS[unit],
+            normals=vertex_normals(surface.vertices, surface.triangles),
             uv=surface.uv,
             uv_triangles=surface.uv_triangles,
+            groups=surface.groups,
+            material=material,
             comments=notes,
         )
     elif suffix == ".ply":
-        content = ply_bytes(points, surface.triangles, colours=surface.colours, comments=notes)
+        if textured:
+            notes.append(f"TextureFile {texture_path(path).name}")
+        content = ply_bytes(
+            points,
+            surface.triangles,
+            colours=surface.colours,
+            normals=vertex_normals(surface.vertices, surface.triangles),
+            uv=surface.uv if textured else None,  # readers prefer them to the colours
+            uv_triangles=surface.uv_triangles,
+            comments=notes,
+        )
     elif suffix == ".stl":
         content = _stl_bytes(points, surface.triangles, unit)
     elif suffix in TRIMESH_FORMATS:
@@ -113,6 +151,12 @@ def to_trimesh(surface: Surface, unit: Unit = "m") -> "Trimesh":
     )
     mesh.units = UNIT_WORDS[unit].replace("metres", "meters")
     return mesh
+
+
+def _material_bytes(texture: str) -> bytes:
+    """An MTL file whose one material shows the picture `texture`."""
+    lines = [f"newmtl {MATERIAL}", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1"]
+    return "".join(f"{line}\n" for line in [*lines, f"map_Kd {texture}"]).encode()
 
 
 def _rgba(colours: Float[np.ndarray, "V 3"]) -> np.ndarray:

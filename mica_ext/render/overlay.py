@@ -121,7 +121,9 @@ def three_views(
         if texture is None:
             pictures.append(_render_clay(head, vertices, view, wall, 1.0).picture)
         else:
-            pictures.append(render_textured(vertices, head.triangles, view, wall, texture))
+            pictures.append(
+                render_textured(vertices, head.triangles, view, wall, texture, lighting=SOFT_LIGHT)
+            )
     return np.concatenate(pictures, axis=1)
 
 

@@ -17,6 +17,8 @@ from mica_ext.render.views import View, camera_points, screen_points
 
 INNER_BRIGHTNESS = np.float32(0.35)
 """Factor on the inner side of a surface, seen through an opening."""
+LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+"""Luminance of linear RGB (Rec. 709)."""
 PLAIN_COLOUR = (0.78, 0.62, 0.54)
 """SRGB of a head without colours."""
 

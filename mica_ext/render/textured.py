@@ -1,4 +1,4 @@
-"""Textured meshes: the texture looked up at every sample, under the light that it brings along."""
+"""Textured meshes: the texture looked up at every sample."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,14 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, UInt8
 
 from eval_now.geometry.raster import rasterize
-from mica_ext.render.shading import from_linear, to_linear
+from mica_ext.render.shading import Lighting, from_linear, render, to_linear
 from mica_ext.render.views import View, screen_points
 
 SAMPLES = 2
 """Per pixel and axis."""
+WHITE = 0.8
+SHADE_SHARE = 0.55
+"""Of further light: the photo's own is partly in the texture."""
 
 
 class TexturedMesh(NamedTuple):
@@ -37,8 +40,9 @@ def render_textured(
     background: UInt8[np.ndarray, "height width 3"],
     texture: TexturedMesh,
     opacity: float | Float32[np.ndarray, " V"] = 1.0,
+    lighting: Lighting | None = None,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Draw a textured mesh over `background` (sRGB), without any further light.
+    """Draw a textured mesh over `background` (sRGB).
 
     Args:
         vertices: [m].
@@ -47,6 +51,7 @@ def render_textured(
         background: gives the picture its size.
         texture: the mesh's.
         opacity: of the mesh or per vertex; mixes mesh and background.
+        lighting: further light, mildly; without it the texture is shown as it is.
     """
     height, width = background.shape[:2]
     screen = screen_points(view, vertices)
@@ -64,9 +69,29 @@ def render_textured(
     cover[hit] = np.einsum("pk,pk->p", weights, per_vertex[triangles[seen]])
     light = to_linear(colours / np.float32(255.0))
     covered = np.maximum(_sample_means(hit[:, :, None].astype(np.float32)), 1e-6)
-    surface = from_linear(_sample_means(light * hit[:, :, None]) / covered)
+    surface = _sample_means(light * hit[:, :, None]) / covered
+    if lighting is not None:
+        surface *= _shade(vertices, triangles, view, background.shape, lighting)
+    surface = from_linear(surface)
     mixed = background + (surface * 255.0 - background) * _sample_means(cover[:, :, None])
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
+def _shade(
+    vertices: Float[np.ndarray, "V 3"],
+    triangles: Int32[np.ndarray, "F 3"],
+    view: View,
+    shape: tuple[int, ...],
+    lighting: Lighting,
+) -> Float32[np.ndarray, "height width 3"]:
+    """Factors of a further light: its white clay's brightness over the median, softened."""
+    dark = np.zeros(shape, np.uint8)
+    white = np.full(vertices.shape, WHITE, np.float32)
+    drawn = render(vertices, triangles, view, dark, colours=white, lighting=lighting, samples=1)
+    light = to_linear(drawn.picture / np.float32(255.0))
+    seen = drawn.raster.triangles >= 0
+    typical = np.median(light[seen]) if seen.any() else 1.0
+    return (1 + SHADE_SHARE * (light / max(float(typical), 1e-6) - 1)).astype(np.float32)
 
 
 def _sample_means(samples: Float32[np.ndarray, "rows columns C"]) -> Float32[np.ndarray, "h w C"]:

@@ -48,8 +48,11 @@ def parse_json(data: bytes | str, where: str, expected: str) -> Any:
     Raises:
         UserError: it is no JSON, too large, or nested too deeply.
     """
-    marks = (b"[", b"{") if isinstance(data, bytes) else ("[", "{")
-    if sum(data.count(mark) for mark in marks) > JSON_CONTAINERS:
+    if isinstance(data, bytes):
+        containers = data.count(b"[") + data.count(b"{")
+    else:
+        containers = data.count("[") + data.count("{")
+    if containers > JSON_CONTAINERS:
         raise UserError(f"{where}: expected {expected}, got more than {JSON_CONTAINERS} lists")
     try:
         content = json.loads(data)

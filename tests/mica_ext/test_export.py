@@ -17,7 +17,8 @@ from mica_ext.export.blendshapes import morphs
 from mica_ext.export.face_mesh import save_mesh
 from mica_ext.export.gltf import MorphTarget, glb_bytes
 from mica_ext.export.landmarks_json import save_landmarks
-from mica_ext.export.mesh_files import Surface, write_surface
+from mica_ext.export.mesh_files import write_surface
+from mica_ext.export.surface import Surface
 from mica_ext.files import write_bytes_atomic
 from mica_ext.models.pose import in_pose
 
@@ -155,7 +156,7 @@ def test_glb_holds_the_base_and_every_expression_in_metres(tmp_path):
 def test_a_glbs_weights_make_the_face_and_zeros_its_neutral(tmp_path):
     parameters = in_pose(toy_face(HEAD).parameters.head, "expressive")
     flame = HeadDecoder(HEAD)
-    rest, targets = morphs(DECODER, parameters)
+    rest, targets, _ = morphs(DECODER, parameters)
     neutral = HeadParameters.zeros(HEAD)._replace(shape=parameters.shape)
     torch.testing.assert_close(rest, flame(neutral).vertices[0])
     assert [target.name for target in targets] == [*HEAD.expression_names, "photo"]
@@ -184,7 +185,7 @@ def test_a_glbs_weights_make_the_face_and_zeros_its_neutral(tmp_path):
 
 def test_a_neutral_glb_has_nothing_left_over():
     parameters = in_pose(toy_face(HEAD).parameters.head, "neutral")
-    _, targets = morphs(DECODER, parameters)
+    _, targets, _ = morphs(DECODER, parameters)
     assert [target.name for target in targets] == list(HEAD.expression_names)
     assert all(target.weight == 0.0 for target in targets)
 

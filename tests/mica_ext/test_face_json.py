@@ -16,8 +16,8 @@ from flame_assets.model.head_module import HeadDecoder
 from mica_ext.cli import main
 from mica_ext.errors import UserError
 from mica_ext.export.face_json import Source, load_face, rebuild_mesh, save_face
-from mica_ext.export.face_mesh import surface_of
 from mica_ext.export.mesh_files import write_surface
+from mica_ext.export.surface import surface_of
 from mica_ext.models.pose import in_pose
 
 HEAD = toy_head()
@@ -41,8 +41,8 @@ def test_a_parameter_file_rebuilds_the_very_same_mesh(tmp_path, pose):
     assert torch.equal(rebuilt.vertices, mesh.vertices)
     assert again._replace(parameters=None) == face._replace(parameters=None)
     assert torch.equal(again.parameters.camera.translation, face.parameters.camera.translation)
-    write_surface(tmp_path / "a.obj", surface_of(HEAD, mesh.vertices[0]))
-    write_surface(tmp_path / "b.obj", surface_of(HEAD, rebuilt.vertices[0]))
+    write_surface(tmp_path / "a.obj", surface_of(HEAD, mesh.vertices[0].numpy()))
+    write_surface(tmp_path / "b.obj", surface_of(HEAD, rebuilt.vertices[0].numpy()))
     assert (tmp_path / "a.obj").read_bytes() == (tmp_path / "b.obj").read_bytes()
 
 

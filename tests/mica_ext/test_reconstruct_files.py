@@ -3,13 +3,17 @@
 import json
 import resource
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pygltflib
 import pytest
 import trimesh
 from helpers.command_output import one_line, results
+from helpers.mica_toy import toy_head
 from PIL import Image
 
+from eval_now.io.meshes import load_mesh
 from mica_ext.cli import main
 from mica_ext.commands.output_plan import EXAMPLE
 
@@ -58,7 +62,17 @@ def test_the_parameter_file_rebuilds_the_same_bytes(
     )
     arguments = ["rebuild", tmp_path / "p.json", "--out", tmp_path / f"b.{suffix}"]
     assert main([str(a) for a in arguments] + ["--head", str(pack / "head")]) == 0
-    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+    made, again = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
+    if suffix == "glb":  # all but the photo's texture, which only the photo can give
+        first, second = (pygltflib.GLTF2().load(path) for path in (made, again))
+        assert len(first.images) == 1
+        assert not second.images
+        assert first.meshes[0].weights == second.meshes[0].weights
+        place = [file.meshes[0].primitives[0].attributes.POSITION for file in (first, second)]
+        assert first.accessors[place[0]].max == second.accessors[place[1]].max
+        assert first.accessors[place[0]].min == second.accessors[place[1]].min
+    else:
+        assert made.read_bytes() == again.read_bytes()
 
 
 def test_units_scale_the_mesh_and_the_landmarks(run, photo, tmp_path):
@@ -190,3 +204,51 @@ def test_odd_but_good_photos_work(run, tmp_path, kind):
     assert code == 0
     box = json.loads((tmp_path / "p.json").read_text())["photo"]["box"]
     np.testing.assert_allclose(box, [180, 62, 266, 172], atol=14)
+
+
+def test_a_textured_obj_names_its_material_and_picture(run, photo, tmp_path):
+    out = tmp_path / "m.obj"
+    code, said, _ = run(photo, "--out", out, "--texture", "--json")
+    assert code == 0
+    names = ["m.obj", "m.mtl", "m.texture.png"]
+    assert [Path(file).name for file in json.loads(said)["faces"][0]["files"]] == names
+    assert "mtllib m.mtl" in out.read_text()
+    assert "map_Kd m.texture.png" in (tmp_path / "m.mtl").read_text()
+    read = trimesh.load(out, force="mesh", process=False)
+    assert read.visual.material.image.size == (1024, 1024)
+    code, _, err = run(photo, "--out", out, "--texture")
+    assert code == 2
+    assert "exists" in err
+
+
+def test_a_textured_ply_shows_its_picture_in_trimesh_too(run, photo, tmp_path):
+    assert run(photo, "--out", tmp_path / "m.ply", "--texture")[0] == 0
+    read = trimesh.load(tmp_path / "m.ply", process=False)
+    assert read.visual.kind == "texture"
+    assert len(load_mesh(tmp_path / "m.ply").vertices) == toy_head().vertices_count
+    assert (tmp_path / "m.texture.png").is_file()
+    assert not (tmp_path / "m.mtl").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (("--out", "m.stl", "--texture"), "--texture goes with .obj .ply .glb"),
+        (("--out", "m.glb", "--solid"), "--solid goes with"),
+        (("--params", "p.json", "--texture"), "give --out mesh.obj"),
+        (("--out", "m.obj", "--texture", "--solid"), "exclude each other"),
+    ],
+)
+def test_textures_and_closed_meshes_that_cannot_be_are_refused(run, photo, tmp_path, flags, word):
+    paths = [tmp_path / flag if "." in flag else flag for flag in flags]
+    code, _, err = run(photo, *paths)
+    assert code == 2
+    assert word in err
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def test_solid_meshes_are_watertight(run, photo, tmp_path):
+    assert run(photo, "--out", tmp_path / "m.stl", "--solid")[0] == 0
+    read = trimesh.load(tmp_path / "m.stl")
+    assert read.is_watertight
+    assert read.volume > 0

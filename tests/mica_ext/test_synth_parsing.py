@@ -1,5 +1,7 @@
 """Region labels of rendered heads: where the landmarks say, in the layout that is trained on."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -19,7 +21,9 @@ from mica_ext.data.synthetic.region_labels import (
     RIGHT_EYE,
     SKIN,
     UPPER_LIP,
+    base_regions,
 )
+from mica_ext.errors import UserError
 from pacofr.tasks.augment.matrices import ALIGNED_POINTS_512, aligned_matrix
 from pacofr.tasks.parsing.classes import SYNTHETIC
 from pacofr.tasks.parsing.labels import read_photo_and_labels
@@ -121,12 +125,8 @@ def test_the_command_writes_what_the_parser_trains_on(tmp_path, capsys):
     assert "expected a new or empty folder" in capsys.readouterr().err
 
 
-def test_a_head_without_regions_is_refused(head, tmp_path, capsys):
-    import dataclasses
-
-    bare = dataclasses.replace(head, regions={})
-    from mica_ext.data.synthetic.region_labels import base_regions
-    from mica_ext.errors import UserError
-
+def test_a_head_without_regions_is_refused(faces):
+    bare = dataclasses.replace(faces.head, regions={})
+    landmarks = np.zeros((68, 3), np.float32)
     with pytest.raises(UserError, match="expected a head with the regions left_ear, left_eyeball"):
-        base_regions(bare, None, None)  # type: ignore[arg-type]
+        base_regions(bare, faces.appearances, landmarks)

@@ -117,12 +117,12 @@ class LabelCanvas:
         corner = raster.barycentric.argmax(axis=2)
         vertex = triangles[np.where(hit, raster.triangles, 0), corner]
         samples = len(hit) // len(self.labels)
-        drawn = np.where(hit, self.regions[vertex], REGIONS)
+        drawn = np.where(hit, self.regions[vertex], np.uint8(REGIONS))
         self.labels = _majority(drawn, self.labels, samples)
 
 
 def _majority(
-    drawn: Int[np.ndarray, "H W"], below: UInt8[np.ndarray, "h w"], samples: int
+    drawn: UInt8[np.ndarray, "H W"], below: UInt8[np.ndarray, "h w"], samples: int
 ) -> UInt8[np.ndarray, "h w"]:
     """The most frequent region among the samples of each pixel; where none is hit, that below."""
     height, width = below.shape

@@ -1,0 +1,1 @@
+"""A photo unwrapped into a head's texture."""

@@ -1,0 +1,75 @@
+"""Parts that a photo shows badly or not at all: eyeballs, teeth, tongue and the mouth's inside.
+
+They keep the head's own paint, in the photo's light; irises take the photo's colour.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+
+from flame_assets.model.head import HeadModel
+from mica_ext.render.shading import LUMA, to_linear
+
+PARTS = ("eyeball", "teeth", "tongue", "mouth_inside")
+"""Regions whose name contains one of these are painted."""
+_IRIS_LUMA, _WHITE_LUMA = (0.006, 0.30), 0.45
+"""Linear luminance of the painted iris, and least one of the white."""
+_MIN_TEXELS = 40
+"""Of an iris that must be seen for its colour to be taken."""
+_EXPOSURE_LIMITS = (0.45, 1.4)
+_WHITE_SHARE = 0.5
+"""How far the whites of the eyes follow the photo."""
+
+
+def painted_vertices(head: HeadModel) -> Bool[np.ndarray, " V"]:
+    """Vertices of painted parts; none on heads without colours."""
+    mask = np.zeros(head.vertices_count, bool)
+    if head.colours is not None:
+        for name, ids in head.regions.items():
+            if any(part in name for part in PARTS):
+                mask[ids] = True
+        mask[head.regions.get("lips", [])] = False
+        mask[head.regions.get("skin", [])] = False
+    return mask
+
+
+def paint(
+    head: HeadModel,
+    exposure: float,
+    seen_colours: Float[np.ndarray, "V 3"],
+    seen_weights: Float[np.ndarray, " V"],
+) -> Float32[np.ndarray, "V 3"]:
+    """Linear RGB of the head's own paint under the photo's light.
+
+    Args:
+        head: with colours.
+        exposure: luminance of the photo's skin over that of the painted skin.
+        seen_colours: linear RGB that the photo shows at each vertex, on average.
+        seen_weights: number of texels that it was seen on.
+    """
+    assert head.colours is not None
+    own = to_linear(head.colours) * np.float32(np.clip(exposure, *_EXPOSURE_LIMITS))
+    luma = to_linear(head.colours) @ LUMA
+    eyes = np.zeros(head.vertices_count, bool)
+    for name, ids in head.regions.items():
+        eyes[ids] |= "eyeball" in name
+    iris = eyes & (luma > _IRIS_LUMA[0]) & (luma < _IRIS_LUMA[1])
+    white = eyes & (luma > _WHITE_LUMA)
+    # a lid or a lash over the iris, or its white, must not pass for its colour
+    for mask, share, darker in ((iris, 1.0, True), (white, _WHITE_SHARE, False)):
+        weights = seen_weights * mask
+        if weights.sum() >= _MIN_TEXELS:
+            photo = _half_mean(seen_colours, weights, darker=darker)
+            ratio = photo / np.maximum(np.average(own, axis=0, weights=weights), 1e-4)
+            own[mask] *= 1 + share * (np.clip(ratio, 0.3, 3.0) - 1)
+    return own.astype(np.float32)
+
+
+def _half_mean(
+    colours: Float[np.ndarray, "V 3"], weights: Float[np.ndarray, " V"], *, darker: bool
+) -> Float[np.ndarray, "3"]:
+    """Mean colour of the darker or brighter half of all that has a weight."""
+    rows = np.flatnonzero(weights)
+    rows = rows[np.argsort(colours[rows] @ LUMA)]
+    rows = rows if darker else rows[::-1]
+    half = rows[np.cumsum(weights[rows]) <= max(0.5 * weights.sum(), weights[rows[0]])]
+    return np.average(colours[half], axis=0, weights=weights[half])

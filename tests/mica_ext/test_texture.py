@@ -1,0 +1,274 @@
+"""Photos unwrapped into textures: known pictures come back, what is hidden is filled smoothly."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from helpers.mica_toy import face_points, toy_head
+
+from flame_assets.anthro.atlas import islands
+from mica_ext.errors import UserError
+from mica_ext.models.types import Camera
+from mica_ext.render.shading import from_linear, render, to_linear
+from mica_ext.render.texture.atlas import make_atlas
+from mica_ext.render.texture.bake import bake_texture
+from mica_ext.render.texture.fill import fill_smoothly
+from mica_ext.render.texture.lighting import fit_shading, harmonics, shading_factors
+from mica_ext.render.texture.photo_samples import sample_photo
+from mica_ext.render.texture.skin import fit_skin
+from mica_ext.render.textured import TexturedMesh, render_textured
+from mica_ext.render.views import View
+
+TOY = toy_head()
+
+
+def camera_of(view):
+    return Camera(
+        torch.tensor([view.focal_px], dtype=torch.float32),
+        torch.from_numpy(view.centre_px)[None].float(),
+        torch.from_numpy(view.translation)[None].float(),
+    )
+
+
+def bare_head(template, triangles, uv, uv_triangles, landmarks):
+    """A head without modes: its surface, texture coordinates and 68 landmark vertices."""
+    count = len(template)
+    weights = np.zeros((count, 5), np.float32)
+    weights[:, 1] = 1
+    at = np.array([np.flatnonzero((triangles == vertex).any(axis=1))[0] for vertex in landmarks])
+    corner = np.array([triangles[row] == vertex for row, vertex in zip(at, landmarks, strict=True)])
+    rows, place = at.astype(np.int32), corner.astype(np.float32)
+    return dataclasses.replace(
+        TOY,
+        template=template.astype(np.float32),
+        triangles=triangles.astype(np.int32),
+        shape_basis=np.zeros((count, 3, 1), np.float32),
+        expression_basis=np.zeros((count, 3, 3), np.float32),
+        pose_basis=np.zeros((count, 3, 36), np.float32),
+        joint_regressor=np.full((5, count), 1 / count, np.float32),
+        skinning_weights=weights,
+        landmark_triangles=rows[17:],
+        landmark_barycentric=place[17:],
+        contour_triangles=np.tile(rows[:17], (79, 1)),
+        contour_barycentric=np.tile(place[:17], (79, 1, 1)),
+        static_contour_triangles=rows[:17],
+        static_contour_barycentric=place[:17],
+        colours=None,
+        uv=uv.astype(np.float32),
+        uv_triangles=uv_triangles.astype(np.int32),
+    )
+
+
+def plane_head(n=21, size=0.2):
+    """A square in the plane z = 0 whose texture covers the unit square."""
+    x, y = np.meshgrid(np.linspace(-1, 1, n), np.linspace(-1, 1, n))
+    grid = np.arange(n * n).reshape(n, n)
+    a, b, c, d = (g.ravel() for g in (grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]))
+    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    template = np.stack([x, y, 0 * x], 2).reshape(-1, 3) * size / 2
+    return bare_head(template, triangles, template[:, :2] / size + 0.5, triangles, np.arange(68))
+
+
+def ball_head():
+    """An ellipsoid with a face: all of it is in the atlas once, its front in the middle."""
+    ball = trimesh.creation.uv_sphere(count=[40, 40])
+    template = ball.vertices * [0.075, 0.115, 0.095]
+    island = islands.ball(ball.vertices, ball.faces, 0.9)
+    points = face_points()
+    distance = np.linalg.norm(points[:, None, :2] - template[:, :2], axis=2)
+    distance[:, template[:, 2] < 0] = np.inf
+    landmarks = distance.argmin(axis=1)
+    return bare_head(template, ball.faces, island.uv, island.triangles, landmarks)
+
+
+PLANE, BALL = plane_head(), ball_head()
+FRONT = View(500.0, np.array([127.5, 127.5]), np.array([0.0, 0.0, -0.5]), np.eye(3))
+
+
+def picture_on_plane(size=256):
+    """Smooth colours over the photo that shows the plane 200 px wide."""
+    y, x = np.mgrid[0:size, 0:size] / size
+    waves = [0.5 + 0.3 * np.sin(9 * x + 3 * y), 0.5 + 0.3 * np.cos(7 * y), 0.4 + 0.4 * x]
+    return np.rint(np.stack(waves, 2) * 255).astype(np.uint8)
+
+
+def test_a_plane_gives_its_picture_back():
+    """Texel (u, v) of the plane shows the photo at its projection, by the pinhole formula."""
+    image, atlas = picture_on_plane(), make_atlas(PLANE, 128)
+    samples = sample_photo(image, PLANE, FRONT, PLANE.template, atlas)
+    texture = atlas.image(from_linear(samples.colours))
+    t = (np.arange(128) + 0.5) / 128 - 0.5
+    u, v = np.meshgrid(t, -t)
+    x, y = 127.5 + 500 / 0.5 * 0.2 * u, 127.5 - 500 / 0.5 * 0.2 * v
+    x, y = (x + 0.5) / 256, (y + 0.5) / 256
+    shift = 0.5 / 256  # the waves are functions of pixel indices
+    x, y = x - shift, y - shift
+    expected = [0.5 + 0.3 * np.sin(9 * x + 3 * y), 0.5 + 0.3 * np.cos(7 * y), 0.4 + 0.4 * x]
+    np.testing.assert_allclose(texture, np.stack(expected, 2), atol=0.015)
+    inner = atlas.image(samples.weights[:, None])[12:-12, 12:-12]
+    assert inner.min() > 0.99
+    np.testing.assert_allclose(samples.normals, [[0, 0, 1]] * len(samples.normals), atol=1e-6)
+
+
+def test_what_is_hidden_oblique_or_outside_counts_nothing():
+    atlas = make_atlas(BALL, 256)
+    view = View(700.0, np.array([127.5, 127.5]), np.array([0.0, 0.0, -0.6]), np.eye(3))
+    image = np.full((256, 256, 3), 120, np.uint8)
+    samples = sample_photo(image, BALL, view, BALL.template, atlas)
+    points = atlas.interpolate(BALL, BALL.template)
+    facing = samples.normals[:, 2]
+    behind = points[:, 2] < 0
+    assert behind.any()
+    assert samples.weights[behind].max() == 0
+    assert samples.weights[facing < 0.05].max() == 0
+    assert samples.weights[facing > 0.9].min() > 0.9
+    # half out of the photo: nothing is taken from beyond its border
+    moved = view._replace(centre_px=np.array([0.0, 127.5]))
+    half = sample_photo(image, BALL, moved, BALL.template, atlas)
+    assert half.weights[points[:, 0] < -0.002].max() == 0
+    assert half.weights[(points[:, 0] > 0.02) & (facing > 0.9)].min() > 0.9
+
+
+def test_mirror_images_are_across_the_head():
+    atlas = make_atlas(BALL, 256)
+    usable = atlas.has_mirror
+    assert usable.mean() > 0.9
+    points = atlas.interpolate(BALL, BALL.template)
+    across = atlas.mirrored(points)
+    known = atlas.mirrored(np.ones((len(points), 1)))[:, 0] > 0.999  # not beside an island's border
+    expected = points[usable & known] * [-1, 1, 1]
+    np.testing.assert_allclose(across[usable & known], expected, atol=1.5e-3)
+
+
+def test_the_fill_is_harmonic_between_what_is_known():
+    """On a strip known at both ends, the solution of Laplace's equation is linear."""
+    n = 41
+    grid = np.arange(2 * n).reshape(2, n)
+    a, b, c, d = (g.ravel() for g in (grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]))
+    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)
+    confidence = np.zeros(2 * n)
+    confidence[grid[:, [0, -1]]] = 1.0
+    colours = np.zeros((2 * n, 3))
+    colours[grid[:, -1]] = [1.0, 0.5, 0.25]
+    filled = fill_smoothly(
+        triangles, colours, confidence, np.zeros((2 * n, 3)), data_weight=1e4, prior_weight=1e-9
+    )
+    expected = np.linspace(0, 1, n)[None, :, None] * [1.0, 0.5, 0.25]
+    np.testing.assert_allclose(filled.reshape(2, n, 3), expected.repeat(2, axis=0), atol=2e-2)
+    alone = fill_smoothly(
+        triangles, colours, 0 * confidence, colours + 0.3, data_weight=1.0, prior_weight=1.0
+    )
+    assert np.abs(alone.mean(axis=0) - (colours + 0.3).mean(axis=0)).max() < 1e-9
+
+
+def test_the_light_on_a_sphere_is_found_again():
+    normals = np.random.default_rng(0).standard_normal((4000, 3))
+    normals[:, 2] = np.abs(normals[:, 2])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    truth = np.array([1.0, 0.3, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0])
+    luminance = 0.4 * harmonics(normals) @ truth
+    luminance[:200] *= 0.05  # hair
+    coefficients = fit_shading(normals, luminance, np.ones(4000))
+    factors = shading_factors(coefficients, normals, 0.4)
+    np.testing.assert_allclose(factors[200:], (harmonics(normals) @ truth)[200:], atol=0.06)
+
+
+def test_hair_and_walls_are_told_from_skin():
+    rng = np.random.default_rng(1)
+    skin = np.array([0.55, 0.32, 0.24]) * np.exp(rng.normal(0, 0.08, (2000, 1)))
+    skin = skin * np.exp(rng.normal(0, 0.02, (2000, 3)))
+    light = np.ones(2000)
+    model = fit_skin(skin.astype(np.float32), light, light)
+    assert model.probability(skin, light).mean() > 0.97
+    half_lit = skin * 0.5  # the same skin where half the light falls
+    assert model.probability(half_lit, 0.5 * light).mean() > 0.97
+    for other in ([0.06, 0.04, 0.03], [0.5, 0.5, 0.5], [0.1, 0.2, 0.5], [0.9, 0.88, 0.85]):
+        assert model.probability(np.tile(other, (4, 1)), light[:4]).max() < 0.01
+
+
+def rendered_photo(texture, view, wall):
+    return render_textured(BALL.template, BALL.triangles, view, wall, texture)
+
+
+def test_a_rendered_head_gets_its_own_texture_back_and_no_background():
+    """A textured ball before a garish wall: the front comes back, no wall colour enters."""
+    skin = np.array([190, 150, 128], np.float32)
+    y, x = np.mgrid[0:256, 0:256] / 255
+    known = skin + 14 * np.sin(40 * x)[..., None] * [1, 1, 1] + 10 * np.cos(30 * y)[..., None]
+    texture = TexturedMesh(np.rint(known).astype(np.uint8), BALL.uv, BALL.uv_triangles)
+    view = View(900.0, np.array([149.5, 149.5]), np.array([0.0, 0.0, -0.8]), np.eye(3))
+    wall = np.full((300, 300, 3), [20, 230, 60], np.uint8)
+    photo = rendered_photo(texture, view, wall)
+    baked = bake_texture(photo, BALL, camera_of(view), BALL.template, size=256).picture.astype(
+        float
+    )
+    green = baked[..., 1] - baked[..., [0, 2]].max(axis=2)
+    assert green.max() < 6  # skin is redder than green, the wall the opposite
+    again = rendered_photo(
+        TexturedMesh(baked.astype(np.uint8), BALL.uv, BALL.uv_triangles), view, wall
+    )
+    rows, columns = slice(110, 190), slice(120, 180)
+    difference = np.abs(again[rows, columns].astype(float) - photo[rows, columns])
+    assert difference.mean() < 6
+
+
+def test_one_side_of_a_head_is_filled_from_the_other_without_a_seam():
+    """Seen from the side, the hidden half shows the mirrored pattern and joins without a step."""
+    y, x = np.mgrid[0:256, 0:256] / 255
+    pattern = 150 + 20 * np.sin(25 * y)
+    texture = TexturedMesh(
+        np.stack([pattern + 30, pattern, pattern - 20], 2).astype(np.uint8),
+        BALL.uv,
+        BALL.uv_triangles,
+    )
+    turn = np.deg2rad(50)
+    rotation = np.array(
+        [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
+    )
+    posed = (BALL.template @ rotation.T).astype(np.float32)
+    view = View(900.0, np.array([149.5, 149.5]), np.array([0.0, 0.0, -0.8]), np.eye(3))
+    wall = np.zeros((300, 300, 3), np.uint8)
+    photo = render_textured(posed, BALL.triangles, view, wall, texture)
+    baked = bake_texture(photo, BALL, camera_of(view), posed, size=256)
+    atlas = make_atlas(BALL, 256)
+    values = baked.picture.reshape(-1, 3)[atlas.index].astype(float)
+    points = atlas.interpolate(BALL, BALL.template)
+    steps = np.abs(np.diff(baked.picture.astype(int), axis=1)).max()
+    assert steps < 25
+    ring = np.abs(points[:, 1]) < 0.05
+    hidden = ring & (points[:, 0] < -0.04) & (points[:, 2] > 0.02)
+    shown = texture.picture.reshape(-1, 3)[atlas.index].astype(float)
+    correlation = np.corrcoef(values[hidden].mean(axis=1), shown[hidden].mean(axis=1))[0, 1]
+    assert correlation > 0.6
+
+
+def test_a_head_without_texture_coordinates_gets_one_clear_line():
+    bare = dataclasses.replace(TOY, uv=None, uv_triangles=None)
+    image = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(UserError, match="has no texture coordinates.*--head anthro"):
+        bake_texture(image, bare, camera_of(FRONT), bare.template)
+
+
+def test_a_textured_plane_shows_its_texture():
+    texture = TexturedMesh(picture_on_plane(128), PLANE.uv, PLANE.uv_triangles)
+    wall = np.zeros((256, 256, 3), np.uint8)
+    view = FRONT._replace(focal_px=320.0)  # one texel to a pixel
+    shown = render_textured(PLANE.template, PLANE.triangles, view, wall, texture)
+    part = shown[64:192, 64:192].astype(int)
+    assert np.abs(part[2:-2, 2:-2] - texture.picture[2:-2, 2:-2]).max() <= 3
+    assert not shown[:62].any()
+    # grey under clay light: the same picture, brighter or darker
+    plain = TexturedMesh(np.full((8, 8, 3), 128, np.uint8), PLANE.uv, PLANE.uv_triangles)
+    half = render_textured(PLANE.template, PLANE.triangles, view, wall, plain, opacity=0.5)
+    np.testing.assert_allclose(half[100:150, 100:150], 64, atol=1)
+
+
+def test_clay_of_a_white_ball_is_never_brighter_than_paper():
+    ball = trimesh.creation.icosphere(3, radius=0.06)
+    picture = render(
+        ball.vertices.astype(np.float32), ball.faces.astype(np.int32), FRONT,
+        np.zeros((256, 256, 3), np.uint8), colours=np.ones((642, 3)),
+    ).picture  # fmt: skip
+    assert to_linear(picture / np.float32(255)).max() <= 1

@@ -2,8 +2,8 @@
 
 The mean comes from neutral people seen from the front. A head's anchors explain it exactly at zero
 identity and expression (`correspondence.anchors`), so that neutral people are neutral and the
-population's mean person is the mean head. The response of lids, brows and lips is how much less the points'
-measures vary than those of the annotation (the slope of the reduced major axis).
+population's mean person is the mean head. The response of lids, brows and lips is the ratio of
+their measures' deviations, points over annotation (the slope of the reduced major axis).
 """
 
 from collections.abc import Callable, Sequence

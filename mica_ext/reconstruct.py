@@ -210,7 +210,7 @@ class Reconstructor:
         self.head_fingerprint = fingerprint(head)
         self.reader = open_reader(points, pack.landmarks, device)
         self.detect_points = partial(detect_points, self.reader)
-        self.estimator = FaceEstimator(self.decoder, load_calibration(pack.landmarks))
+        self.estimator = FaceEstimator(self.decoder, load_calibration(self.reader.calibration))
         self.provenance = Provenance(
             head=Source(head.name, head.version, head.licence),
             weights=self.reader.source,

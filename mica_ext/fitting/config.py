@@ -21,6 +21,8 @@ class FitConfig:
     """Standard deviation of the shape coefficients."""
     expression_rate: float = 1.0
     """Rate of the exponential prior on bounded expression weights (an L1 term): most are zero."""
+    brow_rate: float = 2.0
+    """The same for brows, whose height and slope differ from person to person, too."""
     expression_prior_scale: float = 4.0
     """Factor on the standard deviations of the sampled expressions."""
     expression_sigma_floor: float = 0.06

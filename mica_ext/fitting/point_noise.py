@@ -23,11 +23,11 @@ from pacofr.faces.face_mesh.topology import (
 )
 
 REGION_SIGMA = (
-    (np.concatenate([OUTER_LIPS, INNER_LIPS]), 0.015),
+    (np.concatenate([OUTER_LIPS, INNER_LIPS]), 0.012),
     (np.concatenate([RIGHT_EYE, LEFT_EYE]), 0.012),
     (np.concatenate([RIGHT_BROW, LEFT_BROW]), 0.030),
-    (NOSE, 0.030),
-    (np.concatenate([FACE_OVAL, BETWEEN_FEATURES]), 0.080),
+    (NOSE, 0.035),
+    (np.concatenate([FACE_OVAL, BETWEEN_FEATURES]), 0.100),
 )
 """Points that are fitted, and the standard deviation of their errors.
 

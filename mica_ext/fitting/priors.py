@@ -45,7 +45,8 @@ class CoefficientPrior(NamedTuple):
         if natural is not None:
             rows = slice(start, start + len(expression))
             precision[rows, rows] = natural
-        rate = config.expression_rate * expression * bounded
+        brows = np.array([name.startswith("brow") for name in head.expression_names], bool)
+        rate = np.where(brows, config.brow_rate, config.expression_rate) * bounded
         unbounded = [np.full(axes, np.inf), np.full(modes, np.inf)]
         jaw_bounds = [free_jaw * np.array(limits) for limits in (config.jaw_min, config.jaw_max)]
         names = head.expression_names

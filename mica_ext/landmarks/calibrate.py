@@ -2,8 +2,8 @@
 
 The mean comes from neutral people seen from the front. A head's anchors explain it exactly at zero
 identity and expression (`correspondence.anchors`), so that neutral people are neutral and the
-population's mean person is the mean head. The response of lids, brows and lips is the slope of the
-points' measures on those of the annotation.
+population's mean person is the mean head. The response of lids, brows and lips is the ratio of
+their measures' deviations, points over annotation (the slope of the reduced major axis).
 """
 
 from collections.abc import Callable, Sequence
@@ -112,7 +112,7 @@ def normalized(points: Float64[np.ndarray, "478 2"]) -> Float64[np.ndarray, "478
 
 
 def measure_response(reader: PointReader, folder: Path) -> Float64[np.ndarray, "478"]:
-    """How far points follow lids, brows and lips: slopes on the annotated measures; 1 elsewhere.
+    """How far points follow lids, brows and lips: ratios of deviations; 1 elsewhere.
 
     Raises:
         UserError: if the folder holds no annotated faces.
@@ -124,11 +124,11 @@ def measure_response(reader: PointReader, folder: Path) -> Float64[np.ndarray, "
             seen.append(detect_points(reader, photo.image, face).points_px.numpy()[IBUG68])
             true.append(photo.points)
 
-    def slope(measure: Callable[[np.ndarray], np.ndarray]) -> float:
-        return float(np.polyfit(measure(np.stack(true)), measure(np.stack(seen)), 1)[0])
+    def ratio(measure: Callable[[np.ndarray], np.ndarray]) -> float:
+        return float(np.std(measure(np.stack(seen))) / np.std(measure(np.stack(true))))
 
     response = np.ones(POINTS)
-    response[LIDS] = slope(lambda points: eye_aspect_ratio(points).mean(1))
-    response[BROWS] = slope(brow_raise)
-    response[LIPS] = (slope(mouth_opening) + slope(mouth_width)) / 2
+    response[LIDS] = ratio(lambda points: eye_aspect_ratio(points).mean(1))
+    response[BROWS] = ratio(brow_raise)
+    response[LIPS] = (ratio(mouth_opening) + ratio(mouth_width)) / 2
     return response

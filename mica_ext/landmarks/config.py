@@ -76,8 +76,9 @@ class LandmarkTrainingConfig:
 class PointCalibrationConfig:
     """Measure the mean person's points, and how far points follow lids, brows and lips.
 
-    The shipped file: `mica-ext calibrate-points --neutral LONDON/neutral_front --subjects even
-    --annotated HELEN/trainset --out point_calibration.json`, some minutes.
+    The shipped files: `mica-ext calibrate-points --neutral LONDON/neutral_front --subjects even
+    --annotated HELEN/trainset --points student --out point_calibration.json`, two minutes, and the
+    same with `--points face-mesh`.
     """
 
     neutral: Path
@@ -88,7 +89,7 @@ class PointCalibrationConfig:
     """Folder of photos NAME.jpg with 68 landmarks NAME.pts; without it points are taken to follow
     fully."""
     out: Path
-    """File to write; a pack holds it as point_calibration.json beside its landmark weights."""
+    """File to write; it is used as point_calibration.json beside the network's weights."""
     points: Literal["auto", "student", "face-mesh"] = "auto"
     """Whose points: the student's, Face Mesh's, or auto: Face Mesh's where it is installed."""
     weights: Path | None = None

@@ -26,7 +26,6 @@ from mica_ext.landmarks.baselines import FivePointBaselines
 from mica_ext.landmarks.config import LandmarkEvaluationConfig
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import FACE_MESH, PointReader, open_reader
-from mica_ext.landmarks.weights import SHIPPED
 from pacofr.faces.detect import Face, detect
 from pacofr.faces.face_mesh.topology import IBUG68, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from pacofr.faces.landmarks68 import (
@@ -212,7 +211,7 @@ def evaluate(config: LandmarkEvaluationConfig) -> list[Figure]:
     if config.out is not None and not config.out.parent.is_dir():
         raise UserError(f"{config.out}: expected an existing folder {config.out.parent}: create it")
     reader = open_reader(config.points, config.weights)
-    calibration = load_calibration(config.weights or SHIPPED)
+    calibration = load_calibration(reader.calibration)
     fitter = LandmarkFitter(HeadDecoder(load_head(config.head)), calibration)
     figures = evaluate_helen(config.helen, reader, fitter)
     if config.london is not None:

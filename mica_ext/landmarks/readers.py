@@ -12,7 +12,7 @@ from flame_assets.catalogue import CATALOGUE, is_fetched, require_asset
 from mica_ext.export.face_json import Source
 from mica_ext.landmarks.network import INPUT, ROLL_FROM_MOUTH, SIDE_PER_BOX
 from mica_ext.landmarks.regions import REGIONS
-from mica_ext.landmarks.weights import load_landmark_network, read_landmark_config
+from mica_ext.landmarks.weights import SHIPPED, load_landmark_network, read_landmark_config
 from pacofr.faces.face_mesh import network as face_mesh
 from pacofr.faces.face_mesh import region
 from pacofr.faces.face_mesh.task_file import load_face_mesh
@@ -61,6 +61,8 @@ class PointReader(Protocol):
     """How often a face has to be cut out and read at least."""
     source: Source
     """Name, version and licence of the weights."""
+    calibration: Path
+    """Folder of the calibration of its points, see `fitting.correspondence.calibration`."""
 
     @property
     def network(self) -> torch.nn.Module:
@@ -84,6 +86,7 @@ class StudentReader:
     def __init__(self, folder: Path | None = None, device: torch.device | None = None) -> None:
         """With the weights of `folder` (None: the shipped ones)."""
         about = read_landmark_config(folder)
+        self.calibration = folder or SHIPPED
         self.source = Source(about.name, about.sha256[:12], about.licence)
         self.network = load_landmark_network(folder).to(device)
 
@@ -110,6 +113,7 @@ class FaceMeshReader:
     """Face Mesh V2. It tells nothing about regions, so the student looks at them."""
 
     size, side_per_box, roll_from_mouth, passes = face_mesh.CROP, region.SIDE_PER_BOX, False, 2
+    calibration = SHIPPED.with_name("face_mesh")
 
     def __init__(
         self,

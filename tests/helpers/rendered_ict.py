@@ -19,7 +19,7 @@ from mica_ext.models.projection import project
 from mica_ext.models.types import Camera
 from mica_ext.render.views import View
 
-SIZE = 384
+SIZE = 512
 EXTENT = 0.42
 """Of the landmarks, in sides of the picture."""
 DISTANCE = (0.7, 2.0)
@@ -31,7 +31,7 @@ PITCH_SIGMA, ROLL_SIGMA = 6.0, 6.0
 class RenderedHead(NamedTuple):
     """A picture and its ground truth."""
 
-    image: UInt8[np.ndarray, "384 384 3"]
+    image: UInt8[np.ndarray, "512 512 3"]
     parameters: HeadParameters
     mesh: HeadMesh
     """Posed, in the head's frame turned as in the picture [m]."""

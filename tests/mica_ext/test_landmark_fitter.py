@@ -100,7 +100,8 @@ def test_a_small_face_at_the_edge_of_a_photo_looks_where_it_looks(head):
     assert float(turned) < np.radians(4)
     wide_lens = FitConfig(min_focal_ratio=0.0)
     with_wide_lens = LandmarkFitter(flame, CALIBRATION, wide_lens)(points, size)
-    assert (with_wide_lens.parameters.head.global_pose - pose).norm() > np.radians(6)
+    turned_by_lens = (with_wide_lens.parameters.head.global_pose - pose).norm()
+    assert float(turned_by_lens) > 2 * float(turned)
 
 
 def test_points_that_are_no_face_are_refused(head):
@@ -213,7 +214,7 @@ def test_one_expression_is_read_back_on_its_own_side(anthro, expression):
     _, points = posed(anthro, **expression)
     weights = weights_of(LandmarkFitter(anthro, CALIBRATION)(points, (480, 640)), anthro)
     for name, value in expression.items():
-        assert abs(weights[name] - value) < 0.35
+        assert 0.5 * value < weights[name] < 1.3 * value
     other = {"Left": "Right", "Right": "Left"}
     for name in set(expression):
         side = next((side for side in other if name.endswith(side)), None)

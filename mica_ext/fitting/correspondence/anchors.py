@@ -141,7 +141,7 @@ def _nearest(
 
     `corners` are x, y and the cost of depth; the rings of one lip keep off the other lip.
     """
-    _, near = KDTree(corners[..., :2].mean(1)).query(places, NEIGHBOURS)
+    near = np.asarray(KDTree(corners[..., :2].mean(1)).query(places, NEIGHBOURS)[1])
     weights = _closest_weights(places[:, None], corners[near][..., :2])
     spots = np.einsum("lkc,lkcx->lkx", weights, corners[near])
     cost = np.linalg.norm(spots[..., :2] - places[:, None], axis=-1) + spots[..., 2]

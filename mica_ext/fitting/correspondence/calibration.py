@@ -61,7 +61,7 @@ def save_calibration(
 
 
 def load_calibration(folder: Path) -> PointCalibration:
-    """The calibration of a model pack, or the uncalibrated mean face.
+    """The calibration in a folder, or the uncalibrated mean face where it has none.
 
     Raises:
         UserError: if the file cannot be read or holds something else.

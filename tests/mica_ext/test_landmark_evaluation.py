@@ -65,7 +65,7 @@ def student():
 
 
 def test_shipped_weights_keep_their_promise_on_test_photos(shared_data, student):
-    photos = [photo for _, photo in read_labelled(shared_data / "helen" / "testset")][::12]
+    photos = [photo for _, photo in read_labelled(shared_data / "helen" / "testset")][::6]
     found = [(photo, face) for photo in photos if (face := match_face(photo)) is not None]
     points = [detect_points(student, photo.image, face).points_px for photo, face in found]
     truth = np.stack([photo.points for photo, _ in found])
@@ -73,9 +73,9 @@ def test_shipped_weights_keep_their_promise_on_test_photos(shared_data, student)
     inner = np.linalg.norm(landmarks - truth, axis=2)[:, 17:].mean(1)
     assert (inner / np.linalg.norm(truth[:, 36] - truth[:, 45], axis=1)).mean() < 0.042
     for measure, least in (
-        (lambda p: eye_aspect_ratio(p).mean(1), 0.8),
-        (mouth_opening, 0.94),
-        (mouth_width, 0.85),
+        (lambda p: eye_aspect_ratio(p).mean(1), 0.83),
+        (mouth_opening, 0.93),
+        (mouth_width, 0.9),
     ):
         assert np.corrcoef(measure(landmarks), measure(truth))[0, 1] > least
 

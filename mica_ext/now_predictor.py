@@ -59,12 +59,12 @@ class NowPredictor:
 def fingerprint(head: HeadModel, weights: Source) -> str:
     """Versions of everything that a prediction depends on, with sums of the head's arrays.
 
-    The sums are rounded to five decimals: they agree across processors, as a checksum would not.
+    The sums are rounded to four decimals: they agree across processors, as a checksum would not.
     """
     sums = head_fingerprint(head)
     return (
         f"pacofr {version('pacofr')}, {head.name} {head.version} "
-        f"{sums.template:.5f} {sums.shape_basis:.5f} {sums.landmarks:.5f}, "
+        f"{sums.template:.4f} {sums.shape_basis:.4f} {sums.landmarks:.4f}, "
         f"{weights.name} {weights.version}"
     )
 

@@ -123,7 +123,7 @@ class FaceMeshReader:
     ) -> None:
         """Without a student all regions count as visible."""
         asset = CATALOGUE[FACE_MESH]
-        self.source = Source("Face Mesh V2", asset.sha256[:12], asset.licence)
+        self.source = Source("Face Mesh V2", (asset.sha256 or "unknown")[:12], asset.licence)
         self.network = load_face_mesh(task_file).to(device)
         self.student = student
 

@@ -21,8 +21,8 @@ REJECTED_CONFIDENCE = 0.1
 REJECTED_SCORE, REJECTED_CONFIDENCE_AT_LOW_SCORE = 0.95, 0.25
 """The same, where the detector was unsure, too."""
 HIDDEN_BELOW = {
-    "right_eye": 0.6,
-    "left_eye": 0.6,
+    "right_eye": 0.65,
+    "left_eye": 0.65,
     "right_brow": 0.5,
     "left_brow": 0.5,
     "nose": 0.5,

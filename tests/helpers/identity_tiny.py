@@ -1,6 +1,7 @@
 """A small identity network and a schematic head with FLAME 2020's 300 identity modes, as a pack."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import torch
@@ -11,8 +12,7 @@ from flame_assets.model.head import HeadModel
 from flame_assets.model.head_io import save_head
 from mica_ext.identity.network import IdentityNetwork
 from mica_ext.identity.weights import save_identity_network
-from mica_ext.landmarks.network import LandmarkNetwork
-from mica_ext.landmarks.weights import save_landmark_network
+from mica_ext.landmarks.weights import SHIPPED
 from mica_ext.models.pack import Pack, save_pack
 
 LAYERS = (1, 1, 1, 1)
@@ -30,12 +30,9 @@ def identity_network() -> IdentityNetwork:
 
 
 def write_identity_pack(folder: Path, network: IdentityNetwork | None = None) -> Path:
-    """A pack with an identity network, an untrained landmark network and the head."""
+    """A pack with an identity network, the shipped landmark network and the head."""
     head = identity_head()
-    torch.manual_seed(0)
-    save_landmark_network(
-        LandmarkNetwork(), folder / "points", licence="tests", command="-", seed=0, score="none"
-    )
+    shutil.copytree(SHIPPED, folder / "points")
     save_identity_network(
         network or identity_network(),
         folder / "identity",

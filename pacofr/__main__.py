@@ -1,7 +1,13 @@
 """`python -m pacofr` is `pacofr`; torchrun needs a module to start."""
 
+import os
 import sys
 
 from pacofr.cli import main
 
-sys.exit(main())
+code = main()
+if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    from pacofr.engine.distributed import end_process
+
+    end_process(code)
+sys.exit(code)

@@ -87,6 +87,15 @@ def _end_process(error: BaseException) -> NoReturn:
         code = run_command(fail)
     except BaseException:  # a bug: its traceback, as the interpreter would print it
         traceback.print_exception(error)
+    end_process(code)
+
+
+def end_process(code: int) -> NoReturn:
+    """End a rank's process without the interpreter's teardown.
+
+    Threads of torch's collectives may ask for the interpreter while it is taken down, and abort the
+    process after all its work.
+    """
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

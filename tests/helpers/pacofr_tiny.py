@@ -5,6 +5,7 @@ python tests/helpers/pacofr_tiny.py OUT [--epochs N] [--batch N] [--slow SECONDS
 
 import argparse
 import dataclasses
+import os
 import sys
 import time
 from pathlib import Path
@@ -99,4 +100,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from pacofr.engine.distributed import end_process
+
+        end_process(code)
+    sys.exit(code)

@@ -71,10 +71,11 @@ class BatchLoader(Generic[Batch]):
     def __next__(self) -> Batch:
         try:
             batch = next(self._batches)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # a batch whose reader has gone cannot be taken over: its socket is closed
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
-            first = str(error).splitlines()[0]
+            first = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(
                 f"a process that reads crops was lost ({first}); {LOST_READER}"
             ) from error

@@ -3,6 +3,7 @@
 It predicts identity only: the neutral head of the face that the benchmark's box marks.
 """
 
+import math
 from importlib.metadata import version
 
 import numpy as np
@@ -59,13 +60,13 @@ class NowPredictor:
 def fingerprint(head: HeadModel, weights: Source) -> str:
     """Versions of everything that a prediction depends on, with sums of the head's arrays.
 
-    The sums are rounded to four decimals: they agree across processors, as a checksum would not.
+    The sums are cut to five decimals: they agree across processors, as a checksum would not.
     """
     sums = head_fingerprint(head)
+    cut = (math.floor(1e5 * s) / 1e5 for s in (sums.template, sums.shape_basis, sums.landmarks))
     return (
         f"pacofr {version('pacofr')}, {head.name} {head.version} "
-        f"{sums.template:.4f} {sums.shape_basis:.4f} {sums.landmarks:.4f}, "
-        f"{weights.name} {weights.version}"
+        f"{' '.join(f'{value:.5f}' for value in cut)}, {weights.name} {weights.version}"
     )
 
 

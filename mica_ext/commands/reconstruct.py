@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from mica_ext.export.mesh_files import Unit
     from mica_ext.identity.same_person import PersonIdentity
     from mica_ext.models.pose import Pose
-    from mica_ext.reconstruct import Reconstruction, Reconstructor, RgbImage
+    from mica_ext.reconstruct import Reconstructor
+    from mica_ext.reconstruction import Reconstruction, RgbImage
     from mica_ext.render.textured import TexturedMesh
 
 SOME_FAILED = 3

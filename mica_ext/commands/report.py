@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mica_ext.export.mesh_files import Unit
 
 if TYPE_CHECKING:
-    from mica_ext.reconstruct import Reconstruction
+    from mica_ext.reconstruction import Reconstruction
 
 
 class FaceReport(NamedTuple):

@@ -3,10 +3,12 @@
 import atexit
 import contextlib
 import ctypes
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
@@ -56,7 +58,7 @@ class BatchLoader(Generic[Batch]):
             batch_size=None,
             num_workers=workers,
             pin_memory=pin,
-            worker_init_fn=_prepare_worker if workers else None,
+            worker_init_fn=partial(_prepare_worker, os.getpid()) if workers else None,
             prefetch_factor=4 if workers else None,
             generator=torch.Generator(),  # else every iterator draws from the global generator
         )
@@ -119,7 +121,7 @@ def _kept_child_handler() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
 
 
-def _prepare_worker(_number: int) -> None:
+def _prepare_worker(parent: int, _number: int) -> None:
     """In a reading process: the main process alone decides when to stop, and takes it along.
 
     SIGTERM and Ctrl-C reach a whole group of processes; the run is to finish its step and save.
@@ -129,3 +131,5 @@ def _prepare_worker(_number: int) -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, int(signal.SIGKILL))
+        if os.getppid() != parent:  # it died before this was asked for
+            os._exit(1)

@@ -45,11 +45,9 @@ from mica_ext.fitting.point_noise import FIT_POINTS, PhotoNoise, PointNoise, noi
 from mica_ext.fitting.priors import CoefficientPrior
 from mica_ext.models.projection import project
 from mica_ext.models.types import Camera, FaceParameters
+from pacofr.faces.landmarks68 import inter_ocular
 
 MIN_CONFIDENCE = 1e-4
-RIGHT_EYE, LEFT_EYE = 36, 45
-"""Landmarks of the outer eye corners, whose distance is the unit of residuals."""
-
 
 class FitResult(NamedTuple):
     """Fitted heads."""
@@ -78,7 +76,7 @@ class LandmarkFitter:
         with torch.no_grad():
             neutral = decoder(HeadParameters.zeros(self.head)).vertices
             landmarks = decoder.frontal_landmarks(neutral)[0].double().numpy()
-        self.unit_m = float(np.linalg.norm(landmarks[LEFT_EYE] - landmarks[RIGHT_EYE]))
+        self.unit_m = float(inter_ocular(landmarks[None])[0])
         picture = mean_picture(landmarks, calibration.mean)
         anchors = locate_points(decoder, picture).select(FIT_POINTS)
         basis = PointBasis.from_head(decoder, anchors, calibration.response[FIT_POINTS])

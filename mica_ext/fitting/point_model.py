@@ -9,7 +9,7 @@ from flame_assets.arkit import JAW_OPEN
 from flame_assets.model.head import HeadModel
 from mica_ext.fitting.geometry.jacobians import (
     Observations,
-    pose_feature_jacobian,
+    jaw_jacobian,
     residuals_and_jacobian,
     rotation_jacobian,
 )
@@ -99,12 +99,11 @@ class PointModel(NamedTuple):
         residuals = residuals - (noise_modes_px @ state.noise[:, None, :, None])[..., 0]
         head_jacobian = projection_jacobian @ state.pose.rotation[:, None]  # by points of the head
         q_jacobian = np.concatenate([head_jacobian, head_jacobian @ jaw[:, None]], -1) @ basis
-        jaw_jacobian = rotation_jacobian(head_jacobian, jaw_points)
-        if self.basis.has_jaw_correctives:
-            jaw_jacobian = jaw_jacobian + q_jacobian[..., -9:] @ pose_feature_jacobian(jaw)[:, None]
+        correctives = q_jacobian[..., -9:] if self.basis.has_jaw_correctives else None
+        by_jaw = jaw_jacobian(head_jacobian, jaw_points, jaw, correctives)
         linear = q_jacobian[..., 1 : 1 + state.shape.shape[1] + state.expression.shape[1]]
         expression = slice(state.shape.shape[1], None)
-        linear[..., expression] += jaw_jacobian @ self.jaw_of_expression
+        linear[..., expression] += by_jaw @ self.jaw_of_expression
         rotation = rotation_jacobian(projection_jacobian, rotated)
-        blocks = [rotation, projection_jacobian, jaw_jacobian, linear, noise_modes_px]
+        blocks = [rotation, projection_jacobian, by_jaw, linear, noise_modes_px]
         return residuals, np.concatenate(blocks, -1)

@@ -42,11 +42,11 @@ def align_face(
     detected = detect_points(image, face)
     landmarks = detected.points_px[torch.from_numpy(IBUG68)]
     five, implied = face.points.astype(np.float64), five_points(landmarks.double().numpy())
-    crop = crop_points(image, five if _disagreement(five, implied) < RECROP_THRESHOLD else implied)
+    cut = crop_points(image, five if _disagreement(five, implied) < RECROP_THRESHOLD else implied)
     return AlignedFace(
-        arcface=crop.arcface,
-        crop=crop.face,
-        crop_to_image=crop.crop_to_image,
+        arcface=cut.arcface,
+        crop=cut.crop,
+        crop_to_image=cut.crop_to_image,
         points_px=detected.points_px,
         landmarks_px=landmarks,
         visibility=detected.visibility,

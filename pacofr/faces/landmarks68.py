@@ -82,8 +82,8 @@ def write_pts(path: Path, points: Shaped[np.ndarray, "K 2"]) -> None:
     write_atomic(path, f"version: 1\nn_points: {len(points)}\n{{\n{rows}\n}}\n".encode())
 
 
-def inter_ocular(points: Shaped[np.ndarray, "N 68 2"]) -> Float[np.ndarray, " N"]:
-    """Distance of the outer eye corners [px], the unit of the 300-W error."""
+def inter_ocular(points: Shaped[np.ndarray, "N 68 D"]) -> Float[np.ndarray, " N"]:
+    """Distance of the outer eye corners, in pixels or metres: the unit of the 300-W error."""
     return _distance(points, OUTER_EYE_CORNERS)
 
 

@@ -34,7 +34,7 @@ def test_a_spot_of_the_photo_is_found_in_the_crop_where_the_matrix_says(angle):
     for spot in points[[0, 2, 4]]:
         photo = dotted_photo([spot], 9)
         crop = crop_points(photo, points)
-        mass = crop.face[0]
+        mass = crop.crop[0]
         content = slice(26, 198)  # the canvas around the face is a constant colour
         mass = mass[content, content]
         y, x = torch.meshgrid(torch.arange(26, 198.0), torch.arange(26, 198.0), indexing="ij")
@@ -62,9 +62,9 @@ def test_values_are_rgb_in_the_promised_ranges():
     photo = np.zeros((400, 400, 3), np.uint8)
     photo[..., 0], photo[..., 1], photo[..., 2] = 255, 51, 0
     crop = crop_points(photo, turned(FRONTAL, 0.0, 2.0, [200.0, 200.0]))
-    torch.testing.assert_close(crop.face[:, 112, 112], torch.tensor([1.0, 0.2, 0.0]))
+    torch.testing.assert_close(crop.crop[:, 112, 112], torch.tensor([1.0, 0.2, 0.0]))
     torch.testing.assert_close(crop.arcface[:, 56, 56], torch.tensor([1.0, -0.6, -1.0]))
-    assert crop.face.dtype == crop.arcface.dtype == crop.crop_to_image.dtype == torch.float32
+    assert crop.crop.dtype == crop.arcface.dtype == crop.crop_to_image.dtype == torch.float32
 
 
 def test_a_point_of_the_head_lands_where_the_pinhole_says():

@@ -44,3 +44,21 @@ def pose_feature_jacobian(rotation: Float64[np.ndarray, "B 3 3"]) -> Float64[np.
     """d(exp([w]x) R)/dw at w = 0: the entries of R, row by row, by a rotation from the left."""
     moved = np.cross(np.eye(3)[None, :, :, None], rotation[:, None], axisa=2, axisb=2, axisc=2)
     return moved.transpose(0, 2, 3, 1).reshape(-1, 9, 3)
+
+
+def jaw_jacobian(
+    rows: Float64[np.ndarray, "B L 2 3"],
+    jaw_points: Float64[np.ndarray, "B L 3"],
+    jaw: Float64[np.ndarray, "B 3 3"],
+    corrective_rows: Float64[np.ndarray, "B L 2 9"] | None = None,
+) -> Float64[np.ndarray, "B L 2 3"]:
+    """d(projected)/dw for a jaw exp([w]x) R at w = 0.
+
+    `rows` are d(projected)/d(point of the head), `jaw_points` the parts of the points that turn
+    with the jaw, about its joint [m]; `corrective_rows` d(projected)/d(entries of R) of a head with
+    pose correctives.
+    """
+    jacobian = rotation_jacobian(rows, jaw_points)
+    if corrective_rows is not None:
+        jacobian = jacobian + corrective_rows @ pose_feature_jacobian(jaw)[:, None]
+    return jacobian

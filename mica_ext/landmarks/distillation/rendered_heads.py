@@ -24,7 +24,7 @@ from mica_ext.models.types import Camera
 from mica_ext.render.shading import STUDIO
 from mica_ext.render.views import View, screen_points
 from pacofr.faces.face_mesh.network import FaceMeshNetwork
-from pacofr.faces.landmarks68 import five_points
+from pacofr.faces.landmarks68 import five_points, inter_ocular
 from pacofr.utils.progress import track
 
 PICTURE_PX = 256
@@ -120,7 +120,7 @@ def _points_from_the_front(
     landmarks_px = project(camera, mesh.landmarks)[0].numpy()
     appearance = faces.appearances.sample(np.random.default_rng(appearance_seed))
     backdrop = np.full((FRONT_PX, FRONT_PX, 3), BACKDROP, np.uint8)
-    eyes_px = float(np.linalg.norm(landmarks_px[45] - landmarks_px[36]))
+    eyes_px = float(inter_ocular(landmarks_px[None])[0])
     picture = faces.draw_head(backdrop, vertices, eyes_px, view, appearance, STUDIO)
     points, logit, _ = teacher_points(teacher, picture, five_points(landmarks_px))
     if logit < MIN_LOGIT:

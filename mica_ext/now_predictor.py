@@ -19,14 +19,12 @@ from flame_assets.model.head import HeadModel
 from mica_ext.errors import UserError
 from mica_ext.export.face_json import Source
 from mica_ext.models.pose import in_pose
+from mica_ext.preprocess.given_face import face_in_box
 from mica_ext.reconstruct import Reconstructor
 from pacofr.errors import UserError as FaceError
 from pacofr.faces.boxes import iou
 from pacofr.faces.detect import Face, detect
 from pacofr.images import load_image
-
-POINTS_IN_BOX = np.array([[0.31, 0.36], [0.69, 0.36], [0.5, 0.57], [0.35, 0.76], [0.65, 0.76]])
-"""Where a frontal face's eyes, nose and mouth corners lie in its box, as a share of its sides."""
 
 
 def now_predictor(model: str | None = None) -> Predict:
@@ -112,6 +110,4 @@ def find_face(image: UInt8[np.ndarray, "H W 3"], box: Box | None) -> Face | None
 
 def frontal_face_in(box: Box) -> Face:
     """A frontal face that fills the box, as a first guess for the landmark network."""
-    edges = np.array([box.left, box.top, box.right, box.bottom], np.float32)
-    points = edges[:2] + POINTS_IN_BOX * (edges[2:] - edges[:2])
-    return Face(edges, 0.0, points.astype(np.float32))
+    return face_in_box((box.left, box.top, box.right, box.bottom))._replace(score=0.0)

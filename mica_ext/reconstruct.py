@@ -181,6 +181,7 @@ class Reconstructor:
         *,
         min_face: float | None = None,
         person: PersonIdentity | None = None,
+        given: Face | None = None,
     ) -> list[Reconstruction]:
         """Reconstruct the faces asked for, largest first; at least one.
 
@@ -191,6 +192,8 @@ class Reconstructor:
             min_face: smallest face [px]; if given, or for "all", the photo is searched down to it,
                 however large it is.
             person: the identity of `merge_photos`, for photos of that person.
+            given: the one face, where its place is known (`preprocess.given_face`): nothing is
+                detected then.
 
         Raises:
             UserError: if the photo cannot be read, has no face, or not the one asked for.
@@ -198,8 +201,8 @@ class Reconstructor:
         image = photo if isinstance(photo, np.ndarray) else load_image(photo)
         least = MIN_FACE_PX if min_face is None else min_face
         search = least if which == "all" else min_face
-        found = self.detect(image, min_face=search)
-        chosen = choose_face(found, image, which, min_face=least)
+        found = [given] if given else self.detect(image, min_face=search)
+        chosen = found if given else choose_face(found, image, which, min_face=least)
         aligned = self.align(image, chosen)
         estimate = self.estimator(aligned, self.identity_of(aligned, person))
         meshes = self.decoder(in_pose(estimate.parameters.head, pose))

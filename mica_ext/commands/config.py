@@ -37,6 +37,15 @@ class ReconstructConfig:
     min_face: float | None = None
     """Smallest face to reconstruct [px]; smaller ones give coarse results. With --face all, photos
     are searched down to this size, however large they are."""
+    bbox: tuple[float, float, float, float] | None = None
+    """Box of the face in the one photo, x0 y0 x1 y1 [px]: nothing is detected."""
+    landmarks5: (
+        tuple[float, float, float, float, float, float, float, float, float, float] | None
+    ) = None
+    """Five points of the face in the one photo, x y of left eye, right eye, nose tip, left and
+    right mouth corner as seen [px]: nothing is detected."""
+    aligned: Flag = False
+    """The photos are ArcFace crops (112 x 112 or larger): nothing is detected."""
     keep_unsure: Flag = False
     """Also write results that would be rejected because they are probably no face."""
     neutral: Flag = False

@@ -86,6 +86,11 @@ def _check_options(config: ReconstructConfig) -> None:
         raise UserError(f"--min-face: expected a number of pixels above 0, got {config.min_face}")
     if config.threads is not None and config.threads < 1:
         raise UserError(f"--threads: expected 1 or more, got {config.threads}")
+    places = [config.bbox is not None, config.landmarks5 is not None, config.aligned]
+    if sum(places) > 1:
+        raise UserError("--bbox, --landmarks5 and --aligned exclude each other: choose one")
+    if any(places) and (config.chosen_face == "all" or config.same_person):
+        raise UserError("--bbox, --landmarks5, --aligned name one face: leave --face all out")
     if config.example and config.photos:
         raise UserError("--example brings its own photo: leave the other photos out")
 

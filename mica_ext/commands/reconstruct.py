@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mica_ext.reconstruct import Reconstructor
     from mica_ext.reconstruction import Reconstruction, RgbImage
     from mica_ext.render.textured import TexturedMesh
+    from pacofr.faces.detect import Face
 
 SOME_FAILED = 3
 """Exit code of a run over several photos of which some failed."""
@@ -43,6 +44,8 @@ def reconstruct(config: ReconstructConfig) -> int:
         UserError: before anything is written, or for the one photo of a run over one.
     """
     plan = make_plan(config)
+    if plan.many and (config.bbox or config.landmarks5):
+        raise UserError("--bbox and --landmarks5 name the face of one photo: give one photo")
     if plan.skipped:
         print(skipped_line(plan.skipped), file=sys.stderr)
     with exit_on_interrupt():
@@ -129,6 +132,9 @@ class Run:
             "weights": f"{made_with.weights.name} {made_with.weights.version}",
             "detector": f"{made_with.detector.name} {made_with.detector.version}",
         }
+        for option in ("bbox", "landmarks5", "aligned"):
+            if value := getattr(self.config, option):
+                settings[option] = str(value)
         if made_with.identity is not None:
             settings["identity"] = f"{made_with.identity.name} {made_with.identity.version}"
         if self.person is not None:
@@ -194,6 +200,7 @@ class Run:
             self.pose,
             min_face=self.config.min_face,
             person=self.person,
+            given=_given_face(self.config, image),
         )
         textured = self._needs_texture(job)
         textures = [
@@ -269,6 +276,17 @@ class Run:
             )
             for failure in report.failures:
                 print(f"  {failure['photo']}", file=sys.stderr)
+
+
+def _given_face(config: ReconstructConfig, image: "RgbImage") -> "Face | None":
+    """The face that the options name; None: it is to be detected."""
+    from mica_ext.preprocess import given_face
+
+    if config.bbox is not None:
+        return given_face.face_in_box(config.bbox)
+    if config.landmarks5 is not None:
+        return given_face.face_at_points(config.landmarks5)
+    return given_face.aligned_face(image) if config.aligned else None
 
 
 def _load_photo(job: Job) -> "RgbImage":

@@ -15,7 +15,7 @@ BOX_MARGIN = (0.45, 0.6)
 """Of the box around five points beyond them, to each side and up and down, in their extents."""
 
 
-def face_in_box(edges: Sequence[float]) -> Face:
+def face_in_box(edges: Sequence[float | int]) -> Face:
     """A frontal face that fills a box (x0, y0, x1, y1) [px].
 
     Raises:
@@ -28,7 +28,7 @@ def face_in_box(edges: Sequence[float]) -> Face:
     return Face(box, 1.0, points.astype(np.float32))
 
 
-def face_at_points(coordinates: Sequence[float]) -> Face:
+def face_at_points(coordinates: Sequence[float | int]) -> Face:
     """A face with five known points [px], x and y of each, in ArcFace's order.
 
     Raises:

@@ -110,4 +110,5 @@ def find_face(image: UInt8[np.ndarray, "H W 3"], box: Box | None) -> Face | None
 
 def frontal_face_in(box: Box) -> Face:
     """A frontal face that fills the box, as a first guess for the landmark network."""
-    return face_in_box((box.left, box.top, box.right, box.bottom))._replace(score=0.0)
+    guess = face_in_box((box.left, box.top, box.right, box.bottom)).face
+    return guess._replace(score=0.0)

@@ -36,6 +36,7 @@ from mica_ext.models.pose import Pose, in_pose
 from mica_ext.models.quality import FaceSignals, assess_quality, face_luma, roll_degrees
 from mica_ext.models.types import AlignedFace, collate_faces
 from mica_ext.preprocess.align_face import align_face
+from mica_ext.preprocess.given_face import GivenFace
 from mica_ext.preprocess.scrfd import ScrfdDetector
 from mica_ext.reconstruction import Reconstruction, RgbImage
 from pacofr.engine.device import choose_device
@@ -168,9 +169,16 @@ class Reconstructor:
         landmarks = torch.cat([face.landmarks_px for face in faces])
         return merge_identities(self.identity, self.decoder, crops, landmarks, names)
 
-    def align(self, image: RgbImage, faces: Sequence[Face]) -> AlignedFace:
-        """Crops and landmarks of detected faces, as a batch for the estimator."""
-        return collate_faces([align_face(image, face, self.detect_points) for face in faces])
+    def align(
+        self, image: RgbImage, faces: Sequence[Face], *, exact_points: bool = False
+    ) -> AlignedFace:
+        """Crops and landmarks of faces, as a batch for the estimator; see `align_face`."""
+        return collate_faces(
+            [
+                align_face(image, face, self.detect_points, exact_points=exact_points)
+                for face in faces
+            ]
+        )
 
     @torch.no_grad()
     def faces(
@@ -181,7 +189,7 @@ class Reconstructor:
         *,
         min_face: float | None = None,
         person: PersonIdentity | None = None,
-        given: Face | None = None,
+        given: GivenFace | None = None,
     ) -> list[Reconstruction]:
         """Reconstruct the faces asked for, largest first; at least one.
 
@@ -201,9 +209,12 @@ class Reconstructor:
         image = photo if isinstance(photo, np.ndarray) else load_image(photo)
         least = MIN_FACE_PX if min_face is None else min_face
         search = least if which == "all" else min_face
-        found = [given] if given else self.detect(image, min_face=search)
-        chosen = found if given else choose_face(found, image, which, min_face=least)
-        aligned = self.align(image, chosen)
+        if given is not None:
+            chosen = found = [given.face]
+        else:
+            found = self.detect(image, min_face=search)
+            chosen = choose_face(found, image, which, min_face=least)
+        aligned = self.align(image, chosen, exact_points=given is not None and given.exact_points)
         estimate = self.estimator(aligned, self.identity_of(aligned, person))
         meshes = self.decoder(in_pose(estimate.parameters.head, pose))
         height, width = image.shape[:2]

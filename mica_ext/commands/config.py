@@ -45,7 +45,8 @@ class ReconstructConfig:
     """Five points of the face in the one photo, x y of left eye, right eye, nose tip, left and
     right mouth corner as seen [px]: nothing is detected."""
     aligned: Flag = False
-    """The photos are ArcFace crops (112 x 112 or larger): nothing is detected."""
+    """The photos are ArcFace crops (insightface's norm_crop, 112 x 112 or larger): nothing is
+    detected."""
     keep_unsure: Flag = False
     """Also write results that would be rejected because they are probably no face."""
     neutral: Flag = False

@@ -65,6 +65,8 @@ def make_plan(config: ReconstructConfig) -> Plan:
             "nothing to write: give --out mesh.obj (or --params, --landmarks, --overlay)"
         )
     listed = list_photos(asked, recursive=config.recursive)
+    if listed.many and (config.bbox or config.landmarks5):
+        raise UserError("--bbox and --landmarks5 name the face of one photo: give one photo")
     in_folders = listed.many or _are_folders(files, all_faces=config.chosen_face == "all")
     if in_folders:
         _check_folders(files)

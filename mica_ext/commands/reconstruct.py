@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from mica_ext.export.mesh_files import Unit
     from mica_ext.identity.same_person import PersonIdentity
     from mica_ext.models.pose import Pose
+    from mica_ext.preprocess.given_face import GivenFace
     from mica_ext.reconstruct import Reconstructor
     from mica_ext.reconstruction import Reconstruction, RgbImage
     from mica_ext.render.textured import TexturedMesh
-    from pacofr.faces.detect import Face
 
 SOME_FAILED = 3
 """Exit code of a run over several photos of which some failed."""
@@ -44,8 +44,6 @@ def reconstruct(config: ReconstructConfig) -> int:
         UserError: before anything is written, or for the one photo of a run over one.
     """
     plan = make_plan(config)
-    if plan.many and (config.bbox or config.landmarks5):
-        raise UserError("--bbox and --landmarks5 name the face of one photo: give one photo")
     if plan.skipped:
         print(skipped_line(plan.skipped), file=sys.stderr)
     with exit_on_interrupt():
@@ -278,15 +276,18 @@ class Run:
                 print(f"  {failure['photo']}", file=sys.stderr)
 
 
-def _given_face(config: ReconstructConfig, image: "RgbImage") -> "Face | None":
+def _given_face(config: ReconstructConfig, image: "RgbImage") -> "GivenFace | None":
     """The face that the options name; None: it is to be detected."""
     from mica_ext.preprocess import given_face
 
     if config.bbox is not None:
-        return given_face.face_in_box(config.bbox)
-    if config.landmarks5 is not None:
-        return given_face.face_at_points(config.landmarks5)
-    return given_face.aligned_face(image) if config.aligned else None
+        given, flag = given_face.face_in_box(config.bbox), "--bbox"
+    elif config.landmarks5 is not None:
+        given, flag = given_face.face_at_points(config.landmarks5), "--landmarks5"
+    else:
+        return given_face.aligned_face(image) if config.aligned else None
+    given_face.require_in_photo(given, image, flag)
+    return given
 
 
 def _load_photo(job: Job) -> "RgbImage":

@@ -36,13 +36,25 @@ PointDetector = Callable[[UInt8[np.ndarray, "H W 3"], Face], DetectedPoints]
 
 
 def align_face(
-    image: UInt8[np.ndarray, "H W 3"], face: Face, detect_points: PointDetector
+    image: UInt8[np.ndarray, "H W 3"],
+    face: Face,
+    detect_points: PointDetector,
+    *,
+    exact_points: bool = False,
 ) -> AlignedFace:
-    """Crops and points of one detected face of an RGB photo; without a batch dimension."""
+    """Crops and points of one face of an RGB photo; without a batch dimension.
+
+    Args:
+        image: the photo.
+        face: detected or given.
+        detect_points: reads the dense points.
+        exact_points: crop by the face's five points even where the dense ones disagree.
+    """
     detected = detect_points(image, face)
     landmarks = detected.points_px[torch.from_numpy(IBUG68)]
     five, implied = face.points.astype(np.float64), five_points(landmarks.double().numpy())
-    cut = crop_points(image, five if _disagreement(five, implied) < RECROP_THRESHOLD else implied)
+    keep = exact_points or _disagreement(five, implied) < RECROP_THRESHOLD
+    cut = crop_points(image, five if keep else implied)
     return AlignedFace(
         arcface=cut.arcface,
         crop=cut.crop,

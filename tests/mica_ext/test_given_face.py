@@ -1,6 +1,7 @@
 """`--bbox`, `--landmarks5` and `--aligned`: faces that people bring along."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from PIL import Image
 
 from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.preprocess.given_face import aligned_face
+from mica_ext.reconstruct import Reconstructor
 from pacofr.faces.align import arcface_crop
 from pacofr.faces.detect import detect
 from pacofr.images import load_image
@@ -43,6 +46,44 @@ def test_an_aligned_crop_is_not_detected_in(run, tmp_path):
     assert content["photo"]["size"] == [224, 224]
 
 
+def test_an_aligned_crop_reaches_arcface_unchanged(pack):
+    """Even where the landmark network, which has learned nothing here, sees other points."""
+    image = load_image(EXAMPLE)
+    crop = arcface_crop(image, detect(image)[0].points)
+    given = aligned_face(crop)
+    reconstructor = Reconstructor.load(pack)
+    faces = reconstructor.align(crop, [given.face], exact_points=given.exact_points)
+    seen = faces.arcface[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(127.5 * (seen + 1), crop, atol=1e-3)
+
+
+def test_one_box_is_not_for_several_photos(run, tmp_path):
+    for name in ("a", "b"):
+        shutil.copy(EXAMPLE, tmp_path / f"{name}.jpg")
+    out = tmp_path / "out"
+    code, _, err = run(tmp_path / "a.jpg", tmp_path / "b.jpg", "--out", out, "--bbox", 1, 2, 30, 40)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "give one photo" in err
+    assert not out.exists()
+
+
+def test_a_folder_of_crops_of_which_one_is_too_small(run, tmp_path):
+    image = load_image(EXAMPLE)
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    for name, size in (("good", 112), ("large", 224)):
+        crop = arcface_crop(image, detect(image)[0].points, size)
+        Image.fromarray(crop).save(crops / f"{name}.png")
+    Image.fromarray(image[:64, :64]).save(crops / "small.png")
+    code, _, err = run(crops, "--out", tmp_path / "out", "--aligned", "--threads", 1)
+    assert code == 3
+    assert "got 64 x 64" in err
+    assert sorted(file.name for file in (tmp_path / "out").glob("*.obj")) == [
+        "good.obj",
+        "large.obj",
+    ]
+
+
 def test_a_uniform_photo_needs_no_detection(run, tmp_path):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((200, 200, 3), 128, np.uint8))
     code, _, err = run(tmp_path / "grey.png", "--out", tmp_path / "a.obj")
@@ -55,6 +96,10 @@ def test_a_uniform_photo_needs_no_detection(run, tmp_path):
     [
         (["--bbox", 5, 5, 5, 9], "x0 < x1"),
         (["--bbox", "nan", 5, 50, 90], "--bbox"),
+        (["--bbox", 3000, 20, 3100, 120], "in the photo of"),
+        (["--bbox", -90, 20, 60, 120], "in the photo of"),
+        (["--landmarks5", 60, 40, 40, 40, 50, 50, 57, 60, 43, 60], "as seen in the photo"),
+        (["--landmarks5", *np.add([40, 40, 60, 40, 50, 50, 43, 60, 57, 60], 900)], "in the photo"),
         (["--landmarks5", *[3] * 10], "--landmarks5"),
         (["--aligned"], "square"),
         (["--aligned", "--bbox", 1, 2, 30, 40], "exclude each other"),
@@ -67,4 +112,13 @@ def test_what_cannot_be_is_one_line(run, tmp_path, arguments, words):
     code, _, err = run(photo, "--out", tmp_path / "a.obj", *arguments)
     assert (code, err.count("\n")) == (2, 1)
     assert words in err
+    assert not (tmp_path / "a.obj").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--bbox", 1, 2, 30], ["--landmarks5", *range(1, 10)]])
+def test_a_wrong_count_of_numbers_is_a_usage_error(run, tmp_path, arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(EXAMPLE, "--out", tmp_path / "a.obj", *arguments)
+    assert caught.value.code == 2
+    assert f"Error parsing {arguments[0]}" in capsys.readouterr().err
     assert not (tmp_path / "a.obj").exists()

@@ -107,7 +107,6 @@ def _best(names: Iterable[str]) -> str | None:
 def _open(path: Path, data: bytes) -> Any:
     try:
         import onnxruntime  # pyright: ignore[reportMissingImports]
-        from insightface.model_zoo.scrfd import SCRFD  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(f"--detector mica: {INSTALL} ({error})") from error
     options = onnxruntime.SessionOptions()
@@ -124,6 +123,10 @@ def _open(path: Path, data: bytes) -> Any:
             f"{path}: its detector has {len(inputs)} inputs and {len(outputs)} outputs, expected "
             f"SCRFD with five points (1 and {OUTPUTS}); {GET}"
         )
+    try:
+        from insightface.model_zoo.scrfd import SCRFD  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError(f"--detector mica: {INSTALL} ({error})") from error
     model = SCRFD(session=session)
     model.prepare(-1, input_size=(SIDE, SIDE), det_thresh=THRESHOLD)
     return model

@@ -15,9 +15,11 @@ from eval_now.data.predictors import NoFaceError, Photo, fingerprint_of, load_pr
 from eval_now.errors import UserError as BenchmarkError
 from eval_now.io.meshes import load_mesh
 from eval_now.run import run
+from mica_ext.commands.output_plan import EXAMPLE
 from mica_ext.errors import UserError
 from mica_ext.export.face_json import Source
-from pacofr.faces.detect import Face
+from pacofr.faces.detect import Face, detect
+from pacofr.images import load_image
 
 UNLOADED = evaluate.Reconstructor.__new__(evaluate.Reconstructor)  # its networks are not reached
 
@@ -26,14 +28,39 @@ def face(*box: float) -> Face:
     return Face(np.array(box, np.float32), 0.9, np.zeros((5, 2), np.float32))
 
 
-def test_the_box_chooses_among_faces(monkeypatch):
+def test_the_box_chooses_among_faces():
     image = np.zeros((200, 300, 3), np.uint8)
     large, small = face(0, 0, 150, 150), face(200, 50, 260, 110)
-    monkeypatch.setattr(evaluate, "detect", lambda image: [large, small])
-    assert evaluate.find_face(image, Box(190, 40, 250, 100)) is small
-    assert evaluate.find_face(image, Box(10, 40, 120, 160)) is large
-    assert evaluate.find_face(image, None) is large
-    assert evaluate.find_face(image, Box(151, 160, 190, 190)) is None
+
+    def find(box):
+        return evaluate.find_face(lambda image: [large, small], image, box)
+
+    assert find(Box(190, 40, 250, 100)) is small
+    assert find(Box(10, 40, 120, 160)) is large
+    assert find(None) is large
+    assert find(Box(151, 160, 190, 190)) is None
+
+
+def test_near_the_box_a_face_is_found_in_the_photo_s_pixels():
+    """Of the portrait three times, the one that the box marks; and black is nobody's face."""
+    portrait = load_image(EXAMPLE)[:300, 100:360]
+    image = np.concatenate([portrait] * 3, 1)
+    alone = detect(portrait)[0]
+    moved = Box(*(alone.box + [270, 10, 250, -10]).tolist())
+    seen = []
+
+    def recorded(image):
+        seen.append(image.shape)
+        return detect(image)
+
+    face = evaluate.find_face_near(recorded, image, moved)
+    assert face is not None
+    eyes = np.linalg.norm(alone.points[1] - alone.points[0])
+    assert np.abs(face.points - alone.points - [260, 0]).max() < 0.06 * eyes
+    side = 0.8 * (moved.right - moved.left + moved.bottom - moved.top)
+    assert abs(seen[0][1] - side) <= 2
+    assert evaluate.find_face_near(detect, np.zeros_like(image), moved) is None
+    assert evaluate.find_face_near(detect, image, Box(2000, 10, 2100, 110)) is None
 
 
 def test_a_box_stands_in_for_a_face_in_the_detectors_order():
@@ -42,21 +69,24 @@ def test_a_box_stands_in_for_a_face_in_the_detectors_order():
     assert (np.diff(points[[0, 2, 3], 1]) > 0).all()
 
 
-def test_a_photo_without_face_and_box_is_a_missing_prediction(monkeypatch, tmp_path):
+def test_a_photo_without_face_and_box_is_a_missing_prediction(tmp_path):
     from PIL import Image
 
-    monkeypatch.setattr(evaluate, "detect", lambda image: [])
+    reconstructor = evaluate.Reconstructor.__new__(evaluate.Reconstructor)
+    reconstructor.detect = detect
     Image.fromarray(np.zeros((100, 80, 3), np.uint8)).save(tmp_path / "a.jpg")
     with pytest.raises(NoFaceError, match="no face found"):
-        evaluate.predict(UNLOADED, Photo("s/c/a.jpg", tmp_path / "a.jpg", None))
+        evaluate.predict(reconstructor, Photo("s/c/a.jpg", tmp_path / "a.jpg", None))
 
 
 def test_errors_of_the_product_reach_the_benchmark_as_its_own(monkeypatch, tmp_path):
-    def refuse(model: str) -> None:
-        raise UserError(f"{model}: no such pack")
-
-    monkeypatch.setattr(evaluate.Reconstructor, "load", refuse)
-    with pytest.raises(BenchmarkError, match="nowhere: no such pack"):
+    monkeypatch.setenv("PACOFR_HOME", str(tmp_path / "store"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(BenchmarkError, match="detector=mtcnn or detector=mica"):
+        load_predictor("mica_ext:auto,detector=other")
+    with pytest.raises(BenchmarkError, match="flame-assets get antelopev2"):
+        load_predictor("mica_ext:,detector=mica")
+    with pytest.raises(BenchmarkError, match="expected a model pack"):
         load_predictor("mica_ext:nowhere")
     (tmp_path / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(BenchmarkError, match=r"a\.jpg"):

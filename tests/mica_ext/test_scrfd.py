@@ -20,7 +20,6 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def with_insightface():
-    pytest.importorskip("onnx", reason="needs the extra `mica`")
     pytest.importorskip("insightface", reason="needs the extra `mica`")
 
 
@@ -60,7 +59,6 @@ def test_a_photo_without_a_face_has_none(tmp_path):
     assert detector(np.zeros((100, 150, 3), np.uint8)) == []
 
 
-@pytest.mark.usefixtures("with_insightface")
 @pytest.mark.parametrize(
     ("data", "words"),
     [(b"no graph at all", "cannot be read"), (b"", "cannot be read")],
@@ -71,7 +69,6 @@ def test_a_corrupt_graph_is_one_line(tmp_path, data, words):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.usefixtures("with_insightface")
 def test_another_graph_is_one_line(tmp_path):
     with pytest.raises(UserError, match="1 inputs and 6 outputs"):
         ScrfdDetector(pack(tmp_path, scrfd_model(outputs=6)))

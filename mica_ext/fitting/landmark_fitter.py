@@ -49,6 +49,7 @@ from pacofr.faces.landmarks68 import inter_ocular
 
 MIN_CONFIDENCE = 1e-4
 
+
 class FitResult(NamedTuple):
     """Fitted heads."""
 

@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 
 from flame_assets.inert.arrays import as_array
 from flame_assets.inert.files import ReadError
-from flame_assets.inert.values import PickledObject
+from flame_assets.inert.pickle_graph.values import PickledObject
 
 PACKAGE = "chumpy"
 _MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)

@@ -1,4 +1,4 @@
-"""Bounded, inert readers of other people's files: pickles, .npy, .npz, zip, PyTorch checkpoints.
+"""Bounded, inert readers of other people's files: pickles, arrays, archives, checkpoints.
 
 Nothing in a file is imported, called or hashed, no memory of it is interpreted by NumPy's or
 PyTorch's unpickling, and every size is compared with the bytes that are there before memory is
@@ -11,14 +11,16 @@ that any of the project's packages may use it.
 | .npy                          | `npy.read_npy(path)`, `npy.parse_npy(data)`                   |
 | its header alone              | `npy.parse_npy_header(data)`                                  |
 | .npz                          | `npy.read_npz(path, names)`                                   |
+| variables of MATLAB's .mat    | `mat.read_mat(path, names)`                                   |
 | a member of a zip archive     | `zips.ZipReader(file, total).read(name, limit)`               |
 | a checkpoint of `torch.save`  | `checkpoints.TorchFile(path)`                                 |
 | numbers of whatever came      | `arrays.as_array(value)`                                      |
 | a regular file, bounded       | `files.read_regular(path, limit)`, `files.open_regular(path)` |
 
-What values come is the table in `values`; anything else than plain values and numbers is an
-`arrays.Unread` that tells its name. All errors are `files.ReadError` (exit code 2): its text is one
-line "FILE is ...", its `reason` the line without the file. A caller adds what it expected::
+What values come of pickles is the table in `pickle_graph.values`; anything else than plain values
+and numbers is an `arrays.Unread` that tells its name. All errors are `files.ReadError` (exit code
+2): its text is one line "FILE is ...", its `reason` the line without the file. A caller adds what
+it expected::
 
     try:
         with TorchFile(path) as checkpoint:

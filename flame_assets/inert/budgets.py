@@ -43,6 +43,16 @@ ARCHIVE_UNPACKED = 4096 * MIB
 NPZ_UNPACKED = 512 * MIB
 """Bytes of all members read from one .npz together."""
 
+# ---------------------------------------------------------------- MATLAB's .mat files
+MAT_BYTES = 256 * MIB
+MAT_UNPACKED = 256 * MIB
+"""Bytes of all variables read from one file together."""
+MAT_VARIABLES = 10_000
+MAT_ELEMENTS = 100_000
+"""Arrays within the cells of one file; AFLW names 24,386 pictures."""
+MAT_DEPTH = 8
+"""Cells within cells."""
+
 # ---------------------------------------------------------------- head folders of the store
 MANIFEST_BYTES = 4 * MIB
 HEAD_BYTES = 1024 * MIB

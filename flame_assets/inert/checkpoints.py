@@ -20,10 +20,16 @@ from jaxtyping import Shaped
 from flame_assets.inert.arrays import Unread, strided
 from flame_assets.inert.budgets import PICKLE_BYTES, TORCH_TENSOR, TORCH_UNPACKED
 from flame_assets.inert.files import ReadError, disguise, errors_of, is_text, open_regular, shown
-from flame_assets.inert.machine import PickleMachine
-from flame_assets.inert.opcodes import read_graph, read_pairs
-from flame_assets.inert.tensors import StorageRef, TensorRef, is_older_format, numbers, storage
-from flame_assets.inert.values import Resolver
+from flame_assets.inert.pickle_graph.machine import PickleMachine
+from flame_assets.inert.pickle_graph.opcodes import read_graph, read_pairs
+from flame_assets.inert.pickle_graph.tensors import (
+    StorageRef,
+    TensorRef,
+    is_older_format,
+    numbers,
+    storage,
+)
+from flame_assets.inert.pickle_graph.values import Resolver
 from flame_assets.inert.zips import ZipReader
 
 

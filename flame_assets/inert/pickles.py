@@ -5,9 +5,9 @@ from typing import Any
 
 from flame_assets.inert.budgets import PICKLE_BYTES
 from flame_assets.inert.files import ReadError, disguise, errors_of, is_text, read_regular
-from flame_assets.inert.machine import DAMAGED, PickleMachine
-from flame_assets.inert.opcodes import read_graph
-from flame_assets.inert.values import Resolver
+from flame_assets.inert.pickle_graph.machine import DAMAGED, PickleMachine
+from flame_assets.inert.pickle_graph.opcodes import read_graph
+from flame_assets.inert.pickle_graph.values import Resolver
 
 
 def parse_pickle(data: bytes, *, keep: str | None = None) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flame_assets.inert.checkpoints import TorchFile
 from flame_assets.inert.files import ReadError, shown
-from flame_assets.inert.tensors import TensorRef
+from flame_assets.inert.pickle_graph.tensors import TensorRef
 from mica_ext.errors import UserError
 from mica_ext.identity.network import SHAPE_COUNT, IdentityNetwork
 

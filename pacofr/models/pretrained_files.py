@@ -17,7 +17,7 @@ from torch import Tensor
 
 from flame_assets.inert.checkpoints import TorchFile
 from flame_assets.inert.files import ReadError
-from flame_assets.inert.tensors import TensorRef
+from flame_assets.inert.pickle_graph.tensors import TensorRef
 from pacofr.errors import UserError
 from pacofr.models.config import VitConfig
 from pacofr.models.published_model import model_folder, read_encoder_config

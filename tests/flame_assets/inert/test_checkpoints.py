@@ -14,7 +14,7 @@ import torch
 from flame_assets.inert.arrays import Unread
 from flame_assets.inert.checkpoints import TorchFile
 from flame_assets.inert.files import ReadError
-from flame_assets.inert.tensors import TensorRef
+from flame_assets.inert.pickle_graph.tensors import TensorRef
 
 DTYPES = [
     torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32,

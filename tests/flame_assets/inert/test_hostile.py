@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from flame_assets.inert.arrays import Unread, as_array
 from flame_assets.inert.checkpoints import TorchFile
 from flame_assets.inert.files import ReadError, read_regular
-from flame_assets.inert.machine import PickleMachine
 from flame_assets.inert.npy import parse_npy, parse_npy_header, read_npz
-from flame_assets.inert.opcodes import read_graph, read_pairs
+from flame_assets.inert.pickle_graph.machine import PickleMachine
+from flame_assets.inert.pickle_graph.opcodes import read_graph, read_pairs
+from flame_assets.inert.pickle_graph.tensors import TensorRef
 from flame_assets.inert.pickles import parse_pickle, read_pickle
-from flame_assets.inert.tensors import TensorRef
 from flame_assets.inert.zips import ZipReader
 
 

@@ -221,8 +221,8 @@ def test_lists_of_numbers_become_arrays(value, expected):
 
 def test_a_stream_is_not_needed_twice():
     """Pickles one behind another are read by position, as PyTorch's older files need."""
-    from flame_assets.inert.machine import PickleMachine
-    from flame_assets.inert.opcodes import read_graph
+    from flame_assets.inert.pickle_graph.machine import PickleMachine
+    from flame_assets.inert.pickle_graph.opcodes import read_graph
 
     stream = io.BytesIO()
     for value in (1, "two", 3.0):

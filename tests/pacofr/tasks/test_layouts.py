@@ -233,7 +233,7 @@ def trees(tmp_path_factory):
         ("a list that names no picture", "wflw", "line 2: expected the picture"),
         ("a list of other numbers", "wflw", "line 1: expected 206 numbers, got other text"),
         ("a name that leads outside", "wflw", "expected a picture of the data set, got '../"),
-        ("no MATLAB file", "aflw", "AFLWinfo_release.mat is damaged or no MATLAB file"),
+        ("no MATLAB file", "aflw", "AFLWinfo_release.mat is no .mat file of version 5"),
         ("a label file that is missing", "lapa", "labels/1.png: expected an annotation"),
         ("unknown classes", "lapa", "labels/1.png: expected classes 0 to 10, found 23"),
         ("labels of another size", "lapa", "labels/1.png: expected labels of the picture's 64"),

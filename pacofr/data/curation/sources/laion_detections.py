@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int64
 from flame_assets.inert.arrays import as_array
 from flame_assets.inert.checkpoints import TorchFile
 from flame_assets.inert.files import ReadError
-from flame_assets.inert.tensors import TensorRef
+from flame_assets.inert.pickle_graph.tensors import TensorRef
 from pacofr.errors import UserError
 from pacofr.utils.budgets import DETECTIONS
 

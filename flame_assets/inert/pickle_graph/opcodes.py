@@ -11,8 +11,8 @@ from typing import Any
 
 from flame_assets.inert.budgets import PICKLE_DIGITS, PICKLE_OPCODES, PICKLE_SHARED
 from flame_assets.inert.files import ReadError
-from flame_assets.inert.machine import DAMAGED, PickleMachine
-from flame_assets.inert.nodes import (
+from flame_assets.inert.pickle_graph.machine import DAMAGED, PickleMachine
+from flame_assets.inert.pickle_graph.nodes import (
     GlobalRef,
     OldString,
     PairList,

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 from flame_assets.inert.arrays import Unread
 from flame_assets.inert.budgets import PICKLE_BYTES, PICKLE_DEPTH, PICKLE_UNFOLDED
 from flame_assets.inert.files import ReadError, shown
-from flame_assets.inert.makers import MAKERS, PLAIN, Call, dict_of, key_of, set_of
-from flame_assets.inert.nodes import (
+from flame_assets.inert.pickle_graph.makers import MAKERS, PLAIN, Call, dict_of, key_of, set_of
+from flame_assets.inert.pickle_graph.nodes import (
     GlobalRef,
     OldString,
     PairList,

@@ -8,8 +8,8 @@ from typing import Any
 
 from flame_assets.inert.budgets import PICKLE_DEPTH, PICKLE_LINE
 from flame_assets.inert.files import ReadError
-from flame_assets.inert.globals import global_name
-from flame_assets.inert.nodes import GlobalRef, PairList, PickledCall, SetList
+from flame_assets.inert.pickle_graph.globals import global_name
+from flame_assets.inert.pickle_graph.nodes import GlobalRef, PairList, PickledCall, SetList
 
 DAMAGED = "is no readable pickle, or only a part of one"
 LINE_ENDS = "is damaged: its line ends were changed in transfer; copy it in binary mode"

@@ -12,9 +12,9 @@ from jaxtyping import Shaped
 
 from flame_assets.inert.arrays import Unread, array_of, numeric_dtype, strided
 from flame_assets.inert.files import ReadError, shown
-from flame_assets.inert.machine import PickleMachine
-from flame_assets.inert.nodes import GlobalRef, PersistentId
-from flame_assets.inert.opcodes import read_graph
+from flame_assets.inert.pickle_graph.machine import PickleMachine
+from flame_assets.inert.pickle_graph.nodes import GlobalRef, PersistentId
+from flame_assets.inert.pickle_graph.opcodes import read_graph
 
 _MAGIC = re.compile(  # the pickled number 0x1950a86a20f9469cfc6c
     rb"(?s)\x80[\x02-\x05](?:\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flame_assets.inert.arrays import SparseMatrix, Unread, array_of, nested_lists, numeric_dtype
-from flame_assets.inert.tensors import inline_storage, parameter, tensor
+from flame_assets.inert.pickle_graph.tensors import inline_storage, parameter, tensor
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 """Types of the values that a pickle holds as they are."""

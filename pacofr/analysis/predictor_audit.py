@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from pacofr.models.normalization import normalise
-from pacofr.pretraining.belief_predictor import belief_labels
 from pacofr.pretraining.codebook import patchify, restructure
 from pacofr.pretraining.config import MaskingConfig
 from pacofr.pretraining.masking import sample_masks
@@ -47,21 +46,20 @@ def audit_choices(
     """Audit a model with a predictor on some crops, under the masks of `seed`.
 
     Raises:
-        ValueError: the model has no predictor.
+        ValueError: the model has no predictor, or one that chooses no token.
     """
-    if model.predictor is None:
+    if model.predictor is None or model.belief_is_target:
         raise ValueError("a model without a predictor chooses at random: there is nothing to audit")
     candidates = model.config.codebook.candidates
     patches = patchify(normalise(images / 255), model.config.encoder.patch_size)
     masks = sample_masks(seed, 0, np.arange(len(images)), model.config, MaskingConfig())
     mask, random = torch.from_numpy(masks.mask), torch.from_numpy(masks.random_token)
     considered = mask & (patches.std(dim=(0, 2)) > 0.1)
-    predicted = torch.cat([model.predictor(p).argmax(dim=-1) for p in patches.split(batch)])
+    parts = list(zip(patches.split(batch), mask.split(batch), strict=True))
+    predicted = torch.cat([model.predictor(p, m).argmax(dim=-1) for p, m in parts])
+    chosen_parts = predicted.split(batch)
     label = torch.cat(
-        [
-            belief_labels(model.candidate_pixels(p, m), p)
-            for p, m in zip(patches.split(batch), mask.split(batch), strict=True)
-        ]
+        [model.labels(p, m, m, c) for (p, m), c in zip(parts, chosen_parts, strict=True)]
     )
 
     def error(chosen: Int64[Tensor, "N K"]) -> float:

@@ -124,9 +124,11 @@ def reconstruction_rows(
     rows = []
     for run in runs:
         images, settings = crops[run.name], run.model.config
-        masks = sample_masks(seed, 0, np.arange(len(images)), settings, MaskingConfig())
-        mask, random_token, use_random = (torch.from_numpy(part) for part in masks)
-        output = run.model(images / 255, mask, random_token, use_random)
+        masks = sample_masks(
+            seed, 0, np.arange(len(images)), settings, MaskingConfig(), incubation=False
+        )
+        mask, *others = (torch.from_numpy(part) for part in masks)
+        output = run.model(images / 255, mask, *others)
         inputs = restructure(output.target, run.model.codebook(), output.chosen, mask)
         patch = settings.encoder.patch_size
         if not rows:
@@ -158,14 +160,16 @@ def codebook_rows(run: LoadedRun, seed: int, mixes: int = 4) -> list[PictureRow]
 def choices(
     model: PaCoFR, images: UInt8[Tensor, "N 3 S S"], batch: int = 256
 ) -> Int64[Tensor, "N K"] | None:
-    """The candidate that the predictor chooses for every patch; None without a predictor."""
-    if model.predictor is None:
+    """The candidate that the predictor chooses for every patch; None without a predictor, or with
+    one that does not read the patch itself."""
+    if model.predictor is None or model.config.predictor.reads != "patch":
         return None
     patch = model.config.encoder.patch_size
+    parts = (patchify(normalise(part / 255), patch) for part in images.split(batch))
     return torch.cat(
         [
-            model.predictor(patchify(normalise(part / 255), patch)).argmax(dim=-1)
-            for part in images.split(batch)
+            model.predictor(part, part.new_ones(part.shape[:2], dtype=torch.bool)).argmax(dim=-1)
+            for part in parts
         ]
     )
 

@@ -145,18 +145,25 @@ def read_progress(checkpoint: Path) -> Progress:
     return _read_state(checkpoint).progress
 
 
-def require_same_config(checkpoint: Path, run_config: Json, may_differ: frozenset[str]) -> None:
+def require_same_config(
+    checkpoint: Path,
+    run_config: Json,
+    may_differ: frozenset[str],
+    implied: Json | None = None,
+) -> None:
     """Refuse to resume from a checkpoint of another configuration.
 
     Args:
         checkpoint: its folder.
         run_config: the configuration of now.
         may_differ: dotted names of fields that do not affect results (workers, how often to save).
+        implied: values, by dotted name, of fields that runs of earlier versions lack.
 
     Raises:
         UserError: names the fields that differ, with both values.
     """
-    then, now = _flat(_read_state(checkpoint).config), _flat(json.loads(_to_json(run_config)))
+    then = {**(implied or {}), **_flat(_read_state(checkpoint).config)}
+    now = _flat(json.loads(_to_json(run_config)))
     other = [
         f"{name}: {then.get(name, 'absent')} there, {now.get(name, 'absent')} here"
         for name in sorted(then.keys() | now.keys())

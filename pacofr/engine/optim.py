@@ -1,7 +1,7 @@
 """AdamW, its parameter groups, and the learning rate of every iteration (the recipe of MAE)."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -32,17 +32,26 @@ def learning_rate(
 
 
 def parameter_groups(
-    model: nn.Module, *, weight_decay: float, undecayed: Iterable[str] = ()
+    model: nn.Module,
+    *,
+    weight_decay: float,
+    undecayed: Iterable[str] = (),
+    lr_scales: Mapping[str, float] | None = None,
 ) -> list[dict]:
-    """Two groups: decayed, and not (1-D tensors and names that start with one of `undecayed`)."""
-    prefixes = tuple(undecayed)
-    decayed, undecayed_parameters = [], []
+    """Groups: decayed, not decayed (1-D tensors, names that start with one of `undecayed`), each
+    also by the learning rate's factor (`lr_scales`, by the start of the name)."""
+    prefixes, scales = tuple(undecayed), lr_scales or {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {
+        (weight_decay, 1.0): [],
+        (0.0, 1.0): [],
+    }
     for name, parameter in model.named_parameters():
         exempt = parameter.ndim <= 1 or (prefixes and name.startswith(prefixes))
-        (undecayed_parameters if exempt else decayed).append(parameter)
+        scale = next((s for start, s in scales.items() if name.startswith(start)), 1.0)
+        groups.setdefault((0.0 if exempt else weight_decay, scale), []).append(parameter)
     return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": undecayed_parameters, "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": decay, "lr_scale": scale}
+        for (decay, scale), parameters in groups.items()
     ]
 
 
@@ -52,9 +61,12 @@ def make_adamw(
     weight_decay: float,
     betas: tuple[float, float] = (0.9, 0.95),
     undecayed: Iterable[str] = (),
+    lr_scales: Mapping[str, float] | None = None,
 ) -> torch.optim.AdamW:
     """AdamW over all parameters; those without a gradient (frozen ones) are not updated."""
-    groups = parameter_groups(model, weight_decay=weight_decay, undecayed=undecayed)
+    groups = parameter_groups(
+        model, weight_decay=weight_decay, undecayed=undecayed, lr_scales=lr_scales
+    )
     device = next(model.parameters()).device.type
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=device in ("cpu", "cuda"))
 

@@ -5,7 +5,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -97,6 +97,8 @@ class TrainingTask(abc.ABC, Generic[Batch]):
     resume_may_change: frozenset[str] = frozenset()
     """Dotted names of fields of `run_config` that may differ on resume, for they do not affect
     results."""
+    implied_config: ClassVar[Json] = {}
+    """Values, by dotted name, of fields of `run_config` that runs of earlier versions lack."""
     learning_rate_flag: str = "--learning-rate"
 
     @abc.abstractmethod

@@ -73,7 +73,9 @@ class _Trainer(Generic[Batch]):
         self._prepare_state(resumed=bool(before))
         if before:
             task = self.task
-            checkpoint.require_same_config(before[0], task.run_config, task.resume_may_change)
+            checkpoint.require_same_config(
+                before[0], task.run_config, task.resume_may_change, task.implied_config
+            )
             rows = checkpoint.load_checkpoint(before[0], self.state)
             set_rng_state(rows[self.world.rank % len(rows)], self.world.device)
             self.saved_step = self.state.progress.step

@@ -1,6 +1,7 @@
 """The folder that `pacofr pretrain` publishes: config.json and model.safetensors; no torch."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from pacofr.errors import UserError
 from pacofr.models.config import VitConfig
@@ -8,7 +9,10 @@ from pacofr.utils.budgets import CONFIG_BYTES
 from pacofr.utils.config_json import from_json, read_json
 
 MODEL_FORMAT = "pacofr-pretrained"
-MODEL_VERSION = 1
+MODEL_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 lacks the settings of the codebook and the predictor that version 2 brought; it is read
+with what they did then (`pretraining.config.model_from_json`)."""
 
 
 def model_folder(run: Path) -> Path:
@@ -25,7 +29,15 @@ def model_folder(run: Path) -> Path:
     )
 
 
-def read_model_config(folder: Path) -> object:
+class ModelEntry(NamedTuple):
+    """What a published model's config.json says."""
+
+    version: int
+    settings: object
+    """The entry "model", not decoded yet."""
+
+
+def read_model_config(folder: Path) -> ModelEntry:
     """The entry "model" of `folder/config.json`, whose format and version are checked.
 
     Raises:
@@ -37,9 +49,10 @@ def read_model_config(folder: Path) -> object:
         raise UserError(
             f"{file}: expected a model that `pacofr pretrain` wrote, got another JSON file"
         )
-    if content.get("version") != MODEL_VERSION:
-        raise UserError(f"{file}: expected version {MODEL_VERSION}, got {content.get('version')!r}")
-    return content.get("model")
+    version = content.get("version")
+    if type(version) is not int or version not in READABLE_VERSIONS:
+        raise UserError(f"{file}: expected version 1 or 2, got {version!r}")
+    return ModelEntry(version, content.get("model"))
 
 
 def read_encoder_config(folder: Path) -> VitConfig:
@@ -49,7 +62,7 @@ def read_encoder_config(folder: Path) -> VitConfig:
         UserError: as `read_model_config`; or the encoder's fields are not those of a `VitConfig`.
     """
     where = f"{folder / 'config.json'}, model"
-    model = read_model_config(folder)
+    model = read_model_config(folder).settings
     if not isinstance(model, dict) or "encoder" not in model:
         raise UserError(f"{where}: expected the settings of a model, without an encoder")
     return from_json(VitConfig, model["encoder"], f"{where}, encoder")

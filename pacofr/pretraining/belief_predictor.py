@@ -3,12 +3,13 @@
 Its labels are eq. 5 (`belief_labels`), its loss is eq. 6 (`losses.belief_cross_entropy`). It is
 trained during incubation only: `PretrainConfig.incubation_steps` says how long,
 `masking.sample_masks` draws which of its choices a random token replaces meanwhile, and
-`train.Pretraining.begin_stage` freezes it afterwards.
+`train.Pretraining.begin_stage` freezes it afterwards. What it reads (`PredictorConfig.reads`) is
+the patch itself in the paper; `visible_neighbourhood` makes the input that does not contain it.
 """
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from pacofr.models.vit import init_linear
@@ -25,7 +26,10 @@ class BeliefPredictor(nn.Module):
     def __init__(self, config: PaCoFRConfig) -> None:
         super().__init__()
         hidden, candidates = config.predictor.hidden, config.codebook.candidates
-        self.fc1 = nn.Linear(config.encoder.patch_values, hidden)
+        self.reads = config.predictor.reads
+        values = config.encoder.patch_values
+        inputs = {"patch": values, "context": 9 * values, "encoder": config.encoder.width}
+        self.fc1 = nn.Linear(inputs[self.reads], hidden)
         self.fc2 = nn.Linear(hidden, hidden)
         self.fc3 = nn.Linear(hidden, candidates)
         self.apply(init_linear)
@@ -36,19 +40,28 @@ class BeliefPredictor(nn.Module):
             else None
         )
 
-    def forward(self, patches: Float[Tensor, "B K P"]) -> Float[Tensor, "B K n"]:
-        """Logits of p(t_i^j | I_i); a softmax over the last axis makes them probabilities."""
+    def forward(
+        self, patches: Float[Tensor, "B K P"], mask: Bool[Tensor, "B K"]
+    ) -> Float[Tensor, "B K n"]:
+        """Logits of p(t_i^j | I_i); a softmax over the last axis makes them probabilities.
+
+        Args:
+            patches: pixels; the encoder's tokens if that is what it reads.
+            mask: true at masked patches, which a predictor that reads the context does not see.
+        """
+        if self.reads == "context":
+            patches = visible_neighbourhood(patches, mask)
         hidden = self.fc1(patches)
         if self.position is not None:
             hidden = hidden + self.position
         return self.fc3(F.gelu(self.fc2(F.gelu(hidden))))
 
 
-def belief_labels(
-    candidates: Float[Tensor, "n B K P"], patches: Float[Tensor, "B K P"]
-) -> Int64[Tensor, "B K"]:
-    """Eq. 5: the candidate whose decoded pixels are most similar to the patch.
-
-    The paper prints the argmin of the cosine and says "the most similar"; this is the argmax.
-    """
-    return F.cosine_similarity(candidates.float(), patches.float(), dim=-1).argmax(dim=0)
+def visible_neighbourhood(
+    patches: Float[Tensor, "B K P"], mask: Bool[Tensor, "B K"]
+) -> Float[Tensor, "B K Q"]:
+    """Each patch's 3 x 3 neighbourhood, masked patches and those outside as zeros (mean colour)."""
+    grid = round(patches.shape[1] ** 0.5)
+    visible = torch.where(mask[..., None], 0.0, patches)
+    maps = visible.transpose(1, 2).unflatten(2, (grid, grid))
+    return F.unfold(maps, kernel_size=3, padding=1).transpose(1, 2)

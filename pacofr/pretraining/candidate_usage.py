@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from pacofr.pretraining.config import PaCoFRConfig
+from pacofr.pretraining.masking import constant_positions
 from pacofr.pretraining.model import PaCoFROutput
 
 
@@ -18,7 +19,8 @@ class CandidateUsage(NamedTuple):
     """Entropy of the chosen candidates over log n, mean over positions: 1 uniform, 0 always one;
     None for a codebook of one candidate."""
     dead_token_fraction: float
-    """Fraction of all tokens that no masked patch chose."""
+    """Fraction of the tokens that no masked patch chose, at positions that count
+    (`PredictorConfig.skip_constant`)."""
 
 
 def count_candidates(
@@ -37,6 +39,8 @@ def count_candidates(
 def candidate_usage(counts: Float64[Tensor, " tokens"], config: PaCoFRConfig) -> CandidateUsage:
     """Usage from the counts of a global batch."""
     table = counts.view(-1, config.codebook.candidates)
+    if config.predictor.skip_constant:
+        table = table[torch.from_numpy(~constant_positions(config.encoder.grid))]
     tokens = table.sum(dim=0, keepdim=True) if config.codebook.shared else table
     dead = float((tokens == 0).double().mean())
     return CandidateUsage(usage_entropy(table), dead)

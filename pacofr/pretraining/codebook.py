@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pacofr.models.config import VitConfig
 from pacofr.pretraining.config import CodebookConfig
+from pacofr.pretraining.patch_clusters import cluster_patches
 
 
 def patchify(images: Float[Tensor, "B 3 H W"], patch: int) -> Float[Tensor, "B K P"]:
@@ -32,7 +33,7 @@ class Codebook(nn.Module):
     """n learnable tokens per position, each a patch of pixels: [K, n, 3 p^2], or [1, n, 3 p^2].
 
     The tokens are created as noise around zero (ImageNet's mean colour); `initialize_from` sets
-    them to the mean patch or to patches of training images.
+    them to the mean patch, to patches of training images or to cluster means of those.
     """
 
     def __init__(self, config: CodebookConfig, encoder: VitConfig) -> None:
@@ -57,9 +58,17 @@ class Codebook(nn.Module):
             images: ImageNet-normalised.
             patch: side of a patch [px].
             generator: of the noise that separates the candidates, and of the images chosen.
+
+        Raises:
+            UserError: k-means of fewer images than candidates.
         """
         patches = patchify(images, patch)
         positions, candidates, values = self.tokens.shape
+        if self.config.init == "kmeans":
+            if positions == 1:
+                patches = patches.reshape(-1, 1, values)
+            self.tokens.copy_(cluster_patches(patches.float(), candidates, generator))
+            return
         noise = torch.empty(self.tokens.shape).normal_(
             std=self.config.init_std, generator=generator
         )

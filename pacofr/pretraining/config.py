@@ -5,6 +5,7 @@ paper leaves open is a field here; its docstring says how it is read.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -23,15 +24,21 @@ class CodebookConfig:
     """Tokens to choose from at each position, n."""
     shared: bool = False
     """One set of tokens for all positions (Table 7's "1 token") instead of one per position."""
-    init: Literal["mean_patch", "patches"] = "mean_patch"
-    """Start from the mean patch plus noise, or from patches of training images."""
+    init: Literal["mean_patch", "patches", "kmeans"] = "mean_patch"
+    """Start from the mean patch plus noise, from patches of training images, or from the means of
+    a clustering of the patches at each position: appearances, as the paper's Fig. 2b shows them."""
     init_std: float = 0.02
-    """Standard deviation of that noise, ImageNet-normalised; it separates the candidates."""
+    """Standard deviation of that noise, ImageNet-normalised; it separates the candidates. K-means
+    separates them itself and takes none."""
+    lr_factor: float = 1.0
+    """Learning rate of the tokens over that of the network. Under Adam a token moves at most the
+    sum of the learning rates, which in a run of some thousand steps is less than the distance
+    between appearances."""
 
     def __post_init__(self) -> None:
         at_least(1, self, "candidates")
         at_most(4096, self, "candidates")
-        at_least(0, self, "init_std")
+        at_least(0, self, "init_std", "lr_factor")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +47,12 @@ class PredictorConfig:
 
     selection: Literal["predictor", "random"] = "predictor"
     """The predictor's argmax (the paper) or a uniform draw (Table 7's "random select")."""
+    reads: Literal["patch", "context", "encoder"] = "patch"
+    """What the belief is predicted from. patch: the pixels of the very patch that may be masked
+    (the paper), so that the choice tells the encoder about it. context: the visible ones among the
+    3 x 3 patches around it, which the encoder sees, too. encoder: the encoder's output; the
+    candidates that it sees are random then, and the belief is a second target beside the pixels,
+    whose cross-entropy trains the encoder."""
     hidden: int = 256
     """Hidden width of the MLP (not given in the paper)."""
     position_condition: bool = True
@@ -51,14 +64,36 @@ class PredictorConfig:
     """Length of the incubation stage [optimiser steps]; None is one epoch, as in the paper."""
     drop: float = 0.75
     """Share of the masked positions that take a random candidate during incubation."""
+    drop_after: float = 0.0
+    """The same after incubation; the paper drops none then."""
+    candidates_from: Literal["decoded", "tokens"] = "decoded"
+    """What eq. 5 compares with the patch: the pixels decoded from each candidate (eq. 4, n further
+    passes), or the candidates themselves."""
+    similarity: Literal["cosine", "centred", "l2"] = "cosine"
+    """Eq. 5's measure. The cosine of normalised pixels mostly sorts patches by brightness. centred:
+    the cosine after each patch's mean colour is subtracted. l2: minus the squared distance, the
+    reading under which the printed "arg min" is right."""
+    balance: Literal["none", "sinkhorn"] = "none"
+    """sinkhorn: labels that use the candidates of each position equally often within a batch (Caron
+    et al. 2020), so that none dies."""
+    judged: float = 1.0
+    """Share of the masked positions whose candidates eq. 4 compares in a step. 1: image j has
+    candidate j at all masked positions (the paper's I^n). Less: the other positions keep their
+    choices, so that candidates are judged in the company they will be used in."""
+    skip_constant: bool = False
+    """Leave the positions of the crop's uniform border out of cross-entropy and usage: their labels
+    are noise."""
 
     def __post_init__(self) -> None:
         at_least(1, self, "hidden")
         at_most(65536, self, "hidden")
         if self.incubation_steps is not None:
             at_least(0, self, "incubation_steps")
-        if not 0.0 <= self.drop <= 1.0:
-            raise UserError(f"the drop must lie between 0 and 1, not {self.drop}")
+        for name in ("drop", "drop_after"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UserError(f"the {name} must lie between 0 and 1, not {getattr(self, name)}")
+        if not 0.0 < self.judged <= 1.0:
+            raise UserError(f"the judged share must lie above 0 and up to 1, not {self.judged}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,6 +150,9 @@ class LossConfig:
 
     mse: float = 1.0
     """Weight of eq. 2."""
+    mse_over: Literal["image", "masked", "unhinted"] = "image"
+    """Patches that eq. 2 averages over: all ("across the entire image"), the masked ones (MAE), or
+    the masked ones whose candidate was drawn at random and therefore tells nothing of them."""
     perceptual: float = 1.0
     """Weight of eq. 3."""
     cross_entropy: float = 1.0
@@ -125,8 +163,9 @@ class LossConfig:
     """The published vit-b-300ep.pth.tar, for moco-v3."""
     perceptual_layers: tuple[int, ...] = (3, 6, 9, 12)
     """Blocks compared, counted from 1 for 12 blocks and scaled for shallower nets."""
-    perceptual_form: Literal["cosine", "mcf"] = "cosine"
-    """Eq. 3 per token, or MCF's squared distance after normalising each channel over the tokens."""
+    perceptual_form: Literal["cosine", "map", "mcf"] = "cosine"
+    """Eq. 3 per token; as printed, one cosine of the whole flattened map; or MCF's squared distance
+    after normalising each channel over the tokens."""
 
     def __post_init__(self) -> None:
         at_least(0, self, "mse", "perceptual", "cross_entropy")
@@ -200,18 +239,48 @@ class PretrainConfig:
         at_least(0, self, "seed", "checkpoint_minutes", "pictures_every")
         if int(self.model.encoder.patches * self.masking.ratio) < 1:
             raise UserError(f"a mask ratio of {self.masking.ratio} masks no patch at all")
+        self._check_belief()
         if self.masking.kind == "regions" and self.data.resize == "random_crop":
             raise UserError("regions lie fixed in a whole crop: use resize with masking by regions")
+
+    def _check_belief(self) -> None:
+        """Refuse combinations of fields that contradict each other."""
+        predictor = self.model.predictor
+        if predictor.balance == "sinkhorn" and self.accumulate > 1:
+            raise UserError("balanced labels look at the whole batch: use --accumulate 1")
+        if self.loss.mse_over == "unhinted" and predictor.selection == "predictor":
+            draws_hints = predictor.reads != "encoder"
+            after = predictor.drop if predictor.training == "always" else predictor.drop_after
+            if draws_hints and not (predictor.drop > 0 and after > 0):
+                raise UserError(
+                    "mse over unhinted patches needs some: set --model.predictor.drop and"
+                    " --model.predictor.drop-after above 0"
+                )
 
     def incubation_steps(self, steps: int, steps_per_epoch: int) -> int:
         """Number of first steps, of `steps` in all, that train the belief predictor."""
         predictor = self.model.predictor
         if predictor.selection == "random":
             return 0
-        if predictor.training == "always":
+        if predictor.training == "always" or predictor.reads == "encoder":
             return steps
         length = predictor.incubation_steps
         return min(steps, steps_per_epoch if length is None else length)
+
+
+VERSION_1_METHOD: Mapping[str, Mapping[str, object]] = {
+    "codebook": {"lr_factor": 1.0},
+    "predictor": {
+        "reads": "patch",
+        "drop_after": 0.0,
+        "candidates_from": "decoded",
+        "similarity": "cosine",
+        "balance": "none",
+        "judged": 1.0,
+        "skip_constant": False,
+    },
+}
+"""What models and runs of version 1 did without a field that says so."""
 
 
 def model_to_json(config: PaCoFRConfig) -> dict[str, object]:
@@ -224,9 +293,15 @@ def model_to_json(config: PaCoFRConfig) -> dict[str, object]:
 
 
 def model_from_json(folder: Path) -> PaCoFRConfig:
-    """Read `folder/config.json`, strictly.
+    """Read `folder/config.json`, strictly; one of version 1 with the fields that it lacks.
 
     Raises:
         UserError: another file, version or field; a value of another type or out of range.
     """
-    return from_json(PaCoFRConfig, read_model_config(folder), f"{folder / 'config.json'}, model")
+    version, settings = read_model_config(folder)
+    if version == 1 and isinstance(settings, dict):
+        settings = {
+            name: {**part, **VERSION_1_METHOD.get(name, {})} if isinstance(part, dict) else part
+            for name, part in settings.items()
+        }
+    return from_json(PaCoFRConfig, settings, f"{folder / 'config.json'}, model")

@@ -14,10 +14,13 @@ from pacofr.pretraining.config import LossConfig
 
 
 def mse_loss(
-    prediction: Float[Tensor, "B K P"], target: Float[Tensor, "B K P"]
+    prediction: Float[Tensor, "B K P"],
+    target: Float[Tensor, "B K P"],
+    over: Bool[Tensor, "B K"] | None = None,
 ) -> Float[Tensor, " B"]:
-    """Eq. 2: mean squared error over the entire image, masked or not."""
-    return (prediction.float() - target.float()).square().mean(dim=(1, 2))
+    """Eq. 2: mean squared error over the entire image, masked or not, or over some patches."""
+    each = (prediction.float() - target.float()).square().mean(dim=2)
+    return each.mean(dim=1) if over is None else _mean_over(each, over)
 
 
 def perceptual_loss(
@@ -29,6 +32,17 @@ def perceptual_loss(
     """
     similarity = [
         F.cosine_similarity(a.float(), b.float(), dim=-1).mean(dim=1)
+        for a, b in zip(of_image, of_prediction, strict=True)
+    ]
+    return -torch.stack(similarity).sum(dim=0)
+
+
+def whole_map_perceptual_loss(
+    of_image: list[Float[Tensor, "B T D"]], of_prediction: list[Float[Tensor, "B T D"]]
+) -> Float[Tensor, " B"]:
+    """Eq. 3 as printed: minus one cosine per layer, of the whole flattened maps, summed."""
+    similarity = [
+        F.cosine_similarity(a.float().flatten(1), b.float().flatten(1), dim=-1)
         for a, b in zip(of_image, of_prediction, strict=True)
     ]
     return -torch.stack(similarity).sum(dim=0)
@@ -51,10 +65,15 @@ def mcf_perceptual_loss(
 def belief_cross_entropy(
     logits: Float[Tensor, "B K n"], labels: Int64[Tensor, "B K"], mask: Bool[Tensor, "B K"]
 ) -> Float[Tensor, " B"]:
-    """Eq. 6, as a mean over an image's masked positions."""
+    """Eq. 6, as a mean over an image's masked (or judged) positions."""
     terms = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none")
-    chosen = mask.to(terms.dtype)
-    return (terms.view_as(chosen) * chosen).sum(dim=1) / chosen.sum(dim=1)
+    return _mean_over(terms.view(mask.shape), mask)
+
+
+def _mean_over(values: Float[Tensor, "B K"], mask: Bool[Tensor, "B K"]) -> Float[Tensor, " B"]:
+    """Mean of each row's values where the mask is true; 0 where it is nowhere."""
+    chosen = mask.to(values.dtype)
+    return (values * chosen).sum(dim=1) / chosen.sum(dim=1).clamp_min(1.0)
 
 
 class LossTerms(NamedTuple):

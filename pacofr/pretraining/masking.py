@@ -22,8 +22,10 @@ class Masks(NamedTuple):
     random_token: Int64[np.ndarray, "B K"]
     """A uniformly drawn candidate token in [0, n) for every position."""
     use_random: Bool[np.ndarray, "B K"]
-    """True: in the incubation stage this masked position takes `random_token`, not the predictor's
-    choice (the paper's dropout, `PredictorConfig.drop`)."""
+    """True: this masked position takes `random_token`, not the predictor's choice (the paper's
+    dropout, `PredictorConfig.drop` and `drop_after`)."""
+    judged: Bool[np.ndarray, "B K"]
+    """True: eq. 4 compares the candidates of this masked position (`PredictorConfig.judged`)."""
 
 
 def sample_masks(
@@ -32,11 +34,14 @@ def sample_masks(
     indices: Int64[np.ndarray, " B"],
     model: PaCoFRConfig,
     masking: MaskingConfig,
+    *,
+    incubation: bool = True,
 ) -> Masks:
     """Masks and random tokens of the samples at positions `indices` of the data set.
 
     Counts are exact: int(K * ratio) masked positions (147 of 196) and int(masked * drop) random
-    tokens among them (110 of 147), so every image weighs the same in every mean.
+    tokens among them (110 of 147; after incubation int(masked * drop_after)), so every image weighs
+    the same in every mean.
     """
     positions = model.encoder.patches
     masked = int(positions * masking.ratio)
@@ -47,10 +52,16 @@ def sample_masks(
         noise = order[:, regions] + 1e-6 * noise  # whole regions, the last one in part
     mask = _smallest(noise, masked)
     order = uniforms(seed, epoch, indices, Stream.USE_RANDOM, positions) + np.where(mask, 0.0, 2.0)
-    use_random = _smallest(order, int(masked * model.predictor.drop))
+    predictor = model.predictor
+    drop = predictor.drop if incubation else predictor.drop_after
+    use_random = _smallest(order, int(masked * drop))
     pick = uniforms(seed, epoch, indices, Stream.RANDOM_TOKEN, positions)
     random_token = (pick * model.codebook.candidates).astype(np.int64)
-    return Masks(mask, random_token, use_random)
+    judged = mask
+    if predictor.judged < 1.0:
+        order = uniforms(seed, epoch, indices, Stream.JUDGED, positions) + np.where(mask, 0.0, 2.0)
+        judged = _smallest(order, max(1, int(masked * predictor.judged)))
+    return Masks(mask, random_token, use_random, judged)
 
 
 def _smallest(values: Float64[np.ndarray, "B K"], count: int) -> Bool[np.ndarray, "B K"]:
@@ -73,6 +84,17 @@ _REGION_BOXES = (
     (0.346, 0.654, 0.654, 0.807),  # mouth
     (0.295, 0.807, 0.705, 1.012),  # chin
 )
+
+
+def constant_positions(grid: int) -> Bool[np.ndarray, " K"]:
+    """True for patches that lie in the crop's uniform border alone: the ring around the photo.
+
+    The 200-pixel face stands in a canvas of 256, so 52 of the 196 patches of a 14 x 14 grid show
+    nothing of the photo.
+    """
+    edges = np.arange(grid + 1) * CROP_PX / grid
+    outside = (edges[1:] <= CROP_CONTENT.start) | (edges[:-1] >= CROP_CONTENT.end)
+    return (outside[:, None] | outside[None, :]).reshape(-1)
 
 
 def face_regions(grid: int) -> Int64[np.ndarray, " K"]:

@@ -6,15 +6,17 @@
             -> encoder: class token and all K patches -> decoder -> prediction [B, K, 3 p^2]
 
 The paper's equations: 1 `codebook.restructure`, 2 `losses.mse_loss`, 3 `losses.perceptual_loss`,
-4 `PaCoFR.candidate_pixels`, 5 `belief_predictor.belief_labels`, 6 `losses.belief_cross_entropy`.
+4 `PaCoFR.candidate_pixels`, 5 `belief_labels.belief_labels`, 6 `losses.belief_cross_entropy`.
 
 Gradients: the image losses reach encoder, decoder and the chosen tokens; the predictor is trained
-by the cross-entropy alone, and only while `predictor_training` is true.
+by the cross-entropy alone, and only while `predictor_training` is true. A predictor that reads the
+encoder's output (`PredictorConfig.reads`) chooses nothing, and its cross-entropy also trains the
+encoder.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -25,7 +27,8 @@ from pacofr.models.config import VitConfig
 from pacofr.models.normalization import normalise
 from pacofr.models.published_model import model_folder
 from pacofr.models.vit import Block, VisionTransformer, init_linear, sincos_positions
-from pacofr.pretraining.belief_predictor import BeliefPredictor, belief_labels
+from pacofr.pretraining.belief_labels import belief_labels
+from pacofr.pretraining.belief_predictor import BeliefPredictor
 from pacofr.pretraining.codebook import Codebook, patchify, restructure, unpatchify
 from pacofr.pretraining.config import DecoderConfig, LossConfig, PaCoFRConfig, model_from_json
 from pacofr.pretraining.losses import (
@@ -35,7 +38,9 @@ from pacofr.pretraining.losses import (
     mcf_perceptual_loss,
     mse_loss,
     perceptual_loss,
+    whole_map_perceptual_loss,
 )
+from pacofr.pretraining.masking import constant_positions
 from pacofr.pretraining.perceptual_net import PerceptualNet
 
 
@@ -79,10 +84,15 @@ class PaCoFROutput(NamedTuple):
     """The predictor's output while it is trained, else None."""
     cross_entropy: Float[Tensor, " B"] | None
     """Eq. 6 per image while the predictor is trained, else None."""
+    labels: Int64[Tensor, "B K"] | None = None
+    """Eq. 5 while the predictor is trained, else None."""
 
 
 class PaCoFR(nn.Module):
     """The network that pre-training trains; downstream tasks keep its `encoder`."""
+
+    considered: Bool[Tensor, " K"]
+    """False at positions left out of cross-entropy and usage (`PredictorConfig.skip_constant`)."""
 
     renamed_tensors: ClassVar[Mapping[str, str]] = {
         "predictor.enter.": "predictor.fc1.",
@@ -99,6 +109,11 @@ class PaCoFR(nn.Module):
         self.decoder = Decoder(config.decoder, config.encoder)
         selects = config.predictor.selection == "predictor"
         self.predictor = BeliefPredictor(config) if selects else None
+        self.belief_is_target = selects and config.predictor.reads == "encoder"
+        """The belief is predicted from the encoder's output and chooses no token."""
+        constant = torch.from_numpy(constant_positions(config.encoder.grid))
+        skipped = constant if config.predictor.skip_constant else torch.zeros_like(constant)
+        self.register_buffer("considered", ~skipped, persistent=False)
 
     def forward(
         self,
@@ -106,7 +121,9 @@ class PaCoFR(nn.Module):
         mask: Bool[Tensor, "B K"],
         random_token: Int64[Tensor, "B K"],
         use_random: Bool[Tensor, "B K"],
+        judged: Bool[Tensor, "B K"],
         predictor_training: bool = False,
+        mse_over: Literal["image", "masked", "unhinted"] = "image",
     ) -> PaCoFROutput:
         """Reconstruct images.
 
@@ -115,38 +132,75 @@ class PaCoFR(nn.Module):
             mask: `masking.Masks.mask`.
             random_token: `masking.Masks.random_token`.
             use_random: `masking.Masks.use_random`.
-            predictor_training: also compute the n passes of eq. 4 and the cross-entropy.
+            judged: `masking.Masks.judged`.
+            predictor_training: also compute the labels of eq. 5 and the cross-entropy.
+            mse_over: `LossConfig.mse_over`.
         """
         patches = patchify(normalise(images), self.config.encoder.patch_size)
-        logits = cross_entropy = None
-        if self.predictor is None:
-            chosen = random_token
-        elif predictor_training:
-            logits = self.predictor(patches)
-            labels = belief_labels(self.candidate_pixels(patches, mask), patches)
-            cross_entropy = belief_cross_entropy(logits, labels, mask)
-            chosen = torch.where(use_random, random_token, logits.detach().argmax(dim=-1))
-        else:
-            with torch.no_grad():
-                chosen = self.predictor(patches).argmax(dim=-1)
-        prediction = self.reconstruct(restructure(patches, self.codebook(), chosen, mask))
-        mse = mse_loss(prediction, patches)
-        return PaCoFROutput(prediction, patches, chosen, mse, logits, cross_entropy)
+        chosen, hinted = random_token, torch.zeros_like(mask)
+        logits = labels = cross_entropy = None
+        if self.predictor is not None and not self.belief_is_target:
+            with torch.set_grad_enabled(predictor_training and torch.is_grad_enabled()):
+                logits = self.predictor(patches, mask)
+            hinted = mask & ~use_random
+            chosen = torch.where(hinted, logits.detach().argmax(dim=-1), random_token)
+        if predictor_training:
+            labels = self.labels(patches, mask, judged, chosen)
+        tokens = self.encode(restructure(patches, self.codebook(), chosen, mask))
+        if self.predictor is not None and self.belief_is_target:
+            logits = self.predictor(tokens[:, 1:], mask)
+        if logits is not None and labels is not None:
+            cross_entropy = belief_cross_entropy(logits, labels, judged & self.considered)
+        prediction = self.decoder(tokens)
+        over = {"image": None, "masked": mask, "unhinted": mask & ~hinted}[mse_over]
+        mse = mse_loss(prediction, patches, over)
+        trained = logits if predictor_training else None
+        return PaCoFROutput(prediction, patches, chosen, mse, trained, cross_entropy, labels)
+
+    def encode(self, patches: Float[Tensor, "B K P"]) -> Float[Tensor, "B T D"]:
+        """Tokens of a restructured image, class token first."""
+        return self.encoder(unpatchify(patches, self.config.encoder.patch_size))
 
     def reconstruct(self, patches: Float[Tensor, "B K P"]) -> Float[Tensor, "B K P"]:
         """F of eq. 4: encoder, then decoder."""
-        return self.decoder(self.encoder(unpatchify(patches, self.config.encoder.patch_size)))
+        return self.decoder(self.encode(patches))
+
+    @torch.no_grad()
+    def labels(
+        self,
+        patches: Float[Tensor, "B K P"],
+        mask: Bool[Tensor, "B K"],
+        judged: Bool[Tensor, "B K"],
+        chosen: Int64[Tensor, "B K"],
+    ) -> Int64[Tensor, "B K"]:
+        """Eq. 5 for every position; it means something at the judged ones.
+
+        Args:
+            patches: of the image.
+            mask: the masked positions.
+            judged: the masked positions that take each candidate in turn (eq. 4).
+            chosen: what the other masked positions keep meanwhile.
+        """
+        if self.config.predictor.candidates_from == "tokens":
+            candidates = self.codebook().transpose(0, 1)[:, None]  # [n, 1, K, P]
+        else:
+            candidates = self.candidate_pixels(patches, mask, judged, chosen)
+        return belief_labels(candidates, patches, self.config.predictor)
 
     @torch.no_grad()
     def candidate_pixels(
-        self, patches: Float[Tensor, "B K P"], mask: Bool[Tensor, "B K"]
+        self,
+        patches: Float[Tensor, "B K P"],
+        mask: Bool[Tensor, "B K"],
+        judged: Bool[Tensor, "B K"],
+        chosen: Int64[Tensor, "B K"],
     ) -> Float[Tensor, "n B K P"]:
-        """Eq. 4: e_i^j = F(t_i^j), decoded from image j: token j at all masked positions."""
+        """Eq. 4: e_i^j = F(t_i^j), decoded from image j: token j at all judged positions."""
         tokens = self.codebook()
         decoded = []
         for number in range(tokens.shape[1]):
-            chosen = torch.full(mask.shape, number, dtype=torch.int64, device=mask.device)
-            decoded.append(self.reconstruct(restructure(patches, tokens, chosen, mask)))
+            inputs = restructure(patches, tokens, torch.where(judged, number, chosen), mask)
+            decoded.append(self.reconstruct(inputs))
         return torch.stack(decoded)
 
     def freeze_predictor(self) -> None:
@@ -155,6 +209,13 @@ class PaCoFR(nn.Module):
             self.predictor.requires_grad_(False)
             for parameter in self.predictor.parameters():
                 parameter.grad = None
+
+
+_PERCEPTUAL_FORMS = {
+    "cosine": perceptual_loss,
+    "map": whole_map_perceptual_loss,
+    "mcf": mcf_perceptual_loss,
+}
 
 
 def pretraining_loss(
@@ -167,8 +228,7 @@ def pretraining_loss(
         with torch.no_grad():
             of_image = perceptual(unpatchify(output.target, patch))
         of_prediction = perceptual(unpatchify(output.prediction.float(), patch))
-        form = perceptual_loss if weights.perceptual_form == "cosine" else mcf_perceptual_loss
-        term = form(of_image, of_prediction)
+        term = _PERCEPTUAL_FORMS[weights.perceptual_form](of_image, of_prediction)
     return combine(output.mse, term, output.cross_entropy, weights)
 
 

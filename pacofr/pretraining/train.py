@@ -32,10 +32,13 @@ from pacofr.errors import UserError
 from pacofr.models.normalization import denormalise, normalise
 from pacofr.pretraining.candidate_usage import candidate_usage, count_candidates
 from pacofr.pretraining.codebook import restructure, unpatchify
-from pacofr.pretraining.config import PretrainConfig, model_to_json
+from pacofr.pretraining.config import VERSION_1_METHOD, PretrainConfig, model_to_json
 from pacofr.pretraining.masking import sample_masks
 from pacofr.pretraining.model import PaCoFR, pretraining_loss
 from pacofr.pretraining.perceptual_net import load_perceptual
+
+START_CROPS, KMEANS_CROPS = 256, 2048
+"""Crops that the codebook starts from: their mean or samples of them; their clusters."""
 
 RESUME_MAY_CHANGE = frozenset(
     {
@@ -50,6 +53,17 @@ RESUME_MAY_CHANGE = frozenset(
 )
 """Config fields that may differ on resume because they do not affect results. The path of the
 perceptual network is one of them; the fingerprint of its weights is compared instead."""
+
+
+IMPLIED_CONFIG: Mapping[str, object] = {
+    "loss.mse_over": "image",
+    **{
+        f"model.{part}.{name}": value
+        for part, fields in VERSION_1_METHOD.items()
+        for name, value in fields.items()
+    },
+}
+"""Fields that runs of version 1 lack, by what they did."""
 
 
 @runtime_checkable
@@ -77,6 +91,7 @@ class PretrainBatch(NamedTuple):
     mask: Bool[Tensor, "b K"]
     random_token: Int64[Tensor, "b K"]
     use_random: Bool[Tensor, "b K"]
+    judged: Bool[Tensor, "b K"]
 
 
 class Reconstructions(NamedTuple):
@@ -109,6 +124,7 @@ class Pretraining(TrainingTask[PretrainBatch]):
     """PaCo-FR's two stages: incubation, which also trains the belief predictor, and the rest."""
 
     resume_may_change = RESUME_MAY_CHANGE
+    implied_config = IMPLIED_CONFIG
     learning_rate_flag = "--optim.base-lr"
 
     def __init__(self, config: PretrainConfig, crops: CropDataset, world: World) -> None:
@@ -130,26 +146,29 @@ class Pretraining(TrainingTask[PretrainBatch]):
         self.run_config = _run_config(config, crops, perceptual_fingerprint)
         self.last_reconstructions: Reconstructions | None = None
 
-    def initialize(self, images: int = 256) -> None:
+    def initialize(self) -> None:
         """Initialise the tokens from the first crops of the first epoch, alike on every rank."""
+        images = KMEANS_CROPS if self.config.model.codebook.init == "kmeans" else START_CROPS
         crops = torch.from_numpy(self.crops.read(0, self.plan.order(0)[:images]))
         generator = torch.Generator().manual_seed(self.config.seed)
         patch = self.config.model.encoder.patch_size
         self.pacofr.codebook.initialize_from(normalise(crops / 255), patch, generator)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        """AdamW; the codebook does not decay."""
+        """AdamW; the codebook does not decay and has its own factor of the learning rate."""
         optim_config = self.config.optim
         return optim.make_adamw(
             self.model,
             weight_decay=optim_config.weight_decay,
             betas=optim_config.betas,
             undecayed=["codebook."],
+            lr_scales={"codebook.": self.config.model.codebook.lr_factor},
         )
 
     def data(self, stage: Stage) -> StageData[PretrainBatch]:
         """Crops and masks; the same shuffled epochs go on through both stages."""
-        return StageData(self.plan, MaskedCropReader(self.crops, self.config))
+        incubation = stage.name == "incubation"
+        return StageData(self.plan, MaskedCropReader(self.crops, self.config, incubation))
 
     def begin_stage(self, stage: Stage) -> None:
         """Freeze the predictor when incubation has ended."""
@@ -170,7 +189,12 @@ class Pretraining(TrainingTask[PretrainBatch]):
     def loss(self, forward: nn.Module, batch: PretrainBatch, stage: Stage) -> StepLoss:
         """Eq. 2 and 3, in the incubation stage also eq. 6; and how often each token was used."""
         images, *masks = batch
-        output = forward(images / 255, *masks, predictor_training=stage.name == "incubation")
+        output = forward(
+            images / 255,
+            *masks,
+            predictor_training=stage.name == "incubation",
+            mse_over=self.config.loss.mse_over,
+        )
         terms = pretraining_loss(output, self.perceptual, self.config.loss)
         self.last_reconstructions = Reconstructions(
             output.target, output.prediction.detach(), output.chosen, batch.mask
@@ -182,7 +206,11 @@ class Pretraining(TrainingTask[PretrainBatch]):
                 "perceptual": terms.perceptual,
                 "cross_entropy": terms.cross_entropy,
             },
-            counts=count_candidates(output, batch.mask, self.config.model.codebook.candidates),
+            counts=count_candidates(
+                output,
+                batch.mask & self.pacofr.considered,
+                self.config.model.codebook.candidates,
+            ),
         )
 
     def record(
@@ -208,14 +236,21 @@ class Pretraining(TrainingTask[PretrainBatch]):
 class MaskedCropReader:
     """Reads the crops of some samples and draws their masks."""
 
-    def __init__(self, crops: CropDataset, config: PretrainConfig) -> None:
-        self.crops, self.config = crops, config
+    def __init__(self, crops: CropDataset, config: PretrainConfig, incubation: bool) -> None:
+        self.crops, self.config, self.incubation = crops, config, incubation
 
     def __call__(self, batch: RankBatch) -> PretrainBatch:
         """The tensors of a step."""
         config, epoch = self.config, int(batch.epoch[0])
         images = self.crops.read(epoch, batch.index)
-        masks = sample_masks(config.seed, epoch, batch.index, config.model, config.masking)
+        masks = sample_masks(
+            config.seed,
+            epoch,
+            batch.index,
+            config.model,
+            config.masking,
+            incubation=self.incubation,
+        )
         return PretrainBatch(*(torch.from_numpy(array) for array in (images, *masks)))
 
 

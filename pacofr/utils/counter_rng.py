@@ -24,6 +24,7 @@ class Stream(enum.IntEnum):
     REGION = 3
     FLIP = 4
     CROP = 5
+    JUDGED = 6
     PROBE_TRAIN = 16
     PROBE_TEST = 17
     PROBE_FOLDS = 18

@@ -8,7 +8,7 @@ import torch
 from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer
 from pacofr.pretraining import codebook, losses
-from pacofr.pretraining.belief_predictor import belief_labels
+from pacofr.pretraining.belief_labels import belief_labels
 from pacofr.pretraining.config import (
     CodebookConfig,
     DecoderConfig,
@@ -85,7 +85,8 @@ def test_equation_4_candidate_j_fills_every_masked_position_of_image_j(batch):
     patches, _, mask = batch
     torch.manual_seed(2)
     model = PaCoFR(SMALL)
-    ours = model.candidate_pixels(patches, mask)
+    chosen = torch.zeros(mask.shape, dtype=torch.int64)
+    ours = model.candidate_pixels(patches, mask, mask, chosen)
     assert not ours.requires_grad
     tokens = model.codebook().detach()
     for j in range(CANDIDATES):
@@ -103,7 +104,7 @@ def test_equation_4_candidate_j_fills_every_masked_position_of_image_j(batch):
 def test_equation_5_labels_are_the_most_similar_candidates(batch):
     patches, _, _ = batch
     candidates = torch.randn(CANDIDATES, IMAGES, POSITIONS, VALUES)
-    ours = belief_labels(candidates, patches)
+    ours = belief_labels(candidates, patches, PredictorConfig())
     for b in range(IMAGES):
         for i in range(POSITIONS):
             similarity = [cosine(candidates[j, b, i], patches[b, i]) for j in range(CANDIDATES)]
@@ -134,7 +135,7 @@ def test_a_prediction_pays_for_visible_patches_too(batch):
     assert float(loss[1]) == 0.0
 
 
-@pytest.mark.parametrize("form", ["cosine", "mcf"])
+@pytest.mark.parametrize("form", ["cosine", "map", "mcf"])
 def test_the_total_weighs_the_terms_and_the_perceptual_one_reaches_the_decoder(form):
     torch.manual_seed(4)
     model = PaCoFR(SMALL)
@@ -143,15 +144,19 @@ def test_the_total_weighs_the_terms_and_the_perceptual_one_reaches_the_decoder(f
     mask = torch.rand(IMAGES, POSITIONS) < 0.75
     candidate = torch.randint(CANDIDATES, (IMAGES, POSITIONS))
     images = torch.rand(IMAGES, 3, 16, 16)
-    output = model(images, mask, candidate, mask, predictor_training=True)
+    output = model(images, mask, candidate, mask, mask, predictor_training=True)
     terms = pretraining_loss(output, net, weights)
     expected = 2 * terms.mse + 3 * terms.perceptual + 5 * terms.cross_entropy
     assert torch.allclose(terms.total, expected)
     features = [
         net(codebook.unpatchify(patches, 4)) for patches in (output.target, output.prediction)
     ]
-    compare = losses.perceptual_loss if form == "cosine" else losses.mcf_perceptual_loss
-    assert torch.allclose(terms.perceptual, compare(*features).mean())
+    compare = {
+        "cosine": losses.perceptual_loss,
+        "map": losses.whole_map_perceptual_loss,
+        "mcf": losses.mcf_perceptual_loss,
+    }
+    assert torch.allclose(terms.perceptual, compare[form](*features).mean())
     terms.perceptual.backward()
     assert model.decoder.to_pixels.weight.grad.abs().sum() > 0
     assert all(p.grad is None for p in model.predictor.parameters())

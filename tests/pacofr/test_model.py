@@ -23,9 +23,11 @@ MODEL = config.PaCoFRConfig(
 RUN = config.PretrainConfig(model=MODEL, loss=config.LossConfig(perceptual_net="none"))
 
 
-def tensors(run=RUN, batch=4, epoch=0):
+def tensors(run=RUN, batch=4, epoch=0, incubation=True):
     torch.manual_seed(5)
-    draws = masking.sample_masks(0, epoch, np.arange(batch), run.model, run.masking)
+    draws = masking.sample_masks(
+        0, epoch, np.arange(batch), run.model, run.masking, incubation=incubation
+    )
     return torch.rand(batch, 3, 32, 32), *(torch.from_numpy(part) for part in draws)
 
 
@@ -91,21 +93,23 @@ def test_after_incubation_the_predictor_chooses_and_stays_as_it_is(model):
     model.freeze_predictor()
     for _ in range(2):
         optimizer.zero_grad()
-        images, mask, random_token, use_random = tensors()
-        output = model(images, mask, random_token, use_random, predictor_training=False)
+        images, mask, *others = tensors(incubation=False)
+        output = model(images, mask, *others, predictor_training=False)
         pretraining_loss(output, None, RUN.loss).total.backward()
         optimizer.step()
     assert all(torch.equal(incubated[n], p) for n, p in model.predictor.named_parameters())
     assert output.cross_entropy is None
     patches = codebook.patchify(normalise(images), 8)
-    assert torch.equal(output.chosen, model.predictor(patches).argmax(-1))
+    predicted = model.predictor(patches, mask).argmax(-1)
+    assert torch.equal(output.chosen[mask], predicted[mask])
 
 
 def test_incubation_replaces_dropped_choices_by_random_candidates(model):
-    images, mask, random_token, use_random = tensors()
-    output = model(images, mask, random_token, use_random, predictor_training=True)
+    images, mask, random_token, use_random, judged = tensors()
+    output = model(images, mask, random_token, use_random, judged, predictor_training=True)
     assert torch.equal(output.chosen[use_random], random_token[use_random])
-    assert torch.equal(output.chosen[~use_random], output.logits.argmax(-1)[~use_random])
+    kept = mask & ~use_random
+    assert torch.equal(output.chosen[kept], output.logits.argmax(-1)[kept])
 
 
 def test_the_reconstruction_depends_on_visible_pixels_only():
@@ -113,31 +117,29 @@ def test_the_reconstruction_depends_on_visible_pixels_only():
     run = presets.ABLATIONS["3x196-random"].apply(RUN)
     torch.manual_seed(3)
     model = PaCoFR(run.model)
-    images, mask, random_token, use_random = tensors(run)
-    prediction = model(images, mask, random_token, use_random).prediction
+    images, mask, *others = tensors(run)
+    prediction = model(images, mask, *others).prediction
     for position in range(MODEL.encoder.patches):
         y, x = (8 * place for place in divmod(position, MODEL.encoder.grid))
         altered = images.clone()
         altered[:, :, y : y + 8, x : x + 8] = torch.rand(4, 3, 8, 8)
-        changed = (model(altered, mask, random_token, use_random).prediction != prediction).flatten(
-            1
-        )
+        changed = (model(altered, mask, *others).prediction != prediction).flatten(1)
         assert changed.any(dim=1).tolist() == (~mask[:, position]).tolist()
 
 
 def test_random_selection_has_no_predictor_and_uses_the_draw():
     run = presets.ABLATIONS["3x196-random"].apply(RUN)
     model = PaCoFR(run.model)
-    images, mask, random_token, use_random = tensors(run)
+    images, mask, random_token, *others = tensors(run)
     assert model.predictor is None
-    assert torch.equal(model(images, mask, random_token, use_random).chosen, random_token)
+    assert torch.equal(model(images, mask, random_token, *others).chosen, random_token)
 
 
 def test_one_shared_token_is_the_same_pixels_everywhere():
     run = presets.ABLATIONS["1-token"].apply(RUN)
     model = PaCoFR(run.model)
     assert model.codebook.tokens.shape == (1, 1, 192)
-    images, mask, random_token, _ = tensors(run)
+    images, mask, random_token, *_ = tensors(run)
     patches = codebook.patchify(images, 8)
     masked = codebook.restructure(patches, model.codebook(), random_token, mask)[mask]
     assert torch.equal(masked, masked[:1].expand_as(masked))

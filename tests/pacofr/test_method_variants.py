@@ -234,7 +234,9 @@ def test_equation_3_of_the_whole_map():
         for a, c in zip(ours, theirs, strict=True):
             x, y = a[b].flatten().double(), c[b].flatten().double()
             expected -= float(x @ y / (x.norm() * y.norm()))
-        assert float(whole_map_perceptual_loss(ours, theirs)[b]) == pytest.approx(expected, abs=1e-5)
+        assert float(whole_map_perceptual_loss(ours, theirs)[b]) == pytest.approx(
+            expected, abs=1e-5
+        )
 
 
 def test_the_codebooks_learning_rate_has_its_own_factor():

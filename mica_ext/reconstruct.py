@@ -39,6 +39,7 @@ from mica_ext.preprocess.align_face import align_face
 from mica_ext.preprocess.given_face import GivenFace
 from mica_ext.preprocess.scrfd import ScrfdDetector
 from mica_ext.reconstruction import Reconstruction, RgbImage
+from mica_ext.render.rasterizers import choose_rasterizer
 from pacofr.engine.device import choose_device
 from pacofr.faces.choose import MIN_FACE_PX, FaceChoice, choose_face
 from pacofr.faces.detect import DETECTOR, Face, detect, smallest_searched
@@ -66,6 +67,7 @@ class Reconstructor:
         self.head = head
         scrfd = ScrfdDetector() if detector == "mica" else None
         self.detect = scrfd or detect
+        self.rasterizer = choose_rasterizer(device)
         self.identity = _identity_predictor(pack, head, device, identity)
         self.decoder = HeadDecoder(head)
         self.head_fingerprint = fingerprint(head)
@@ -246,6 +248,7 @@ class Reconstructor:
                     signals=signals,
                     quality=assess_quality(signals),
                     provenance=self.provenance,
+                    rasterizer=self.rasterizer,
                 )
             )
         return reconstructions

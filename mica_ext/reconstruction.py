@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trimesh import Trimesh
 
     from mica_ext.render.overlay import OverlayStyle
+    from mica_ext.render.rasterizers import Rasterizer
     from mica_ext.render.textured import TexturedMesh
 
 RgbImage = UInt8[np.ndarray, "H W 3"]
@@ -57,6 +58,8 @@ class Reconstruction(NamedTuple):
     quality: Quality
     """Whether the result can be used, and why not."""
     provenance: Provenance
+    rasterizer: "Rasterizer"
+    """Draws the overlay."""
 
     @property
     def head(self) -> HeadModel:
@@ -112,6 +115,7 @@ class Reconstruction(NamedTuple):
             style=style,
             texture=texture,
             points_px=self.points_px.numpy() if points else None,
+            rasterizer=self.rasterizer,
         )
 
     def save(

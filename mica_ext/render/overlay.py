@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from eval_now.geometry.raster import rasterize
 from flame_assets.model.head import HeadModel
 from mica_ext.models.types import Camera
 from mica_ext.render.clay import SOFT_LIGHT, clay_colours, neighbour_means
+from mica_ext.render.rasterizers import Rasterizer
 from mica_ext.render.shading import RenderResult, render
 from mica_ext.render.textured import TexturedMesh, render_textured
 from mica_ext.render.views import View, portrait_view
@@ -62,6 +64,7 @@ def overlay_picture(
     texture: TexturedMesh | None = None,
     points_px: Float[np.ndarray, "N 2"] | None = None,
     height: int = HEIGHT_PX,
+    rasterizer: Rasterizer = rasterize,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """An RGB photo, the posed mesh over it, and three views of the mesh, side by side.
 
@@ -76,11 +79,16 @@ def overlay_picture(
             style needs.
         points_px: detected points of the photo, drawn on it.
         height: of the picture [px].
+        rasterizer: finds what each sample shows.
     """
     photo = _crop_photo(image, box, View.from_camera(camera), height)
-    drawn = _draw_mesh(photo, head, posed_vertices, style, texture)
+    drawn = _draw_mesh(photo, head, posed_vertices, style, texture, rasterizer)
     views = three_views(
-        head, vertices, size=height, texture=texture if style == "textured" else None
+        head,
+        vertices,
+        size=height,
+        texture=texture if style == "textured" else None,
+        rasterizer=rasterizer,
     )
     left = photo.picture
     if points_px is not None:
@@ -109,6 +117,7 @@ def three_views(
     *,
     size: int = 512,
     texture: TexturedMesh | None = None,
+    rasterizer: Rasterizer = rasterize,
 ) -> UInt8[np.ndarray, "size width 3"]:
     """Front, three-quarter view and profile side by side, at one scale; clay without a texture."""
     width = int(round(size * 0.86))
@@ -119,10 +128,18 @@ def three_views(
     for view in views:
         view = view._replace(focal_px=focal_px)
         if texture is None:
-            pictures.append(_render_clay(head, vertices, view, wall, 1.0).picture)
+            pictures.append(_render_clay(head, vertices, view, wall, 1.0, rasterizer).picture)
         else:
             pictures.append(
-                render_textured(vertices, head.triangles, view, wall, texture, lighting=SOFT_LIGHT)
+                render_textured(
+                    vertices,
+                    head.triangles,
+                    view,
+                    wall,
+                    texture,
+                    lighting=SOFT_LIGHT,
+                    rasterizer=rasterizer,
+                )
             )
     return np.concatenate(pictures, axis=1)
 
@@ -155,6 +172,7 @@ def _draw_mesh(
     vertices: Float[np.ndarray, "V 3"],
     style: OverlayStyle,
     texture: TexturedMesh | None,
+    rasterizer: Rasterizer,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The posed mesh over the photo."""
     face = face_weights(head)
@@ -163,11 +181,18 @@ def _draw_mesh(
             raise ValueError("overlay_picture: the style textured needs a texture")
         opacity = TEXTURED_OPACITY * face
         return render_textured(
-            vertices, head.triangles, photo.view, photo.picture, texture, opacity
+            vertices,
+            head.triangles,
+            photo.view,
+            photo.picture,
+            texture,
+            opacity,
+            rasterizer=rasterizer,
         )
     if style == "wire":
-        return draw_wireframe(vertices, head.triangles, photo.view, photo.picture, face)
-    return _render_clay(head, vertices, photo.view, photo.picture, CLAY_OPACITY * face).picture
+        return draw_wireframe(vertices, head.triangles, photo.view, photo.picture, face, rasterizer)
+    opacity = CLAY_OPACITY * face
+    return _render_clay(head, vertices, photo.view, photo.picture, opacity, rasterizer).picture
 
 
 def _render_clay(
@@ -176,6 +201,7 @@ def _render_clay(
     view: View,
     background: UInt8[np.ndarray, "height width 3"],
     opacity: float | Float32[np.ndarray, " V"],
+    rasterizer: Rasterizer,
 ) -> RenderResult:
     return render(
         vertices,
@@ -186,6 +212,7 @@ def _render_clay(
         lighting=SOFT_LIGHT,
         opacity=opacity,
         samples=SAMPLES,
+        rasterizer=rasterizer,
     )
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32, Int32, UInt8
 from eval_now.geometry.normals import vertex_normals
 from eval_now.geometry.numba_jit import cached_njit
 from eval_now.geometry.raster import Raster, rasterize
+from mica_ext.render.rasterizers import Rasterizer
 from mica_ext.render.views import View, camera_points, screen_points
 
 INNER_BRIGHTNESS = np.float32(0.35)
@@ -67,6 +68,7 @@ def render(
     lighting: Lighting = STUDIO,
     opacity: float | Float[np.ndarray, " V"] = 1.0,
     samples: int = 2,
+    rasterizer: Rasterizer = rasterize,
 ) -> RenderResult:
     """Draw a mesh over `background` (sRGB), averaging `samples` x `samples` samples per pixel.
 
@@ -79,11 +81,12 @@ def render(
         lighting: lights in the camera's frame.
         opacity: of the mesh or per vertex; mixes mesh and background.
         samples: per pixel and axis.
+        rasterizer: finds what each sample shows.
     """
     height, width = background.shape[:2]
     screen = screen_points(view, vertices)
     screen[:, :2] = (screen[:, :2] + 0.5) * samples - 0.5
-    raster = rasterize(screen, triangles, height * samples, width * samples)
+    raster = rasterizer(screen, triangles, height * samples, width * samples)
     normals = vertex_normals(vertices, triangles).astype(np.float32)
     normals = normals @ view.rotation.T.astype(np.float32)
     corner_x, corner_y = screen[triangles, 0], screen[triangles, 1]

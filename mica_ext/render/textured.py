@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, UInt8
 
 from eval_now.geometry.raster import rasterize
+from mica_ext.render.rasterizers import Rasterizer
 from mica_ext.render.shading import Lighting, from_linear, render, to_linear
 from mica_ext.render.views import View, screen_points
 
@@ -41,6 +42,7 @@ def render_textured(
     texture: TexturedMesh,
     opacity: float | Float32[np.ndarray, " V"] = 1.0,
     lighting: Lighting | None = None,
+    rasterizer: Rasterizer = rasterize,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draw a textured mesh over `background` (sRGB).
 
@@ -52,11 +54,12 @@ def render_textured(
         texture: the mesh's.
         opacity: of the mesh or per vertex; mixes mesh and background.
         lighting: further light, mildly; without it the texture is shown as it is.
+        rasterizer: finds what each sample shows.
     """
     height, width = background.shape[:2]
     screen = screen_points(view, vertices)
     screen[:, :2] = (screen[:, :2] + 0.5) * SAMPLES - 0.5
-    raster = rasterize(screen, triangles, height * SAMPLES, width * SAMPLES)
+    raster = rasterizer(screen, triangles, height * SAMPLES, width * SAMPLES)
     hit = raster.triangles >= 0
     seen, weights = raster.triangles[hit], raster.barycentric[hit]
     places = texels(texture.uv, len(texture.picture)).astype(np.float32)
@@ -71,7 +74,7 @@ def render_textured(
     covered = np.maximum(_sample_means(hit[:, :, None].astype(np.float32)), 1e-6)
     surface = _sample_means(light * hit[:, :, None]) / covered
     if lighting is not None:
-        surface *= _shade(vertices, triangles, view, background.shape, lighting)
+        surface *= _shade(vertices, triangles, view, background.shape, lighting, rasterizer)
     surface = from_linear(surface)
     mixed = background + (surface * 255.0 - background) * _sample_means(cover[:, :, None])
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
@@ -83,11 +86,21 @@ def _shade(
     view: View,
     shape: tuple[int, ...],
     lighting: Lighting,
+    rasterizer: Rasterizer,
 ) -> Float32[np.ndarray, "height width 3"]:
     """Factors of a further light: its white clay's brightness over the median, softened."""
     dark = np.zeros(shape, np.uint8)
     white = np.full(vertices.shape, WHITE, np.float32)
-    drawn = render(vertices, triangles, view, dark, colours=white, lighting=lighting, samples=1)
+    drawn = render(
+        vertices,
+        triangles,
+        view,
+        dark,
+        colours=white,
+        lighting=lighting,
+        samples=1,
+        rasterizer=rasterizer,
+    )
     light = to_linear(drawn.picture / np.float32(255.0))
     seen = drawn.raster.triangles >= 0
     typical = np.median(light[seen]) if seen.any() else 1.0

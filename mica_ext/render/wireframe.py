@@ -5,6 +5,7 @@ import numpy as np
 from jaxtyping import Float, Int32, UInt8
 
 from eval_now.geometry.raster import rasterize
+from mica_ext.render.rasterizers import Rasterizer
 from mica_ext.render.views import View, screen_points
 
 LINE_COLOUR = (235, 240, 255)
@@ -23,6 +24,7 @@ def draw_wireframe(
     view: View,
     background: UInt8[np.ndarray, "height width 3"],
     weights: Float[np.ndarray, " V"],
+    rasterizer: Rasterizer = rasterize,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """`background` with the edges of triangles that face the camera and are not hidden.
 
@@ -32,10 +34,11 @@ def draw_wireframe(
         view: camera and pose.
         background: gives the picture its size.
         weights: of the vertices; edges of the face only are drawn.
+        rasterizer: finds what is hidden.
     """
     height, width = background.shape[:2]
     screen = screen_points(view, vertices)
-    raster = rasterize(screen, triangles, height, width)
+    raster = rasterizer(screen, triangles, height, width)
     columns, rows = (
         np.nan_to_num(np.rint(screen[:, 0]), nan=-1),
         np.nan_to_num(screen[:, 1], nan=-1),

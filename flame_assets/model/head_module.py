@@ -138,13 +138,30 @@ class HeadDecoder(nn.Module):
             )
         shaped = self.template + torch.einsum("kvc,bk->bvc", self.basis, coefficients)
         joints = self.joints_template + torch.einsum("kjc,bk->bjc", self.joints_basis, coefficients)
+        return self._move_lids(shaped, joints, parameters.expression, coefficients), joints
+
+    def lid_offsets(
+        self, shape: Float[Tensor, "B S"], expression: Float[Tensor, "B E"]
+    ) -> Float[Tensor, "B V 3"]:
+        """What closures and contacts of the lids add to the linear model, at rest [m]."""
+        coefficients = torch.cat([shape, expression], -1)
+        shaped = self.template + torch.einsum("kvc,bk->bvc", self.basis, coefficients)
+        joints = self.joints_template + torch.einsum("kjc,bk->bjc", self.joints_basis, coefficients)
+        return self._move_lids(shaped, joints, expression, coefficients) - shaped
+
+    def _move_lids(
+        self,
+        shaped: Float[Tensor, "B V 3"],
+        joints: Float[Tensor, "B 5 3"],
+        expression: Float[Tensor, "B E"],
+        coefficients: Float[Tensor, "B K"],
+    ) -> Float[Tensor, "B V 3"]:
         for index, closure in enumerate(self.head.lid_closures):
             closing: Tensor = getattr(self, f"closing_vertices_{index}")
             basis: Tensor = getattr(self, f"closing_basis_{index}")
             column = self.head.expression_names.index(closure.expression)
             offset = torch.einsum("knc,bk->bnc", basis, coefficients)
-            offset = offset * parameters.expression[:, column, None, None]
-            shaped = shaped.index_add(1, closing, offset)
+            shaped = shaped.index_add(1, closing, offset * expression[:, column, None, None])
         for index, contact in enumerate(self.head.lid_contacts):
             lids: Tensor = getattr(self, f"lid_vertices_{index}")
             radius: Tensor = getattr(self, f"lid_radius_{index}")
@@ -152,7 +169,7 @@ class HeadDecoder(nn.Module):
             distance = ray.norm(dim=-1, keepdim=True)
             push = (radius[:, None] / distance - 1).clamp(min=0) * ray
             shaped = shaped.index_add(1, lids, push)
-        return shaped, joints
+        return shaped
 
     def _landmarks(
         self, vertices: Float[Tensor, "B V 3"], row: Int[Tensor, " B"]

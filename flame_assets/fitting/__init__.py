@@ -1,0 +1,1 @@
+"""Fits of a head to registered meshes and to 3D landmarks, in NumPy."""

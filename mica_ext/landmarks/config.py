@@ -29,18 +29,20 @@ class LandmarkTrainingConfig:
     """Whose points are learned."""
     teacher_file: Path | None = None
     """The teacher's file, if it is not the one that `flame-assets get` keeps."""
+    init_from: Path | None = None
+    """Folder of weights to go on from, as the folder `model` of a run."""
     licence: str = "as the photos allow: trained on them with Face Mesh V2's points (Apache-2.0)"
     """What config.json says of the weights' licence."""
     whole_steps: int = 7200
     """First steps, on crops of 128 pixels: the whole face."""
     parts_steps: int = 2400
-    """Steps on crops of 224 pixels: the patches of eyes and mouth."""
+    """Steps on crops of 224 pixels with milder changes: also the patches of eyes and mouth."""
     confidence_steps: int = 1000
     """Last steps, of the confidences alone, on more faces that are covered and on no faces."""
     heads: int = 1600
     """Different heads to render, so that profiles are learned."""
     batch: int = 32
-    """Crops per step; a sixth of them of rare faces, a tenth of rendered heads."""
+    """Crops per step: a sixth of rare faces, a sixth of sharp ones, a tenth of rendered heads."""
     learning_rate: float = 2e-3
     """Peak of AdamW's rate in each stage."""
     holdout: int = 256

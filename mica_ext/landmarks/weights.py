@@ -97,6 +97,18 @@ def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
     """The network with the weights of `folder` (None: the shipped ones), for inference only.
 
     Raises:
+        UserError: as `read_landmark_network`.
+    """
+    network = LandmarkNetwork()
+    read_landmark_network(network, folder)
+    fuse_batch_norms(network.eval())
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def read_landmark_network(network: LandmarkNetwork, folder: Path | None = None) -> LandmarkWeights:
+    """Fill an unfused network with the weights of `folder` (None: the shipped ones).
+
+    Raises:
         UserError: unreadable, damaged (sha256), not finite, or tensors of another network.
     """
     about = read_landmark_config(folder)
@@ -112,7 +124,6 @@ def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
             f"{path}: expected sha256 {about.sha256[:12]}... of its config.json, found "
             f"{digest[:12]}...: the file is damaged or not its own, reinstall or copy both again"
         )
-    network = LandmarkNetwork()
     wanted = {key for key, value in network.state_dict().items() if value.is_floating_point()}
     try:
         tensors = {key: value.float() for key, value in load(packed).items()}
@@ -126,5 +137,4 @@ def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
     except (SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{path}: expected weights of this network ({first})") from error
-    fuse_batch_norms(network.eval())
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return about

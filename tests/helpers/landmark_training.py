@@ -79,7 +79,7 @@ def train(config: LandmarkTrainingConfig, pause_after: int | None = None) -> int
     trainer = dataclasses.replace(trainer_config(config), save_steps=2)
     with process_group("cpu") as world:
         task = Pausing(config, faces, world)
-        return fit(task, trainer, RunOptions(out=config.out, device="cpu"), world)
+        return fit(task, trainer, RunOptions(out=config.out, device="cpu", keep=3), world)
 
 
 def main() -> int:

@@ -30,6 +30,8 @@ CLOSED_EYE = 0.13
 TELLING_YAW = np.radians(30)
 OPEN_MOUTH = 0.18
 TURNED = np.radians(22)
+SHARP_PX = 115.0
+"""Longer side of the points' box above which a crop is not enlarged much."""
 
 
 class CropBatch(NamedTuple):
@@ -53,6 +55,8 @@ class TrainingFaces:
     """Faces of photos to train on."""
     rare: Int64[np.ndarray, " m"]
     """Those among them with closed eyes, open mouth or turned head; never empty."""
+    sharp: Int64[np.ndarray, " s"]
+    """Those among them that show lids and lips in detail; never empty."""
     held_out: Int64[np.ndarray, " k"]
 
     @property
@@ -69,12 +73,14 @@ def split_faces(photos: FaceStore, heads: FaceStore, holdout: int, seed: int) ->
     order = np.random.default_rng(seed).permutation(len(photos))
     common = np.sort(order[holdout:])
     rare = common[_is_rare(photos.points[common])]
+    sharp = common[np.ptp(photos.points[common, :, :2], axis=1).max(1) > SHARP_PX]
     return TrainingFaces(
         photos=photos,
         heads=heads,
         surface=FaceSurface.from_faces(photos.points),
         common=common,
         rare=rare if len(rare) else common,
+        sharp=sharp if len(sharp) else common,
         held_out=np.sort(order[:holdout]),
     )
 
@@ -86,7 +92,7 @@ def _is_rare(points: Shaped[np.ndarray, "n 478 3"]) -> Shaped[np.ndarray, " n"]:
 
 
 class CropReader:
-    """Draws the crops of a step; sources 0 and 1 are common and rare photos, 2 rendered heads."""
+    """Draws a step's crops of common (source 0), rare (1) and sharp photos (3), of heads (2)."""
 
     def __init__(
         self, faces: TrainingFaces, size: int, seed: int, odds: CropOdds = POINT_ODDS
@@ -110,7 +116,8 @@ class CropReader:
         if source == 2:
             face = faces.heads.face(index)
         else:
-            face = faces.photos.face(int((faces.common, faces.rare)[source][index]))
+            lists = {0: faces.common, 1: faces.rare, 3: faces.sharp}
+            face = faces.photos.face(int(lists[source][index]))
         return sample_crop(
             face,
             faces.surface,

@@ -16,7 +16,7 @@ from pacofr.faces.face_mesh.topology import POINTS
 HEATMAP_SIGMA = 1.2
 """Standard deviation of the target heat maps [cells]."""
 HEATMAP_WEIGHT = 0.15
-PAIR_WEIGHT = 0.5
+PAIR_WEIGHT = 1.0
 """Of the errors of `FEATURE_PAIRS`' difference vectors."""
 PART_WEIGHT = 0.5
 """Of the key points in each patch."""

@@ -32,9 +32,15 @@ class CropOdds(NamedTuple):
     occlusion: float = 0.45
     wild: float = 0.25
     """Crops far off the face's place, beyond what detectors do."""
+    detector: float = 0.35
+    """Crops around the detector's own points, others are around noisy or implied ones."""
+    light: float = 1.0
+    """Changes of resolution, light and colour."""
 
 
 POINT_ODDS = CropOdds()
+SETTLED_ODDS = CropOdds(turn=0.2, no_face=0.04, occlusion=0.2, wild=0.08, detector=0.6, light=0.6)
+"""Nearer to what a detector finds in good photos."""
 CONFIDENCE_ODDS = CropOdds(no_face=0.12, drawing=0.1, occlusion=0.6)
 """More of what the confidences have to tell."""
 
@@ -75,7 +81,7 @@ def sample_crop(
     if may_turn and rng.random() < odds.turn:
         face = turn_face(face, surface, *_random_turn(face, rng))
     seen = face.visible & surface.facing(face.points)
-    region = _random_region(face, rng, odds.wild)
+    region = _random_region(face, rng, odds)
     is_face = rng.random() >= odds.no_face
     if not is_face:
         region = _beside_the_face(region, rng)
@@ -95,7 +101,8 @@ def sample_crop(
             hidden |= covered
     if is_face and rng.random() < odds.drawing:
         crop, is_face = as_drawing(crop, rng), False
-    crop = photometric_augment(crop, rng)
+    if rng.random() < odds.light:
+        crop = photometric_augment(crop, rng)
     return Sample(crop, normalised(points, size), _visibility(points, seen, hidden), float(is_face))
 
 
@@ -127,11 +134,11 @@ def _random_turn(face: LabelledFace, rng: np.random.Generator) -> tuple[float, f
     return float(np.clip(yaw - goal, -MAX_TURN, MAX_TURN)), float(rng.normal(0, PITCH_SIGMA))
 
 
-def _random_region(face: LabelledFace, rng: np.random.Generator, wild_odds: float) -> Region:
+def _random_region(face: LabelledFace, rng: np.random.Generator, odds: CropOdds) -> Region:
     """Where a detector, or the points of an earlier look, would put the crop."""
     points = face.points[:, :2]
     kind = rng.random()
-    if kind < 0.35 and np.isfinite(face.five).all():
+    if kind < odds.detector and np.isfinite(face.five).all():
         noise = 0.012 * np.linalg.norm(face.five[1] - face.five[0])
         region = _around_five(face.five + rng.normal(0, noise, (5, 2)))
     elif kind < 0.85:
@@ -142,7 +149,7 @@ def _random_region(face: LabelledFace, rng: np.random.Generator, wild_odds: floa
         region = _around_five(five + rng.normal(0, 0.03, (5, 2)) * unit)
     else:
         region = region_of_points(points, SIDE_PER_BOX, roll_from_mouth=ROLL_FROM_MOUTH)
-    wild = rng.random() < wild_odds
+    wild = rng.random() < odds.wild
     shift = rng.normal(0, 0.045 if wild else 0.012, 2) * region.side
     growth = np.exp(rng.normal(0.01, 0.12 if wild else 0.04))
     turn = rng.uniform(-0.6, 0.6) if wild else rng.normal(0, 0.05)

@@ -1,8 +1,8 @@
 """Training of the dense landmark network on pacofr's engine (folder of a run: `engine.checkpoint`).
 
 A teacher labels the photos first. The network learns to see the whole face in small crops, then to
-look at eyes and mouth in full crops, last to tell the confidences of the points that result. What
-earlier stages learned stays as it is. The moving average of the weights is published.
+look at eyes and mouth in full crops, last to tell the confidences of the points that result, which
+stay as they are. The moving average of the weights is published.
 """
 
 from collections.abc import Mapping
@@ -31,9 +31,13 @@ from mica_ext.landmarks.distillation.face_store import FaceStore, load_store, sa
 from mica_ext.landmarks.distillation.labels import label_photos
 from mica_ext.landmarks.distillation.losses import Targets, landmark_loss
 from mica_ext.landmarks.distillation.rendered_heads import rendered_heads
-from mica_ext.landmarks.distillation.samples import CONFIDENCE_ODDS, POINT_ODDS
+from mica_ext.landmarks.distillation.samples import CONFIDENCE_ODDS, POINT_ODDS, SETTLED_ODDS
 from mica_ext.landmarks.network import INPUT, WHOLE, LandmarkNetwork, LandmarkOutput
-from mica_ext.landmarks.weights import save_landmark_network
+from mica_ext.landmarks.weights import (
+    read_landmark_config,
+    read_landmark_network,
+    save_landmark_network,
+)
 from pacofr.engine.checkpoint import Progress
 from pacofr.engine.distributed import World, process_group
 from pacofr.engine.sampling import MixturePlan, MixtureSource
@@ -44,8 +48,8 @@ from pacofr.faces.face_mesh.network import FaceMeshNetwork
 from pacofr.faces.face_mesh.task_file import load_face_mesh
 from pacofr.models.global_batch_norm import use_global_batch_norm
 
-RARE_SHARE, HEADS_SHARE = 6, 10
-"""One crop in so many is of a rare face, of a rendered head."""
+RARE_SHARE, SHARP_SHARE, HEADS_SHARE = 6, 6, 10
+"""One crop in so many is of a rare face, of a sharp one, of a rendered head."""
 EMA_DECAY = 0.998
 CLIP_NORM = 5.0
 WEIGHT_DECAY = 0.02
@@ -56,8 +60,8 @@ LAST_RATE = 0.01
 DECODER_FACES = 6000
 """Faces from which the decoder's start is computed."""
 RESUME_MAY_CHANGE = frozenset({"threads", "save_minutes", "validate_every"})
-NOT_COMPARED = ("photos", "out", "teacher_file", "licence")
-"""Places, whose faces are compared by their fingerprint, and what changes no weight."""
+NOT_COMPARED = ("photos", "out", "teacher_file", "init_from", "licence")
+"""Places, whose contents are compared by fingerprints, and what changes no weight."""
 
 
 class TrainedNetwork(nn.Module):
@@ -88,7 +92,7 @@ class LandmarkTraining(TrainingTask[CropBatch]):
         )
         self.stages = tuple(stage for stage in stages if stage.steps)
         options = {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
-        self.run_config = {**options, "faces": faces.fingerprint}
+        self.run_config = {**options, "faces": faces.fingerprint, "init_from": _digest(config)}
         torch.manual_seed(config.seed)
         self.model = self.trained = TrainedNetwork()
         if world.size > 1:
@@ -100,7 +104,10 @@ class LandmarkTraining(TrainingTask[CropBatch]):
         self.score = "not measured"
 
     def initialize(self) -> None:
-        """Start the map from key points to all points at its least-squares solution."""
+        """Start from `--init-from`, or the map from key points to all points by regression."""
+        if self.config.init_from is not None:
+            read_landmark_network(self.trained.network, self.config.init_from)
+            return
         known = self.faces.common[:DECODER_FACES]
         points = inference_crops(self.faces.photos, known, INPUT).points
         weight, bias = decoder_regression(points)
@@ -113,16 +120,21 @@ class LandmarkTraining(TrainingTask[CropBatch]):
         return torch.optim.AdamW(self.model.parameters(), weight_decay=WEIGHT_DECAY)
 
     def data(self, stage: Stage) -> StageData[CropBatch]:
-        """Photos, rare ones among them more often, and rendered heads."""
+        """Photos, rare and sharp ones among them more often, and rendered heads."""
         faces, batch, seed = self.faces, self.config.batch, self.config.seed
-        rare, heads = max(1, batch // RARE_SHARE), max(1, batch // HEADS_SHARE)
+        rare, sharp, heads = (
+            max(1, batch // share) for share in (RARE_SHARE, SHARP_SHARE, HEADS_SHARE)
+        )
         sources = (
-            MixtureSource(len(faces.common), batch - rare - heads, 0),
+            MixtureSource(len(faces.common), batch - rare - sharp - heads, 0),
             MixtureSource(len(faces.rare), rare, 1),
             MixtureSource(len(faces.heads), heads, 2),
+            MixtureSource(len(faces.sharp), sharp, 3),
         )
         size = WHOLE if stage.name == "whole" else INPUT
-        odds = CONFIDENCE_ODDS if stage.name == "confidence" else POINT_ODDS
+        odds = {"whole": POINT_ODDS, "parts": SETTLED_ODDS, "confidence": CONFIDENCE_ODDS}[
+            stage.name
+        ]
         return StageData(MixturePlan(sources, seed=seed), CropReader(faces, size, seed, odds))
 
     def learning_rate(self, step: int) -> float:
@@ -141,7 +153,7 @@ class LandmarkTraining(TrainingTask[CropBatch]):
         network.requires_grad_(False).eval()
         trained = {
             "whole": (network.whole,),
-            "parts": (network.eye, network.mouth),
+            "parts": (network.whole, network.eye, network.mouth),
             "confidence": (network.confidence, network.whole.confidence),
         }[stage.name]
         for module in trained:
@@ -233,10 +245,17 @@ def _heads(config: LandmarkTrainingConfig, teacher: FaceMeshNetwork) -> FaceStor
     return load_store(path)
 
 
+def _digest(config: LandmarkTrainingConfig) -> str | None:
+    """sha256 of the weights to go on from."""
+    return None if config.init_from is None else read_landmark_config(config.init_from).sha256
+
+
 def _flags(config: LandmarkTrainingConfig) -> str:
     """The flags that differ from their defaults, without the machine's paths."""
     defaults = {field.name: field.default for field in fields(config)}
     chosen = asdict(config).items()
     changed = {k: v for k, v in chosen if k not in NOT_COMPARED and v != defaults[k]}
     given = "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
-    return f" --photos PHOTOS --out RUN{given}"
+    digest = _digest(config)
+    start = "" if digest is None else f" --init-from WEIGHTS_{digest[:12]}"
+    return f" --photos PHOTOS --out RUN{start}{given}"

@@ -334,6 +334,21 @@ class RegisteredMeshFitter:
         )
 
 
+def _moved(
+    state: FrameState,
+    pose_step: Float64[np.ndarray, "B 12"],
+    change: Float64[np.ndarray, "B E"],
+    bounds: tuple[float, float] | None,
+) -> FrameState:
+    """The state after a step, rotations by at most `MAX_ROTATION_STEP`, expressions in bounds."""
+    turns = np.abs(np.delete(pose_step, [3, 4, 5], 1)).max(1, keepdims=True)
+    pose_step = pose_step * np.minimum(1, MAX_ROTATION_STEP / np.maximum(turns, 1e-12))
+    expression = state.expression + change
+    if bounds is not None:
+        expression = expression.clip(*bounds)
+    return FrameState(state.pose.moved(pose_step), expression)
+
+
 def _rms_mm(movement: Float32[np.ndarray, " n"]) -> float:
     """Root mean square length [mm] of the vertices' movements [m], given as one row."""
     return 1000 * float(np.sqrt(3 * np.square(movement).mean()))

@@ -5,7 +5,6 @@ It predicts identity only: the neutral head of the face that the benchmark's box
 box.
 """
 
-import math
 from collections.abc import Callable
 from importlib.metadata import version
 
@@ -79,13 +78,13 @@ class NowPredictor:
 def fingerprint(head: HeadModel, weights: Source) -> str:
     """Versions of everything that a prediction depends on, with sums of the head's arrays.
 
-    The sums are cut to five decimals: they agree across processors, as a checksum would not.
+    `same_fingerprint` compares the sums with a tolerance: their last bits depend on the processor.
     """
     sums = head_fingerprint(head)
-    cut = (math.floor(1e5 * s) / 1e5 for s in (sums.template, sums.shape_basis, sums.landmarks))
+    own = (sums.template, sums.shape_basis, sums.landmarks)
     return (
         f"pacofr {version('pacofr')}, {head.name} {head.version} "
-        f"{' '.join(f'{value:.5f}' for value in cut)}, {weights.name} {weights.version}"
+        f"{' '.join(f'{value:.6f}' for value in own)}, {weights.name} {weights.version}"
     )
 
 

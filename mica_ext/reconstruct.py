@@ -6,7 +6,6 @@ face = Reconstructor.load("auto")("photo.jpg")
 face.save("mesh.obj")
 """
 
-import hashlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flame_assets.model.fingerprint import fingerprint
+from flame_assets.model.fingerprint import as_text, fingerprint
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadMesh
 from flame_assets.store import load_head
@@ -83,10 +82,9 @@ class Reconstructor:
         )
 
     @property
-    def head_key(self) -> str:
-        """Version and rounded fingerprint of the head: equal for equal heads."""
-        sums = ", ".join(f"{value:.5f}" for value in self.head_fingerprint)
-        return f"{self.head.version} {hashlib.sha256(sums.encode()).hexdigest()[:12]}"
+    def head_geometry(self) -> str:
+        """Sums of the head's arrays, to be compared with a tolerance."""
+        return as_text(self.head_fingerprint)
 
     @classmethod
     def load(

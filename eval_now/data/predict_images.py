@@ -9,6 +9,7 @@ from rich.console import Console
 
 from eval_now.data.boxes import Box
 from eval_now.data.dataset import NowDataset
+from eval_now.data.fingerprints import same_fingerprint
 from eval_now.data.image_issues import relative_reason
 from eval_now.data.image_list import ImageEntry
 from eval_now.data.predictions import (
@@ -142,12 +143,12 @@ def _refuse_foreign_files(folder: Path, images: list[ImageEntry], before: Manife
 
 def _require_same_source(folder: Path, before: Manifest, now: Manifest) -> None:
     """Refuse to add to predictions of another predictor or model."""
-    for origin, old, new in (
-        ("by the predictor", before.predictor, now.predictor),
-        ("by the model", before.fingerprint, now.fingerprint),
-    ):
-        if old is not None and new is not None and old != new:
-            raise _made_otherwise(folder, f"{origin} '{old}', not '{new}'")
+    if before.predictor is not None and before.predictor != now.predictor:
+        how = f"by the predictor '{before.predictor}', not '{now.predictor}'"
+        raise _made_otherwise(folder, how)
+    old, new = before.fingerprint, now.fingerprint
+    if old is not None and new is not None and not same_fingerprint(old, new):
+        raise _made_otherwise(folder, f"by the model '{old}', not '{new}'")
 
 
 def _require_same_photos(

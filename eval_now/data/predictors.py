@@ -3,7 +3,8 @@
 An entry point names a factory `factory(argument: str | None) -> Predict`. A predictor takes one
 photo and its face box and returns the neutral face: identity only, in any pose. It may have an
 attribute `fingerprint: str` that changes with its code and weights; predictions made under another
-fingerprint are not reused.
+fingerprint are not reused. Sums of floating point in it, whose last bits depend on the processor,
+are written with five decimals or more (see `fingerprints`).
 """
 
 from collections.abc import Callable

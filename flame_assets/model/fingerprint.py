@@ -66,6 +66,11 @@ def fingerprint(head: HeadModel) -> Fingerprint:
     )
 
 
+def as_text(sums: Fingerprint) -> str:
+    """The sums with six decimals, in the order of the fields; compare them with a tolerance."""
+    return " ".join(f"{value:.6f}" for value in sums)
+
+
 def differing(first: Fingerprint, second: Fingerprint) -> tuple[str, ...]:
     """Names of the entries in which two fingerprints differ; none for the same head."""
     return tuple(

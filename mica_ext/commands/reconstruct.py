@@ -126,7 +126,8 @@ class Run:
             "face": self.config.chosen_face,
             "min-face": str(self.config.min_face or "default"),
             "keep-unsure": str(self.config.keep_unsure).lower(),
-            "head": f"{made_with.head.name} {self.reconstructor.head_key}",
+            "head": f"{made_with.head.name} {made_with.head.version}",
+            "head geometry": self.reconstructor.head_geometry,
             "weights": f"{made_with.weights.name} {made_with.weights.version}",
             "detector": f"{made_with.detector.name} {made_with.detector.version}",
         }

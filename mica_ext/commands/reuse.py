@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from eval_now.data.fingerprints import same_fingerprint
 from mica_ext.commands.output_plan import Job
 from mica_ext.commands.run_record import Entry, FolderRecord, PhotoIdentity, Settings
 from mica_ext.errors import UserError
@@ -117,7 +118,10 @@ def _difference(
 
 def _differs(entry: Entry, settings: Settings, key: str) -> bool:
     assert entry.settings is not None
-    return entry.settings.get(key) != settings.get(key)
+    before, now = entry.settings.get(key), settings.get(key)
+    if before is None or now is None:
+        return before is not now
+    return not same_fingerprint(before, now)
 
 
 def _refuse_partial(job: Job, present: Sequence[Path], entries: Sequence[Entry | None]) -> None:

@@ -11,6 +11,7 @@ from helpers.eval_toy import NAMES, ToyPredictors, evaluate, face, write_now, wr
 
 from eval_now.data.boxes import Box, save_box
 from eval_now.data.dataset import NowDataset
+from eval_now.data.fingerprints import same_fingerprint
 from eval_now.data.predictions import load_manifest
 from eval_now.data.predictors import Photo, Prediction, validate_prediction
 from eval_now.errors import UserError
@@ -69,6 +70,24 @@ def test_predictions_of_another_model_are_not_taken(now, tmp_path, use):
     with pytest.raises(UserError, match="made by the predictor 'mine', not 'other'"):
         evaluate(now, predictor="other", out=tmp_path / "o")
     assert len(predictor.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        ("head 2 0.123456 -1.000000", "head 2 0.123457 -1.000001", True),  # another processor
+        ("head 2 0.12345 -1.00001", "head 2 0.123459 -1.000002", True),  # cut to five decimals
+        ("head 2 0.123456", "head 2 0.123458", False),
+        ("head 2 0.123456", "head 2 -0.123456", False),
+        ("head 2 0.123456", "head 2 0.123456 0.000001", False),
+        ("head 2.0", "head 2.1", False),
+        ("head 1.10000 0.5", "head 1.10001 0.5", True),
+        ("head", "head ", False),
+    ],
+)
+def test_fingerprints_are_compared_within_rounding(before, now, same):
+    assert same_fingerprint(before, now) is same
+    assert same_fingerprint(now, before) is same
 
 
 def test_predictions_of_other_photos_are_not_taken(now, tmp_path, use):

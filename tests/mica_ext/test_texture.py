@@ -9,6 +9,7 @@ import trimesh
 from helpers.mica_toy import face_points, toy_head
 
 from flame_assets.anthro.atlas import islands
+from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.models.types import Camera
 from mica_ext.render.shading import from_linear, render, to_linear
@@ -212,6 +213,32 @@ def test_a_rendered_head_gets_its_own_texture_back_and_no_background():
     rows, columns = slice(110, 190), slice(120, 180)
     difference = np.abs(again[rows, columns].astype(float) - photo[rows, columns])
     assert difference.mean() < 6
+
+
+@pytest.mark.parametrize("shift_px", [-4.0, 4.0])
+def test_hair_behind_a_cheek_stays_out_of_a_fit_that_is_millimetres_off(shift_px):
+    """A turned head of one colour before a dark wall; its camera misses by 3.5 mm."""
+    head = load_head("anthro")
+    assert head.uv is not None
+    assert head.uv_triangles is not None
+    texture = TexturedMesh(
+        np.full((64, 64, 3), [190, 150, 128], np.uint8), head.uv, head.uv_triangles
+    )
+    turn = np.deg2rad(40)
+    rotation = np.array(
+        [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
+    )
+    posed = (head.template @ rotation.T).astype(np.float32)
+    view = View(900.0, np.array([149.5, 149.5]), np.array([0.0, 0.0, -0.8]), np.eye(3))
+    wall = np.full((300, 300, 3), [60, 40, 30], np.uint8)
+    photo = render_textured(posed, head.triangles, view, wall, texture)
+    missed = view._replace(centre_px=view.centre_px + [shift_px, 0.0])
+    baked = bake_texture(photo, head, camera_of(missed), posed, size=256).picture
+    atlas = make_atlas(head, 256)
+    face = np.isin(head.triangles[atlas.triangles], head.regions["face"]).all(axis=1)
+    face &= ~np.isin(head.triangles[atlas.triangles], head.regions["nose"]).any(axis=1)
+    reds = baked.reshape(-1, 3)[atlas.index[face], 0]
+    assert reds.min() > 185
 
 
 def test_one_side_of_a_head_is_filled_from_the_other_without_a_seam():

@@ -34,9 +34,12 @@ MIN_SKIN_TEXELS = 500
 PLAIN_SKIN = (0.75, 0.58, 0.50)
 """SRGB where neither photo nor head tell a colour."""
 _DATA_WEIGHT, _MIRROR_CONFIDENCE, _PRIOR_WEIGHT = 12.0, 0.15, 0.02
+_TRUSTED = (0.5, 0.95)
+"""Weights from which colours of the inner face count although they do not look like skin: on the
+far side of a turned head they may as well be hair behind it."""
 _SKIN_BLUR = 0.012
 """Window in which a texel's neighbours must show skin, too, as a share of the atlas."""
-_FEATHER = 0.010
+_FEATHER = 0.016
 """Width over which details fade, as a share of the atlas."""
 
 
@@ -113,6 +116,7 @@ def _skin_only(
         chosen = (weights > 0.3) & (probability > 0.5)
     probability = _coherent(probability, weights, atlas)
     evened = samples.colours / (shading**LIGHT_REMOVED)[:, None]
+    face = face * smoothstep(weights, *_TRUSTED)
     return from_linear(evened), weights * np.maximum(face, probability)
 
 
@@ -185,7 +189,7 @@ def _feathered(weights: Float32[np.ndarray, " N"], atlas: Atlas) -> Float32[np.n
     size = max(3, round(_FEATHER * atlas.size)) | 1
     picture = atlas.filled(weights[:, None])[..., 0]
     low = cv2.erode(picture, np.ones((size, size), np.uint8))
-    soft = cv2.GaussianBlur(low, (0, 0), size / 3).ravel()[atlas.index]
+    soft = cv2.GaussianBlur(low, (0, 0), size / 2).ravel()[atlas.index]
     return np.minimum(weights, soft)
 
 

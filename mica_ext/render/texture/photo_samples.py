@@ -22,8 +22,9 @@ DEPTH_TOLERANCE = 0.0025
 """A texel this far behind the nearest surface is still visible [m]."""
 DEPTH_EDGE = 0.02
 """Step in depth at which the photo's border between two surfaces is not relied on [m]."""
-EDGE_FADE = 0.008
-"""Width beside such a border over which colours are faded in [m]."""
+EDGE_MARGIN, EDGE_FADE = 0.003, 0.010
+"""Widths beside such a border that count nothing, for what lies behind may show there, and over
+which colours are faded in [m]."""
 
 
 class PhotoSamples(NamedTuple):
@@ -67,8 +68,8 @@ def sample_photo(
     pixels_per_metre = view.focal_px * scale / float(np.median(screen[:, 2]))
     edges = _depth_edges(depth)
     reach = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 5)
-    fade = np.clip(reach / (EDGE_FADE * pixels_per_metre), 0, 1).astype(np.float32)
-    weights *= look_up(fade, pixels)[:, 0]
+    distance = look_up(reach, pixels)[:, 0] / pixels_per_metre
+    weights *= smoothstep(distance, EDGE_MARGIN, EDGE_MARGIN + EDGE_FADE)
     colours = look_up(to_linear(part / np.float32(255.0)), pixels)
     return PhotoSamples(colours, weights, normal)
 

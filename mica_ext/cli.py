@@ -53,6 +53,11 @@ COMMANDS = {
         "mica_ext.landmarks.config:LandmarkEvaluationConfig",
         "mica_ext.landmarks.evaluate:evaluate",
     ),
+    "fit": Command(
+        "mica_ext.data.registrations.config:FitMeshesConfig",
+        "mica_ext.data.registrations.fit:fit",
+        log_level="INFO",
+    ),
     "synth-now": Command(
         "mica_ext.data.synthetic.config:SynthNowConfig",
         "mica_ext.data.synthetic.now:synth_now",

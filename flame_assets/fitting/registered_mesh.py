@@ -37,6 +37,9 @@ from flame_assets.model.head_module import HeadDecoder
 DAMPING = 1e-9
 """Relative to the trace of a pose's normal matrix: keeps what a head cannot do (a jaw without
 weights) at rest."""
+PLAUSIBLE_RMS = 0.15
+"""Of a rigidly aligned mean head's distances, relative to its extent: 30 mm. Heads with any
+expression lie below 0.1, vertices in another order above 0.3."""
 MAX_ROTATION_STEP = 0.5
 """[rad] of one step."""
 
@@ -179,6 +182,21 @@ class RegisteredMeshFitter:
         targets, subject = self._targets(meshes), self._subject(shape.astype(np.float64))
         fits = [self._fit_chunk(part, subject) for part in self._chunks(targets)]
         return MeshFits(*(np.concatenate(parts) for parts in zip(*fits, strict=True)))
+
+    def plausible(self, mesh: Float[np.ndarray, "V 3"]) -> bool:
+        """Whether a mesh [m] can be a head with its vertices in this order.
+
+        One stranger among a subject's frames would spoil the identity of all.
+
+        Raises:
+            UserError: the mesh has another number of vertices.
+        """
+        targets = self._targets(mesh[None])
+        template = self.template.astype(np.float64)
+        rotation, translation = rigid_alignment(template.T, targets.transpose(0, 2, 1))
+        distance = rotation[0] @ template + translation[0][:, None] - targets[0]
+        rms = np.sqrt(np.square(distance).sum(0).mean())
+        return bool(rms < PLAUSIBLE_RMS * np.ptp(template, axis=1).max())
 
     def _fit_chunk(self, targets: Float32[np.ndarray, "B 3 N"], subject: _Subject) -> MeshFits:
         state = self._start(targets, subject)

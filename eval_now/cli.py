@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from eval_now.errors import one_line, run_command
+from eval_now.errors import one_line, one_line_usage, run_command
 
 
 class Command(NamedTuple):
@@ -45,7 +45,8 @@ def _dispatch(arguments: list[str]) -> None:
         return
     import tyro
 
-    config = tyro.cli(_import(COMMANDS[name].config), prog=program, args=arguments)
+    with one_line_usage(program):
+        config = tyro.cli(_import(COMMANDS[name].config), prog=program, args=arguments)
     _log_lines()
     _limit_threads()
     _import(COMMANDS[name].function)(config)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from flame_assets.errors import run_command
+from flame_assets.errors import one_line_usage, run_command
 
 
 class Command(NamedTuple):
@@ -51,16 +51,19 @@ def _dispatch(arguments: list[str]) -> int:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
         name, *options = arguments
         command = COMMANDS[name]
-        config = tyro.cli(_import(command.config), prog=f"flame-assets {name}", args=options)
+        program = f"flame-assets {name}"
+        with one_line_usage(program):
+            config = tyro.cli(_import(command.config), prog=program, args=options)
         _import(command.function)(config)
         return 0
     # No command: help, shell completion or a mistake. Tyro answers them and leaves by SystemExit.
-    tyro.extras.subcommand_cli_from_dict(
-        {name: _import(command.config) for name, command in COMMANDS.items()},
-        prog="flame-assets",
-        description="Head models for 3D faces: FLAME's licensed files and Anthro.",
-        args=arguments,
-    )
+    with one_line_usage("flame-assets"):
+        tyro.extras.subcommand_cli_from_dict(
+            {name: _import(command.config) for name, command in COMMANDS.items()},
+            prog="flame-assets",
+            description="Head models for 3D faces: FLAME's licensed files and Anthro.",
+            args=arguments,
+        )
     return 2
 
 

@@ -6,6 +6,7 @@ Each package holds this same file, for the libraries do not import each other; a
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -77,6 +78,43 @@ def exit_on_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def one_line_usage(program: str) -> Iterator[None]:
+    """Make one line of the boxes that tyro prints about arguments it refuses.
+
+    Args:
+        program: whose `--help` the line names.
+
+    Raises:
+        UserError: tyro left with exit code 2.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            yield
+    except SystemExit as leaving:
+        if leaving.code != UserError.exit_code:
+            raise
+        raise UserError(f"{_without_box(said.getvalue())} ({program} --help says more)") from None
+
+
+def _without_box(text: str) -> str:
+    """What tyro's box says below its title, with the options or commands that it proposes."""
+    lines = [line.strip("│╰╯ ") for line in text.splitlines()[1:]]
+    body = "\n".join("" if re.fullmatch("[─-]*", line) else line for line in lines)
+    sections = [" ".join(section.split()) for section in body.split("\n\n")]
+    first, *others = [section for section in sections if section] or [""]
+    said = first.partition(" Got errors:")[0].rstrip(".")
+    for other in others:
+        if other.startswith("Available subcommands"):
+            said += f"; {other[0].lower()}{other[1:]}"
+        elif other.startswith("Perhaps you meant"):
+            words = [word.rstrip(",") for word in other.split() if word.startswith("--")]
+            near = [word for word in words if word != "--help"]
+            said += f"; perhaps {' or '.join(dict.fromkeys(near))}"
+    return said
 
 
 def error_line(error: BaseException) -> str | None:

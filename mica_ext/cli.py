@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from mica_ext.errors import exit_on_interrupt, run_command
+from mica_ext.errors import exit_on_interrupt, one_line_usage, run_command
 
 
 class Command(NamedTuple):
@@ -90,12 +90,13 @@ def _dispatch(arguments: list[str]) -> int:
     import tyro
 
     # No command: help, shell completion or a mistake. Tyro answers them and leaves by SystemExit.
-    tyro.extras.subcommand_cli_from_dict(
-        {name: _import(command.config) for name, command in COMMANDS.items()},
-        prog="mica-ext",
-        description="One photo in, an expressive metrical 3D face out.",
-        args=arguments,
-    )
+    with one_line_usage("mica-ext"):
+        tyro.extras.subcommand_cli_from_dict(
+            {name: _import(command.config) for name, command in COMMANDS.items()},
+            prog="mica-ext",
+            description="One photo in, an expressive metrical 3D face out.",
+            args=arguments,
+        )
     return 2
 
 
@@ -109,7 +110,8 @@ def _run(command: Command, program: str, arguments: list[str]) -> int:
     from pacofr.utils.threads import use_one_thread_per_operation
 
     logging.basicConfig(level=command.log_level, format="%(levelname)s: %(message)s")
-    config = tyro.cli(_import(command.config), prog=program, args=arguments)
+    with one_line_usage(program):
+        config = tyro.cli(_import(command.config), prog=program, args=arguments)
     use_one_thread_per_operation()
     with exit_on_interrupt():
         function = _import(command.function)

@@ -6,13 +6,12 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int32
 from scipy.linalg import cho_factor, cho_solve
 
+from flame_assets.model.head import CONTOUR_POINTS, CONTOUR_ROWS
+
 SKIN, LIPS = (0.83, 0.66, 0.57), (0.74, 0.47, 0.45)
 SCLERA, IRIS, PUPIL = (0.93, 0.92, 0.90), (0.36, 0.29, 0.24), (0.05, 0.05, 0.05)
 TEETH, GUMS = (0.90, 0.88, 0.82), (0.72, 0.42, 0.42)
 """Plain RGB colours for pictures; no claim about anyone."""
-
-CONTOUR = 17
-CONTOUR_ROWS = 79
 
 
 class PinnedLandmarks(NamedTuple):
@@ -32,12 +31,12 @@ def pinned_landmarks(
     """68 points in iBUG order on triangles; every yaw has the same contour."""
     ids, weights = triangles.astype(np.int32), barycentric.astype(np.float32)
     return PinnedLandmarks(
-        ids[CONTOUR:],
-        weights[CONTOUR:],
-        np.tile(ids[:CONTOUR], (CONTOUR_ROWS, 1)),
-        np.tile(weights[:CONTOUR], (CONTOUR_ROWS, 1, 1)),
-        ids[:CONTOUR],
-        weights[:CONTOUR],
+        ids[CONTOUR_POINTS:],
+        weights[CONTOUR_POINTS:],
+        np.tile(ids[:CONTOUR_POINTS], (CONTOUR_ROWS, 1)),
+        np.tile(weights[:CONTOUR_POINTS], (CONTOUR_ROWS, 1, 1)),
+        ids[:CONTOUR_POINTS],
+        weights[:CONTOUR_POINTS],
     )
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from flame_assets.model.head import HeadModel
+from flame_assets.model.head import CONTOUR_MAX_DEGREES, HeadModel
 
-_DEGREES = range(15, 40)
+_DEGREES = range(15, CONTOUR_MAX_DEGREES + 1)
 
 
 def contour_direction_score(head: HeadModel) -> float:
@@ -24,7 +24,7 @@ def contour_direction_score(head: HeadModel) -> float:
     rows = np.einsum("rpci,rpc->rpi", corners, head.contour_barycentric)
     gains = []
     for degrees in _DEGREES:
-        left, right = rows[degrees], rows[39 + degrees]
+        left, right = rows[degrees], rows[CONTOUR_MAX_DEGREES + degrees]
         gains.append(_outwardness(left, degrees) - _outwardness(right, degrees))
         gains.append(_outwardness(right, -degrees) - _outwardness(left, -degrees))
     return float(np.mean(gains))

@@ -25,6 +25,11 @@ JOINT_PARENTS = (-1, 0, 1, 1, 1)
 EYE_JOINTS = (3, 4)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a head
 
+CONTOUR_POINTS = 17
+CONTOUR_MAX_DEGREES = 39
+CONTOUR_ROWS = 2 * CONTOUR_MAX_DEGREES + 1
+"""A contour for each whole degree of yaw: row a for a in 0..39, row 39 - a for a in -1..-39."""
+
 ExpressionConvention = Literal["arkit", "flame", "pca"]
 """What the expression coefficients of a head mean.
 

@@ -15,8 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from flame_assets.model import landmarks
-from flame_assets.model.head import HeadModel
-from flame_assets.model.landmarks import CONTOUR_ROWS
+from flame_assets.model.head import CONTOUR_ROWS, HeadModel
 from flame_assets.model.lbs import pose_feature, pose_joints, rotation_matrices, skin
 
 FRONTAL_ROW = CONTOUR_ROWS  # of the landmark tables: after the contours by yaw

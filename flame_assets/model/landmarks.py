@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-CONTOUR_ROWS = 79
-CONTOUR_MAX_DEGREES = 39
+from flame_assets.model.head import CONTOUR_MAX_DEGREES
 
 # NoW benchmark order: outer right, inner right, inner left, outer left eye corner, nose bottom,
 # right, left mouth corner (subject's sides).

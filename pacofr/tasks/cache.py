@@ -65,6 +65,8 @@ def cached_split(
     split: str,
     load: Callable[[], Split],
     read_labels: LabelReader | None = None,
+    *,
+    points: int,
 ) -> Split:
     """The split from its cache, which is written first where it is not there.
 
@@ -73,7 +75,9 @@ def cached_split(
         name: of the data set.
         split: of the data set.
         load: reads the split from its data set.
-        read_labels: the label map of a sample, to store it merged; None: there are none.
+        read_labels: the label map of a sample, to store it merged; None: there are none, but
+            each sample has landmarks and a box.
+        points: landmarks of each sample that has any.
 
     Raises:
         UserError: as `load`; or the cache is damaged or cannot be written.
@@ -84,7 +88,17 @@ def cached_split(
     with file_lock(folder / "index", wait=True):
         if not (folder / "index.json").exists():
             _write(folder, load(), read_labels)
-    return _read(folder, name, split)
+    found = _read(folder, name, split)
+    counts = {-1 if sample.points is None else len(sample.points) for sample in found.samples}
+    annotated = read_labels is None
+    if counts - {points, points if annotated else -1} or (
+        annotated and any(sample.box is None for sample in found.samples)
+    ):
+        raise UserError(
+            f"{folder}/index.json: expected {points} landmarks and a box of each face; delete"
+            f" {folder} to have it made anew"
+        )
+    return found
 
 
 def _write(folder: Path, split: Split, read_labels: LabelReader | None) -> None:

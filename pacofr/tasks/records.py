@@ -1,8 +1,10 @@
 """Annotated faces: where their files lie, landmarks and boxes; the splits of data sets."""
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +14,9 @@ from jaxtyping import Float64, Shaped, UInt8
 from pacofr.errors import UserError
 from pacofr.images import decode_image, load_image
 from pacofr.utils.bounded import read_bounded
+from pacofr.utils.budgets import ANNOTATION_LINE, ANNOTATION_LINES
 
+MAX_COORDINATE = 1e7
 FAR_OUTSIDE = 0.5
 """Distance from the photo's border, in its longer sides, from which on a point must be wrong."""
 
@@ -152,20 +156,27 @@ def read_lines(path: Path, limit: int) -> list[str]:
     """Lines of a text file of a data set that are not empty.
 
     Raises:
-        UserError: it is missing, too large or no text.
+        UserError: it is missing, too large, without any line or no text.
     """
     try:
-        return [line for line in read_bounded(path, limit).decode().splitlines() if line.strip()]
+        text = io.TextIOWrapper(io.BytesIO(read_bounded(path, limit)), "utf-8")
+        lines = [line.rstrip("\n") for line in islice(text, ANNOTATION_LINES + 1) if line.strip()]
     except FileNotFoundError as error:
         raise UserError(f"{path}: expected a file of the data set, found none") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: expected a text file, got other bytes") from error
+    if not 0 < len(lines) <= ANNOTATION_LINES:
+        raise UserError(f"{path}: expected 1 to {ANNOTATION_LINES} lines, got {len(lines)}")
+    longest = max(map(len, lines))
+    if longest > ANNOTATION_LINE:
+        raise UserError(f"{path}: expected lines of at most {ANNOTATION_LINE} characters")
+    return lines
 
 
 def numbers(words: list[str], count: int, where: str) -> Float64[np.ndarray, " count"]:
-    """`count` finite numbers.
+    """`count` numbers below `MAX_COORDINATE`.
 
     Raises:
         UserError: there are others, or fewer or more; `where` begins the line.
@@ -174,7 +185,7 @@ def numbers(words: list[str], count: int, where: str) -> Float64[np.ndarray, " c
         values = np.array(words, np.float64)
     except ValueError as error:
         raise UserError(f"{where}: expected {count} numbers, got other text") from error
-    if len(values) != count or not np.isfinite(values).all():
+    if len(values) != count or not (np.abs(values) < MAX_COORDINATE).all():
         raise UserError(f"{where}: expected {count} finite numbers, got {len(values)}")
     return values
 

@@ -30,7 +30,7 @@ from pacofr.tasks.model import load_task_model
 from pacofr.tasks.parsing.classes import PARSING_SETS
 from pacofr.tasks.parsing.evaluate import score_labels
 from pacofr.tasks.parsing.labels import read_labels
-from pacofr.tasks.parsing.layouts import load_parsing_split
+from pacofr.tasks.parsing.layouts import LAPA_FIVE, load_parsing_split
 from pacofr.tasks.parsing.train import ParsingTraining
 from pacofr.tasks.records import Split
 from pacofr.tasks.report.columns import SHAPES
@@ -68,11 +68,17 @@ def load_split(task: TaskName, data: DataSpec, split: str, cache: Path | None) -
         classes = len(PARSING_SETS[data.name].classes)
         load: Callable[[], Split] = lambda: load_parsing_split(data.name, data.root, split)  # noqa: E731
         found = cached_split(
-            cache, data.name, split, load, lambda sample: read_labels(sample, classes)
+            cache,
+            data.name,
+            split,
+            load,
+            lambda sample: read_labels(sample, classes),
+            points=len(LAPA_FIVE),
         )
     else:
         load = lambda: load_alignment_split(data.name, data.root, split)  # noqa: E731
-        found = cached_split(cache, data.name, split, load)
+        points = ALIGNMENT_SETS[data.name].points
+        found = cached_split(cache, data.name, split, load, points=points)
     for other in found.other_counts:
         LOGGER.warning("%s %s: found %s", data.name, split, other)
     return found

@@ -82,3 +82,7 @@ LABEL_BYTES = 64 * MIB
 """The PNG of a label map; CelebAMask-HQ's have 5 kB."""
 ANNOTATION_BYTES = 256 * MIB
 """A file of the annotations of a data set; WFLW's list has 20 MB."""
+ANNOTATION_LINES = 1_000_000
+"""Lines of such a file; CelebA's list has 202,599."""
+ANNOTATION_LINE = 64 * 1024
+"""Characters of one line; WFLW's have 4,000."""

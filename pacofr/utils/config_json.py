@@ -6,6 +6,7 @@ its size nor its depth.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import reprlib
@@ -151,13 +152,15 @@ def _decode_class(kind: Any, value: object, where: str) -> Any:
         raise UserError(
             f"{where}: {kind.__name__} lacks {_short(missing)} and does not know {_short(unknown)}"
         )
-    hints = typing.get_type_hints(kind)
+    hints = _type_hints(kind)
     parts = {name: _decode(hints[name], value[name], f"{where}, {name}") for name in names}
     try:
         return kind(**parts)
     except UserError as error:  # a value out of range
         raise UserError(f"{where}: {error}") from error
 
+
+_type_hints = functools.cache(typing.get_type_hints)
 
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 

@@ -25,9 +25,7 @@ from numpy import ndarray
 from flame_assets.anthro.surface.head_surface import Surface
 from flame_assets.anthro.surface.pins import pin, place_of
 from flame_assets.anthro.surface.template import HalfTemplate
-
-_ROWS = 79
-_MAX_YAW = 39
+from flame_assets.model.head import CONTOUR_MAX_DEGREES, CONTOUR_ROWS
 
 
 class Landmarks(NamedTuple):
@@ -146,21 +144,21 @@ def landmarks(surface: Surface, template: HalfTemplate) -> Landmarks:
     on_lines = on_lines.reshape(*lines.shape[:2], 3)
     directions = np.stack([np.cos(_CONTOUR_ANGLES), -np.sin(_CONTOUR_ANGLES)], 1)[:-1]
     static, chin = lines[:, 0], outline[-1]
-    table = np.zeros((_ROWS, 17, 2))
-    for row in range(_ROWS):
-        yaw = row if row <= _MAX_YAW else row - _MAX_YAW
+    table = np.zeros((CONTOUR_ROWS, 17, 2))
+    for row in range(CONTOUR_ROWS):
+        yaw = row if row <= CONTOUR_MAX_DEGREES else row - CONTOUR_MAX_DEGREES
         c, s = np.cos(np.radians(yaw)), np.sin(np.radians(yaw))
         turned = on_lines[..., 0] * c + on_lines[..., 2] * s
         outward = turned * directions[:, :1] + on_lines[..., 1] * directions[:, 1:]
         slid = lines[np.arange(len(lines)), np.argmax(outward, axis=1)] if yaw else static
         away, near = slid[::-1], static * [-1, 1]  # 9 .. 16 and 0 .. 7
         table[row] = np.concatenate([near, chin[None], away])
-        if row > _MAX_YAW:
+        if row > CONTOUR_MAX_DEGREES:
             table[row] = table[row][::-1] * [-1, 1]
     pins = pin(template, table.reshape(-1, 2), right_faces)
     return Landmarks(
         inner.triangles,
         inner.barycentric,
-        pins.triangles.reshape(_ROWS, 17),
-        pins.barycentric.reshape(_ROWS, 17, 3),
+        pins.triangles.reshape(CONTOUR_ROWS, 17),
+        pins.barycentric.reshape(CONTOUR_ROWS, 17, 3),
     )

@@ -4,11 +4,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pacofr.faces.face_mesh.topology import POINTS
+from pacofr.faces.face_mesh.topology import LEFT_EYE_CENTRE, POINTS, RIGHT_EYE_CENTRE
 
 Picture = UInt8[np.ndarray, "S S 3"]
 MOUTH_POINTS = [61, 291, 0, 17]
-EYE_POINTS = ([33, 133, 159, 145], [263, 362, 386, 374])
 REFERENCE = 128
 """Side of the crop in which the lengths below are given [px]."""
 MAX_AMPLITUDE = 0.45
@@ -26,7 +25,7 @@ def local_warp(
     warps = [(points[rng.integers(POINTS)], rng.normal(0, 0.12, 2), rng.uniform(10, 25))]
     if rng.random() < 0.6:
         warps.append((points[MOUTH_POINTS].mean(0), rng.normal(0, 0.2, 2), rng.uniform(14, 22)))
-    for eye in EYE_POINTS:
+    for eye in (RIGHT_EYE_CENTRE, LEFT_EYE_CENTRE):
         if rng.random() < 0.6:
             warps.append((points[eye].mean(0), rng.normal(0, [0.1, 0.3]), rng.uniform(7, 11)))
     centres, amplitudes, radii = (np.array(column) for column in zip(*warps, strict=True))

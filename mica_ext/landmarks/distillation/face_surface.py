@@ -8,8 +8,10 @@ from scipy.spatial import Delaunay
 
 from pacofr.faces.face_mesh.region import region_of_points
 from pacofr.faces.face_mesh.topology import (
+    LEFT_EYE_CENTRE,
     LEFT_EYE_OUTER,
     LEFT_IRIS,
+    RIGHT_EYE_CENTRE,
     RIGHT_EYE_OUTER,
     RIGHT_IRIS,
     SKIN_POINTS,
@@ -19,8 +21,6 @@ FRONTAL_YAW = np.radians(8.0)
 MIN_FACING = 0.02
 """Cosine between a point's normal and the line of sight above which it is visible."""
 FRONTAL_FACES_MAX = 600
-RIGHT_LIDS, LEFT_LIDS = [33, 133, 159, 145], [263, 362, 386, 374]
-"""Points whose normals are taken for those of the irises."""
 
 
 class FaceSurface(NamedTuple):
@@ -47,8 +47,8 @@ class FaceSurface(NamedTuple):
         corners = self.triangles.T.ravel()
         sums = [np.bincount(corners, weights=axis, minlength=len(points)) for axis in faces.T]
         normals = np.stack(sums, axis=1)
-        normals[RIGHT_IRIS] = normals[RIGHT_LIDS].sum(0)
-        normals[LEFT_IRIS] = normals[LEFT_LIDS].sum(0)
+        normals[RIGHT_IRIS] = normals[RIGHT_EYE_CENTRE].sum(0)
+        normals[LEFT_IRIS] = normals[LEFT_EYE_CENTRE].sum(0)
         lengths = np.linalg.norm(normals, axis=1)
         return normals[:, 2] > MIN_FACING * np.maximum(lengths, 1e-9)
 

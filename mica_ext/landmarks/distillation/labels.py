@@ -4,7 +4,6 @@ RUN/faces/labels.json            which photos and which teacher
 RUN/faces/00000.safetensors ...  a `FaceStore` for each unit of photos; those there are kept
 """
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,12 +24,13 @@ from mica_ext.landmarks.distillation.face_store import (
 )
 from pacofr.data.curation.sources.units import SourceUnit, find_units, read_photos
 from pacofr.data.curation.stats import Counter
-from pacofr.errors import UserError as PhotoError
+from pacofr.errors import UserError as ContentError
 from pacofr.faces.detect import Face, detect
 from pacofr.faces.face_mesh.network import CROP, FaceMeshNetwork
 from pacofr.faces.face_mesh.region import Region, crop_region, region_of_five, region_of_points
 from pacofr.faces.face_mesh.topology import LEFT_EYE_OUTER, MIRROR, POINTS, RIGHT_EYE_OUTER
 from pacofr.images import decode_image
+from pacofr.utils.config_json import from_json, read_json
 from pacofr.utils.files import write_json
 from pacofr.utils.progress import track
 
@@ -84,14 +84,19 @@ def label_photos(sources: Sequence[Path], teacher: FaceMeshNetwork, folder: Path
     return store
 
 
+class _LabelledPhotos(NamedTuple):
+    units: tuple[str, ...]
+
+
 def _require_same_photos(units: Sequence[SourceUnit], path: Path) -> None:
     digests = [unit.digest for unit in units]
     if not path.exists():
         write_json(path, {"units": digests})
         return
     try:
-        same = json.loads(path.read_text())["units"] == digests
-    except (OSError, ValueError, LookupError, TypeError):
+        content = read_json(path, "digests of the photos of a run")
+        same = from_json(_LabelledPhotos, content, str(path)).units == tuple(digests)
+    except ContentError:
         same = False
     if not same:
         raise UserError(
@@ -106,7 +111,7 @@ def _label_unit(unit: SourceUnit, teacher: FaceMeshNetwork) -> Iterator[Labelled
             continue
         try:
             image = decode_image(photo.data, photo.key)
-        except PhotoError as error:
+        except ContentError as error:
             LOGGER.warning("left out: %s", error)
             continue
         for face in detect(image):

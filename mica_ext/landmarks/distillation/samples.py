@@ -14,12 +14,11 @@ from mica_ext.landmarks.distillation.turning import turn_face
 from mica_ext.landmarks.network import ROLL_FROM_MOUTH, SIDE_PER_BOX
 from mica_ext.landmarks.regions import REGIONS
 from pacofr.faces.face_mesh.region import Region, crop_region, region_of_five, region_of_points
-from pacofr.faces.face_mesh.topology import MIRROR
+from pacofr.faces.face_mesh.topology import LEFT_EYE_CENTRE, MIRROR, RIGHT_EYE_CENTRE
 
 MAX_YAW = np.radians(88.0)
 MAX_TURN = np.radians(75.0)
 PITCH_SIGMA = np.radians(8.0)
-EYE_LIDS = ([33, 133, 159, 145], [263, 362, 386, 374])
 
 
 class CropOdds(NamedTuple):
@@ -142,7 +141,7 @@ def _random_region(face: LabelledFace, rng: np.random.Generator, odds: CropOdds)
         noise = 0.012 * np.linalg.norm(face.five[1] - face.five[0])
         region = _around_five(face.five + rng.normal(0, noise, (5, 2)))
     elif kind < 0.85:
-        eyes = [points[lids].mean(0) for lids in EYE_LIDS]
+        eyes = [points[lids].mean(0) for lids in (RIGHT_EYE_CENTRE, LEFT_EYE_CENTRE)]
         five = np.stack([*eyes, points[4], points[61], points[291]])
         down = five[3:].mean(0) - five[:2].mean(0)
         unit = max(np.linalg.norm(five[1] - five[0]), np.linalg.norm(down))

@@ -57,6 +57,9 @@ RIGHT_EYE = np.array(
 )
 """Edge of the lids, closed: outer corner, lower lid, inner corner, upper lid."""
 LEFT_EYE = MIRROR[RIGHT_EYE]
+RIGHT_EYE_CENTRE = np.array([33, 133, 159, 145])
+"""Points whose mean is the eye's centre: both corners and the middles of both lids."""
+LEFT_EYE_CENTRE = MIRROR[RIGHT_EYE_CENTRE]
 RIGHT_BROW = np.array([70, 63, 105, 66, 107, 46, 53, 52, 65, 55])
 """Upper, then lower edge, both from the outer end."""
 LEFT_BROW = MIRROR[RIGHT_BROW]

@@ -5,6 +5,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from helpers.mutations import damaged_bytes
 from helpers.task_trees import (
     csv_line,
     face_picture,
@@ -21,6 +22,7 @@ from helpers.task_trees import (
 
 from pacofr.errors import UserError
 from pacofr.faces.landmarks68 import read_pts
+from pacofr.tasks.alignment.csv_lists import read_landmark_csv
 from pacofr.tasks.alignment.layouts import ALIGNMENT_SETS, load_alignment_split
 from pacofr.tasks.parsing.classes import CELEBAMASK_HQ, CELEBAMASK_HQ_FILES, PALETTE, PARSING_SETS
 from pacofr.tasks.parsing.labels import read_labels, read_photo_and_labels
@@ -253,6 +255,47 @@ def test_damaged_trees_are_one_line_with_the_file(what, folder, line, trees, tmp
         read_all(root, folder)
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+ANNOTATIONS = (
+    ("pts", "trainset/face1.pts"),
+    ("wflw", "WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_train.txt"),
+    ("lapa", "train/landmarks/1.txt"),
+    ("lapa", "train/labels/1.png"),
+    ("celeba", "list_eval_partition.txt"),
+    ("celeba", "CelebA-HQ-to-CelebA-mapping.txt"),
+    ("celeba", "CelebAMask-HQ-mask-anno/0/00001_hair.png"),
+)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(("folder", "name"), ANNOTATIONS)
+def test_damaged_annotations_are_read_or_refused(folder, name, trees, tmp_path):
+    shutil.copytree(trees / folder, tmp_path / folder)
+    path = tmp_path / folder / name
+    lines = []
+    for data in damaged_bytes(path.read_bytes(), 3, 40):
+        path.write_bytes(data)
+        try:
+            read_all(tmp_path, folder)
+        except UserError as error:
+            lines.append(str(error))
+    assert len(lines) > 5
+    assert all(len(line.splitlines()) == 1 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "expected 1 to 1000000 lines, got 0"),
+        ("a b\n" * 1_000_001, "expected 1 to 1000000 lines"),
+        ("1 " * 40_000, "expected lines of at most 65536 characters"),
+    ],
+)
+def test_lists_have_bounds(text, line, tmp_path):
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(UserError, match=line):
+        read_landmark_csv(tmp_path / "list.csv", tmp_path, 68)
 
 
 def test_a_palettes_indices_are_the_classes(tmp_path):

@@ -39,6 +39,11 @@ COMMANDS = {
         "mica_ext.commands.config:PackConfig",
         "mica_ext.commands.packs:pack",
     ),
+    "train-identity": Command(
+        "mica_ext.identity.config:IdentityTrainingConfig",
+        "mica_ext.commands.train_identity:train_identity",
+        log_level="INFO",
+    ),
     "train-landmarks": Command(
         "mica_ext.landmarks.config:LandmarkTrainingConfig",
         "mica_ext.landmarks.distillation.train:train",

@@ -60,7 +60,13 @@ def import_mica(config: ImportConfig) -> None:
             template=sums[0],
             shape_basis=sums[1],
         )
-        _finish(folder, config.name, "flame2020", f"{MICA_LICENCE}; points: research only")
+        write_pack_files(
+            folder,
+            name=config.name,
+            head="flame2020",
+            licence=f"{MICA_LICENCE}; points: research only",
+            identity=folder / IDENTITY,
+        )
 
     write_folder(out, fill)
     print(f"{out}\nlicence: {MICA_LICENCE}")
@@ -91,21 +97,30 @@ def pack(config: PackConfig) -> None:
         for target, source in folders:
             if source is not None:
                 shutil.copytree(source, folder / target)
-        _finish(folder, name, config.head, "; ".join(dict.fromkeys(licences)))
+        write_pack_files(
+            folder,
+            name=name,
+            head=config.head,
+            licence="; ".join(dict.fromkeys(licences)),
+            identity=folder / IDENTITY if config.identity else None,
+            landmarks=folder / LANDMARKS if config.landmarks else None,
+        )
 
     print(write_folder(config.out, fill))
 
 
-def _finish(folder: Path, name: str, head: str, licence: str) -> None:
-    """Write pack.json and the card into a folder that holds the networks."""
-    parts = {key: folder / key for key in (IDENTITY, LANDMARKS) if (folder / key).is_dir()}
-    made = Pack(
-        name=name,
-        licence=licence,
-        head=head,
-        landmarks=parts.get(LANDMARKS) or load_pack(SHIPPED).landmarks,
-        identity=parts.get(IDENTITY),
-    )
+def write_pack_files(
+    folder: Path,
+    *,
+    name: str,
+    head: str,
+    licence: str,
+    identity: Path | None = None,
+    landmarks: Path | None = None,
+) -> None:
+    """Write pack.json and the card into the folder that holds the networks' folders."""
+    points_folder = landmarks or load_pack(SHIPPED).landmarks
+    made = Pack(name=name, licence=licence, head=head, landmarks=points_folder, identity=identity)
     save_pack(made, folder)
     rows = ["| network | name | made by | sha256 | licence |", "|---|---|---|---|---|"]
     if made.identity is not None:

@@ -1,4 +1,4 @@
-"""MICA's checkpoint `mica.tar`, read as data: nothing in it is executed."""
+"""MICA's checkpoint `mica.tar` and ArcFace's `backbone.pth`, read as data: nothing is executed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +13,7 @@ from flame_assets.inert.checkpoints import TorchFile
 from flame_assets.inert.files import ReadError, shown
 from flame_assets.inert.pickle_graph.tensors import TensorRef
 from mica_ext.errors import UserError
+from mica_ext.identity.iresnet import IResNet
 from mica_ext.identity.network import SHAPE_COUNT, IdentityNetwork
 
 EXPECTED = "expected MICA's mica.tar with `arcface` and `flameModel`"
@@ -56,25 +57,65 @@ def read_mica(path: Path) -> MicaFile:
     return MicaFile(network, template, None if basis is None else basis[..., :SHAPE_COUNT])
 
 
+def read_arcface(path: Path) -> IResNet:
+    """IResNet-100 of insightface's `arcface_torch` (backbone.pth: its state dict by itself).
+
+    Raises:
+        UserError: the file cannot be read, lacks tensors, or holds some of other shapes.
+    """
+    expected = "expected ArcFace's backbone.pth of IResNet-100"
+    if not path.exists():
+        raise UserError(f"{path}: no such file; {expected}")
+    with torch.device("meta"):
+        network = IResNet()
+    try:
+        with TorchFile(path) as file:
+            held = _tensors_of(file.content)
+            tensors = _fitting(path, file, held, network.state_dict(), expected)
+    except ReadError as error:
+        raise UserError(f"{error}; {expected}") from error
+    network.load_state_dict(tensors, assign=True)
+    return network.eval()
+
+
+def holds_mica(path: Path) -> bool:
+    """Whether a checkpoint has the entry of MICA's mapping network; False for unreadable ones."""
+    try:
+        with TorchFile(path) as file:
+            return isinstance(file.content, dict) and "flameModel" in file.content
+    except (ReadError, OSError):
+        return False
+
+
 def _network(path: Path, file: TorchFile, content: Any) -> IdentityNetwork:
     with torch.device("meta"):  # nothing is allocated before the shapes are known to fit
         network = IdentityNetwork()
-    expected = network.state_dict()
     held: dict[str, TensorRef | np.ndarray] = {}
     for entry, prefix in ENTRIES.items():
         place = "arcface." if entry == "arcface" else ""
         for name, value in _entry(path, content, entry).items():
-            name = name.removeprefix("module.")
             if name.startswith(prefix):
                 held[place + name] = value
+    tensors = _fitting(path, file, held, network.state_dict(), EXPECTED)
+    network.load_state_dict(tensors, assign=True)
+    return network.eval()
+
+
+def _fitting(
+    path: Path,
+    file: TorchFile,
+    held: Mapping[str, TensorRef | np.ndarray],
+    expected: Mapping[str, Tensor],
+    what: str,
+) -> dict[str, Tensor]:
+    """The tensors of a file, which must be those of a network: names, shapes, finite values."""
     missing = [name for name in expected if name not in held]
     if missing:
         raise UserError(
-            f"{path}: lacks {len(missing)} of the identity network's tensors, such as "
-            f"{missing[0]}; {EXPECTED}"
+            f"{path}: lacks {len(missing)} of the network's tensors, such as {missing[0]}; {what}"
         )
     if extra := sorted(held.keys() - expected.keys()):
-        raise UserError(f"{path}: holds {shown(extra[0])}, which IResNet-100 has not; {EXPECTED}")
+        raise UserError(f"{path}: holds {shown(extra[0])}, which IResNet-100 has not; {what}")
     tensors: dict[str, Tensor] = {}
     for name, wanted in expected.items():
         shape = tuple(held[name].shape)
@@ -85,8 +126,7 @@ def _network(path: Path, file: TorchFile, content: Any) -> IdentityNetwork:
         tensors[name] = torch.from_numpy(array.copy()).to(wanted.dtype)
         if not bool(tensors[name].isfinite().all()):
             raise UserError(f"{path}: {name} holds NaN or infinity; get the file anew")
-    network.load_state_dict(tensors, assign=True)
-    return network.eval()
+    return tensors
 
 
 def _entry(path: Path, content: Any, name: str) -> Mapping[str, TensorRef | np.ndarray]:
@@ -94,9 +134,14 @@ def _entry(path: Path, content: Any, name: str) -> Mapping[str, TensorRef | np.n
     if not isinstance(held, dict):
         found = ", ".join(sorted(map(shown, content))[:4]) if isinstance(content, dict) else ""
         raise UserError(f"{path}: lacks {name}, found {found or shown(content)}; {EXPECTED}")
+    return _tensors_of(held)
+
+
+def _tensors_of(held: Any) -> dict[str, TensorRef | np.ndarray]:
+    """The tensors of a state dict by name, without DataParallel's prefix."""
     return {
-        key: value
-        for key, value in held.items()
+        key.removeprefix("module."): value
+        for key, value in (held.items() if isinstance(held, dict) else ())
         if isinstance(key, str) and isinstance(value, (TensorRef, np.ndarray))
     }
 

@@ -63,12 +63,25 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(unbiased_variance.to(self.running_var), momentum)
 
 
+class GlobalBatchNorm1d(GlobalBatchNorm2d):
+    """The same of features without height and width."""
+
+    def forward(self, input: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+        """Normalise by the global batch in training, by the running statistics otherwise."""
+        return super().forward(input[:, :, None, None])[:, :, 0, 0]
+
+
+_GLOBAL = {nn.BatchNorm1d: GlobalBatchNorm1d, nn.BatchNorm2d: GlobalBatchNorm2d}
+
+
 def use_global_batch_norm(module: nn.Module) -> None:
-    """Replace every BatchNorm2d inside `module` by one over the global batch, weights kept."""
+    """Replace batch normalisation inside `module` by one over the global batch, weights kept."""
     for name, child in module.named_children():
-        if type(child) is nn.BatchNorm2d:
-            replacement = GlobalBatchNorm2d(child.num_features, child.eps, child.momentum)
+        if type(child) in _GLOBAL:
+            replacement = _GLOBAL[type(child)](child.num_features, child.eps, child.momentum)
             replacement.load_state_dict(child.state_dict())
+            for key, parameter in child.named_parameters():
+                getattr(replacement, key).requires_grad_(parameter.requires_grad)
             setattr(module, name, replacement.train(child.training))
         else:
             use_global_batch_norm(child)

@@ -1,0 +1,1 @@
+"""Training of the identity network, as MICA trains it."""

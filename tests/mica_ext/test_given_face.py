@@ -116,9 +116,8 @@ def test_what_cannot_be_is_one_line(run, tmp_path, arguments, words):
 
 
 @pytest.mark.parametrize("arguments", [["--bbox", 1, 2, 30], ["--landmarks5", *range(1, 10)]])
-def test_a_wrong_count_of_numbers_is_a_usage_error(run, tmp_path, arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        run(EXAMPLE, "--out", tmp_path / "a.obj", *arguments)
-    assert caught.value.code == 2
-    assert f"Error parsing {arguments[0]}" in capsys.readouterr().err
+def test_a_wrong_count_of_numbers_is_one_line(run, tmp_path, arguments):
+    code, _, err = run(EXAMPLE, "--out", tmp_path / "a.obj", *arguments)
+    assert (code, err.count("\n")) == (2, 1)
+    assert arguments[0] in err
     assert not (tmp_path / "a.obj").exists()

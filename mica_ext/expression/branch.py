@@ -1,0 +1,139 @@
+"""The expression branch: tokens of several encoder levels to the parameters of a face.
+
+Each level is projected to one width and told apart by a learned embedding; all levels' tokens
+together are the keys of a small transformer decoder (Carion et al. 2020) with one learned query per
+group of parameters, as Faceptor (Qin et al. 2024) reads FaRL's levels. The output layers begin at
+zero: an untrained branch gives the neutral face, seen from the front.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mica_ext.errors import UserError
+from mica_ext.expression.config import BranchConfig
+
+GROUPS = ("expression", "jaw", "eyes", "pose", "camera")
+"""Parameter groups in the order of their queries."""
+INIT_STD = 0.02
+
+
+class BranchOutput(NamedTuple):
+    """What the branch reads in a batch of crops; all zero in the beginning."""
+
+    expression: Float[Tensor, "B E"]
+    """Coefficients of the head's expressions, not yet cut to their bounds."""
+    jaw_pose: Float[Tensor, "B 3"]
+    """Axis-angle [rad]."""
+    left_eye_pose: Float[Tensor, "B 3"]
+    right_eye_pose: Float[Tensor, "B 3"]
+    crop_pose: Float[Tensor, "B 3"]
+    """Rotation of the head in the crop's frame, axis-angle [rad]; zero faces the camera."""
+    crop_camera: Float[Tensor, "B 3"]
+    """Log of the scale over `crop_camera.SCALE`, offset of the anchor in half crops (x, y)."""
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of queries to keys."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(
+        self, queries: Float[Tensor, "B Q D"], keys: Float[Tensor, "B K D"]
+    ) -> Float[Tensor, "B Q D"]:
+        """softmax(Q K^T / sqrt d) V."""
+        query = self.q(queries).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        key, value = self.kv(keys).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm: attention among the queries, to the keys, and an MLP."""
+
+    def __init__(self, config: BranchConfig) -> None:
+        super().__init__()
+        width, hidden = config.width, int(config.width * config.mlp_ratio)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
+        self.among = CrossAttention(width, config.heads)
+        self.across = CrossAttention(width, config.heads)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(
+        self, queries: Float[Tensor, "B Q D"], keys: Float[Tensor, "B K D"]
+    ) -> Float[Tensor, "B Q D"]:
+        """The queries after this layer."""
+        normed = self.norm1(queries)
+        queries = queries + self.among(normed, normed)
+        queries = queries + self.across(self.norm2(queries), keys)
+        return queries + self.mlp(self.norm3(queries))
+
+
+class ExpressionBranch(nn.Module):
+    """Tokens of an encoder's levels to `BranchOutput`."""
+
+    def __init__(self, config: BranchConfig, encoder_width: int, expression_count: int) -> None:
+        """Set up for an encoder of this width and a head with so many expressions."""
+        super().__init__()
+        self.config, self.encoder_width = config, encoder_width
+        levels = len(config.layers)
+        self.norms = nn.ModuleList(nn.LayerNorm(encoder_width) for _ in range(levels))
+        self.projections = nn.ModuleList(
+            nn.Linear(encoder_width, config.width) for _ in range(levels)
+        )
+        self.level_embedding = nn.Parameter(torch.empty(levels, config.width))
+        self.queries = nn.Parameter(torch.empty(len(GROUPS), config.width))
+        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width)
+        sizes = (expression_count, 3, 6, 3, 3)
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(config.width, size) for name, size in zip(GROUPS, sizes, strict=True)}
+        )
+        nn.init.normal_(self.level_embedding, std=INIT_STD)
+        nn.init.normal_(self.queries, std=INIT_STD)
+        for head in self.heads.values():
+            assert isinstance(head, nn.Linear)
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def keys(self, levels: Sequence[Float[Tensor, "B T D"]]) -> Float[Tensor, "B K width"]:
+        """All levels' tokens, projected and told apart.
+
+        Raises:
+            UserError: another number of levels, or tokens of another width.
+        """
+        if len(levels) != len(self.projections) or levels[0].shape[-1] != self.encoder_width:
+            raise UserError(
+                f"expected {len(self.projections)} levels of width {self.encoder_width}, got "
+                f"{len(levels)} of width {levels[0].shape[-1]}: the branch was trained on another "
+                "encoder"
+            )
+        parts = [
+            projection(norm(tokens)) + embedding
+            for tokens, norm, projection, embedding in zip(
+                levels, self.norms, self.projections, self.level_embedding, strict=True
+            )
+        ]
+        return torch.cat(parts, 1)
+
+    def forward(self, levels: Sequence[Float[Tensor, "B T D"]]) -> BranchOutput:
+        """Read the parameters of a batch of crops from `FaceEncoder`'s raw tokens."""
+        keys = self.keys(levels)
+        queries = self.queries.expand(len(keys), -1, -1)
+        for layer in self.decoder:
+            queries = layer(queries, keys)
+        queries = self.norm(queries)
+        read = {name: self.heads[name](queries[:, i]) for i, name in enumerate(GROUPS)}
+        left, right = read["eyes"].chunk(2, -1)
+        return BranchOutput(
+            read["expression"], read["jaw"], left, right, read["pose"], read["camera"]
+        )

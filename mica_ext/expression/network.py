@@ -1,0 +1,99 @@
+"""Encoder and branch together, and the face that they and an identity make."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
+from mica_ext.expression.branch import BranchOutput, ExpressionBranch
+from mica_ext.expression.config import BranchConfig
+from mica_ext.expression.crop_camera import anchor_of, crop_view, to_photo
+from mica_ext.fitting.geometry.rotations import matrix_to_axis_angle
+from mica_ext.models.types import AlignedFace, Camera, FaceParameters
+from pacofr.models.encoders import FaceEncoder, face_encoder
+from pacofr.models.vit import VisionTransformer
+
+
+class ExpressionNetwork(nn.Module):
+    """Crops to `BranchOutput`: a face encoder and the branch on its levels."""
+
+    def __init__(
+        self,
+        vit: VisionTransformer,
+        config: BranchConfig,
+        expression_count: int,
+        *,
+        tuned: bool = False,
+    ) -> None:
+        """Put a branch for a head with so many expressions on a transformer.
+
+        Args:
+            vit: pre-trained.
+            config: sizes of the branch.
+            expression_count: E of the head.
+            tuned: whether the encoder is trained too.
+        """
+        super().__init__()
+        self.encoder: FaceEncoder = face_encoder(vit, config.layers)
+        self.branch = ExpressionBranch(config, vit.config.width, expression_count)
+        self.tuned = tuned
+        self.encoder.requires_grad_(tuned)
+
+    def forward(self, crops: Float[Tensor, "B 3 S S"]) -> BranchOutput:
+        """Read RGB crops in [0, 1] (`AlignedFace.crop`)."""
+        with torch.set_grad_enabled(self.tuned and torch.is_grad_enabled()):
+            levels = self.encoder(crops)
+        return self.branch(levels)
+
+
+def head_parameters(
+    output: BranchOutput,
+    shape: Float[Tensor, "B S"],
+    bounds: tuple[float, float] | None,
+    global_pose: Float[Tensor, "B 3"] | None = None,
+) -> HeadParameters:
+    """The branch's movement on given identities.
+
+    Args:
+        output: of the branch.
+        shape: identity coefficients, kept to the last bit.
+        bounds: of the head's expressions; coefficients are cut to them.
+        global_pose: axis-angle [rad]; None: the rotation in the crop's frame.
+    """
+    expression = output.expression if bounds is None else output.expression.clamp(*bounds)
+    return HeadParameters(
+        shape=shape,
+        expression=expression,
+        global_pose=output.crop_pose if global_pose is None else global_pose,
+        neck_pose=torch.zeros_like(output.jaw_pose),
+        jaw_pose=output.jaw_pose,
+        left_eye_pose=output.left_eye_pose,
+        right_eye_pose=output.right_eye_pose,
+    )
+
+
+@torch.no_grad()
+def face_parameters(
+    output: BranchOutput,
+    shape: Float[Tensor, "B S"],
+    faces: AlignedFace,
+    decoder: HeadDecoder,
+    focal_px: Float[Tensor, " B"],
+) -> FaceParameters:
+    """Head and camera in the photos, whose principal points are their middles.
+
+    Args:
+        output: of the branch for `faces`' crops.
+        shape: identity coefficients, kept to the last bit.
+        faces: a batch.
+        decoder: of the head.
+        focal_px: of the photos' cameras.
+    """
+    centre_px = (faces.image_size.flip(-1) - 1).to(output.jaw_pose) / 2
+    view = crop_view(output.crop_pose, output.crop_camera)
+    photo = to_photo(view, faces.crop_to_image, focal_px, centre_px)
+    matrices = photo.rotation.double().cpu().numpy()
+    rotation = torch.from_numpy(matrix_to_axis_angle(matrices)).to(output.crop_pose)
+    head = head_parameters(output, shape, decoder.head.expression_bounds, rotation)
+    anchor = anchor_of(decoder(head).landmarks)
+    return FaceParameters(head, Camera(focal_px, centre_px, photo.anchor - anchor))

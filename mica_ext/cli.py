@@ -51,7 +51,7 @@ COMMANDS = {
     ),
     "calibrate-points": Command(
         "mica_ext.landmarks.config:PointCalibrationConfig",
-        "mica_ext.landmarks.calibrate:calibrate",
+        "mica_ext.landmarks.calibration.calibrate:calibrate",
         log_level="INFO",
     ),
     "evaluate-landmarks": Command(

@@ -33,11 +33,12 @@ class PointBasis(NamedTuple):
 
     @classmethod
     def from_head(
-        cls, decoder: HeadDecoder, anchors: PointAnchors, response: Float64[np.ndarray, " L"]
+        cls, decoder: HeadDecoder, anchors: PointAnchors, response: Float64[np.ndarray, "L 2"]
     ) -> "PointBasis":
         """Assemble the basis of the anchored points of a head.
 
-        `response` is how far a detected point follows its spot of skin when the expression moves.
+        `response` is how far a detected point follows its spot of skin when expression or jaw move
+        it: sideways, and in the plane of symmetry, about whose axis the jaw opens.
         """
         head = decoder.head
         jaw_features = decoder.pose_basis[9:18].double()
@@ -59,10 +60,9 @@ class PointBasis(NamedTuple):
         pivot = torch.einsum("qx,l->lxq", joints[:, 2], share)
         moving = moving + share[:, None, None] * offset
         basis = torch.cat([total + offset - moving + pivot, moving - pivot], 1)
-        expression = slice(1 + head.shape_count, 1 + head.shape_count + head.expression_count)
-        basis[:, :, expression] *= torch.from_numpy(response)[:, None, None]
         eyes = joints[:, EYE_JOINTS].permute(1, 2, 0)
         shape = slice(1, 1 + head.shape_count)
+        basis = _damped(basis, torch.from_numpy(response), rest=slice(0, shape.stop))
         shape_basis = basis[:, :, shape].flatten(0, 1)
         variance, axes = torch.linalg.eigh(shape_basis.mT @ shape_basis)
         axes = axes[:, variance > MIN_SHAPE_VARIANCE * variance.sum()].flip(1)
@@ -72,3 +72,17 @@ class PointBasis(NamedTuple):
             return torch.cat(parts, -1).numpy()
 
         return cls(reduced(basis), reduced(eyes), axes.numpy(), has_jaw_correctives)
+
+
+def _damped(
+    basis: Float64[torch.Tensor, "L 6 Q"], response: Float64[torch.Tensor, "L 2"], rest: slice
+) -> Float64[torch.Tensor, "L 6 Q"]:
+    """The basis whose points move by `response` of what moves them from the neutral head.
+
+    point = neutral + response (posed - neutral), where the columns `rest` make the neutral head.
+    """
+    factor = response[:, [0, 1, 1], None]
+    skull, jaw = basis.split(3, 1)
+    neutral = torch.zeros_like(skull)
+    neutral[..., rest] = (skull + jaw)[..., rest]
+    return torch.cat([factor * skull + (1 - factor) * neutral, factor * jaw], 1)

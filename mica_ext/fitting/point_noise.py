@@ -25,7 +25,7 @@ from pacofr.faces.face_mesh.topology import (
 REGION_SIGMA = (
     (np.concatenate([OUTER_LIPS, INNER_LIPS]), 0.012),
     (np.concatenate([RIGHT_EYE, LEFT_EYE]), 0.012),
-    (np.concatenate([RIGHT_BROW, LEFT_BROW]), 0.030),
+    (np.concatenate([RIGHT_BROW, LEFT_BROW]), 0.020),
     (NOSE, 0.035),
     (np.concatenate([FACE_OVAL, BETWEEN_FEATURES]), 0.100),
 )

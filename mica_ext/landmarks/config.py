@@ -96,6 +96,8 @@ class PointCalibrationConfig:
     """Whose points: the student's, Face Mesh's, or auto: Face Mesh's where it is installed."""
     weights: Path | None = None
     """Folder of the student's weights; without it those shipped."""
+    head: str = "anthro"
+    """Head that is fitted to the annotated photos."""
     licence: str = "as the photos and annotations allow"
     """What the file says of its licence."""
     sources: str = "photos of the user"

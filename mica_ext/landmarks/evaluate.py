@@ -26,6 +26,7 @@ from mica_ext.landmarks.baselines import FivePointBaselines
 from mica_ext.landmarks.config import LandmarkEvaluationConfig
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import FACE_MESH, PointReader, open_reader
+from mica_ext.landmarks.regions import point_confidence
 from pacofr.faces.detect import Face, detect
 from pacofr.faces.face_mesh.topology import IBUG68, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from pacofr.faces.landmarks68 import (
@@ -85,12 +86,14 @@ def predict_photos(
     """Points and fits of one face per photo."""
     points, fits, times = [], [], []
     for image, face in zip(photos, faces, strict=True):
-        detected = detect_points(reader, image, face).points_px[None]
+        found = detect_points(reader, image, face)
+        detected = found.points_px[None]
+        confidence = point_confidence(found.visibility[None], found.error[None])
         crop = torch.zeros(1, 3, reader.size, reader.size)
         began = time.perf_counter()
         reader.read(crop)
         split = time.perf_counter()
-        fit = fitter(detected, image.shape[:2])
+        fit = fitter(detected, image.shape[:2], confidence=confidence)
         times.append((split - began, time.perf_counter() - split))
         points.append(detected)
         fits.append(fit)

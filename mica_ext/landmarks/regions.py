@@ -1,7 +1,9 @@
 """Regions of the face that get a confidence of their own; sides are the subject's."""
 
 import numpy as np
-from jaxtyping import Int64
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 
 from pacofr.faces.face_mesh.topology import (
     FACE_OVAL,
@@ -59,3 +61,22 @@ FEATURE_PAIRS: Int64[np.ndarray, "n 2"] = np.unique(
     np.sort(np.concatenate([_HALF_PAIRS, MIRROR[_HALF_PAIRS]]), axis=1), axis=0
 )
 """Pairs of points whose distances tell lid, mouth and brow movements."""
+
+USUAL_ERROR = 3.0
+"""Of a region's points, up to which they count fully [% of the eye distance]."""
+
+
+def point_confidence(
+    visibility: Float[Tensor, "B 7"], error: Float[Tensor, "B 7"]
+) -> Float[Tensor, "B 478"]:
+    """Precision of each point relative to a network's usual one: its region's, 1 elsewhere.
+
+    Args:
+        visibility: share of each region's points that can be seen, 0 to 1.
+        error: expected error of each region's points [% of the eye distance].
+    """
+    by_region = visibility.square() / (error / USUAL_ERROR).clamp(min=1).square()
+    confidence = torch.ones(len(visibility), POINTS)
+    for index, points in enumerate(REGIONS.values()):
+        confidence[:, torch.from_numpy(points)] = by_region[:, index, None].to(confidence)
+    return confidence

@@ -15,11 +15,8 @@ from torch import Tensor
 from flame_assets.model.head_module import HeadDecoder
 from mica_ext.fitting.correspondence.calibration import PointCalibration
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
-from mica_ext.landmarks.regions import REGIONS
+from mica_ext.landmarks.regions import point_confidence
 from mica_ext.models.types import AlignedFace, FaceParameters
-
-USUAL_ERROR = 3.0
-"""Of a region's points, up to which they count fully [% of the eye distance]."""
 
 
 class Estimate(NamedTuple):
@@ -54,17 +51,7 @@ class FaceEstimator:
             fit = self.fitter(
                 faces.points_px,
                 faces.image_size,
-                confidence=_point_confidence(faces),
+                confidence=point_confidence(faces.visibility, faces.point_error),
                 shape=shape,
             )
         return Estimate(fit.parameters, fit.residual)
-
-
-def _point_confidence(faces: AlignedFace) -> Float[Tensor, "B 478"]:
-    """Precision of each point relative to a network's usual one: its region's, 1 elsewhere."""
-    error = (faces.point_error / USUAL_ERROR).clamp(min=1)
-    by_region = faces.visibility.square() / error.square()
-    confidence = torch.ones(faces.points_px.shape[:-1])
-    for index, points in enumerate(REGIONS.values()):
-        confidence[:, torch.from_numpy(points)] = by_region[:, index, None].to(confidence)
-    return confidence

@@ -1,5 +1,6 @@
 """Pictures of ICT-FaceKit heads with true parameters: what fits are judged on."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -46,12 +47,22 @@ class IctRenderer:
 
     @torch.inference_mode()
     def render(
-        self, seed: int, *, yaw: float | None = None, max_yaw: float = 40.0, neutral: bool = False
+        self,
+        seed: int,
+        *,
+        yaw: float | None = None,
+        max_yaw: float = 40.0,
+        neutral: bool = False,
+        weights: Mapping[str, float] | None = None,
     ) -> RenderedHead:
-        """Yaw [degrees] to the subject's left; drawn up to `max_yaw` to both sides if None."""
+        """Yaw [degrees] to the subject's left; drawn up to `max_yaw` to both sides if None.
+
+        `weights` are those of the expression, by ARKit's names; drawn if None.
+        """
         head, rng = self.faces.head, np.random.default_rng([20260, seed])
         shape = rng.standard_normal(head.shape_count)
-        weights = {} if neutral else sample_expression(rng, head.expression_names)
+        if weights is None:
+            weights = {} if neutral else sample_expression(rng, head.expression_names)
         pose = arkit(weights, head.expression_names)
         drawn_yaw = rng.uniform(-max_yaw, max_yaw)
         angles = [

@@ -14,16 +14,18 @@ from mica_ext.fitting.correspondence.calibration import (
     load_calibration,
     save_calibration,
 )
-from mica_ext.landmarks.calibrate import neutral_mean, normalized, photos_of
+from mica_ext.landmarks.calibration.calibrate import neutral_mean, normalized, photos_of
 from mica_ext.landmarks.weights import SHIPPED
 from pacofr.faces.face_mesh.topology import LEFT_EYE_OUTER, MIRROR, POINTS, RIGHT_EYE_OUTER
+
+RESPONSE = np.linspace([0.5, 0.6], [1, 0.9], POINTS)
 
 
 @pytest.fixture
 def folder(tmp_path):
     save_calibration(
         tmp_path / FILE,
-        CALIBRATION._replace(response=np.linspace(0.5, 1, POINTS)),
+        CALIBRATION._replace(response=RESPONSE),
         licence="tests only",
         sources="none",
         command="-",
@@ -34,7 +36,7 @@ def folder(tmp_path):
 def test_a_saved_calibration_comes_back(folder):
     loaded = load_calibration(folder)
     np.testing.assert_allclose(loaded.mean, CALIBRATION.mean, atol=1e-4)
-    np.testing.assert_allclose(loaded.response, np.linspace(0.5, 1, POINTS), atol=1e-4)
+    np.testing.assert_allclose(loaded.response, RESPONSE, atol=1e-4)
 
 
 def test_a_folder_without_one_is_uncalibrated(tmp_path):
@@ -48,7 +50,7 @@ def test_shipped_calibrations_are_faces_and_say_where_they_come_from(folder_of):
     loaded = load_calibration(folder_of)
     np.testing.assert_allclose(loaded.mean[LEFT_EYE_OUTER], [0.5, 0], atol=1e-3)
     np.testing.assert_allclose(loaded.mean[MIRROR] * [-1, 1], loaded.mean, atol=2e-4)
-    assert 0.6 < loaded.response.min() < loaded.response.max() == 1
+    assert 0.5 <= loaded.response.min() < loaded.response.max() == 1
     about = json.loads((folder_of / FILE).read_text())
     assert "research only" in about["licence"]
     assert "London" in about["sources"]
@@ -57,9 +59,11 @@ def test_shipped_calibrations_are_faces_and_say_where_they_come_from(folder_of):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"version": 2}, "version 2"),
+        ({"version": 1}, "version 1"),
+        ({"version": 1, "response": [1.0] * POINTS}, "make it anew"),
         ({"format": "other"}, "other"),
-        ({"response": [1.0]}, "478"),
+        ({"response": [[1.0, 1.0]]}, "478"),
+        ({"response": [[3.0, 1.0]] * POINTS}, "outer eye corners"),
         ({"mean": [[9.0, 0.0]] * POINTS}, "outer eye corners"),
         ({"mean": [[float("nan"), 0.0]] * POINTS}, "finite"),
         ({"mean": "x"}, "mean"),

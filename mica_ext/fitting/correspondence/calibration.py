@@ -17,7 +17,7 @@ from pacofr.errors import UserError as ContentError
 from pacofr.faces.face_mesh.topology import POINTS
 from pacofr.utils.config_json import from_json, read_json
 
-FORMAT, VERSION = "mica-ext point calibration", 1
+FORMAT, VERSION = "mica-ext point calibration", 2
 FILE = "point_calibration.json"
 UNCALIBRATED = Path(__file__).with_name("mean_points.json")
 MAX_BYTES = 1 << 20
@@ -30,8 +30,9 @@ class PointCalibration(NamedTuple):
 
     mean: Float64[np.ndarray, "478 2"]
     """Of the mean person from the front, y down, about the middle of the outer eye corners."""
-    response: Float64[np.ndarray, "478"]
-    """How far each point follows the skin that expressions move: networks damp."""
+    response: Float64[np.ndarray, "478 2"]
+    """How far each point follows the skin that expressions move, across the face and along it:
+    networks damp."""
 
 
 class CalibrationFile(NamedTuple):
@@ -44,7 +45,7 @@ class CalibrationFile(NamedTuple):
     """Photos and points that it was made from."""
     command: str
     mean: tuple[tuple[float, float], ...]
-    response: tuple[float, ...]
+    response: tuple[tuple[float, float], ...]
 
 
 def save_calibration(
@@ -71,17 +72,22 @@ def load_calibration(folder: Path) -> PointCalibration:
         path = UNCALIBRATED
     try:
         content = read_json(path, "a calibration of points", max_bytes=MAX_BYTES)
+        if isinstance(content, dict):
+            _require_version(path, content.get("format"), content.get("version"))
         about = from_json(CalibrationFile, content, str(path))
     except ContentError as error:
         raise UserError(str(error)) from error
-    if (about.format, about.version) != (FORMAT, VERSION):
-        raise UserError(
-            f"{path}: expected {FORMAT!r} version {VERSION}, got {about.format!r} version "
-            f"{about.version}: make it anew with `mica-ext calibrate-points`"
-        )
     if not len(about.mean) == len(about.response) == POINTS:
         raise UserError(f"{path}: expected {POINTS} points of x and y and {POINTS} responses")
     mean, response = np.array(about.mean), np.array(about.response)
     if not (np.abs(mean) <= MAX_COORDINATE).all() or not (np.abs(response) <= MAX_RESPONSE).all():
         raise UserError(f"{path}: expected points of a face in distances of its outer eye corners")
     return PointCalibration(mean, response)
+
+
+def _require_version(path: Path, kind: object, version: object) -> None:
+    if (kind, version) != (FORMAT, VERSION):
+        raise UserError(
+            f"{path}: expected {FORMAT!r} version {VERSION}, got {kind!r} version {version}: make "
+            "it anew with `mica-ext calibrate-points`"
+        )

@@ -2,11 +2,11 @@
 
 The mean comes from neutral people seen from the front. A head's anchors explain it exactly at zero
 identity and expression (`correspondence.anchors`), so that neutral people are neutral and the
-population's mean person is the mean head. The response of lids, brows and lips is the ratio of
-their measures' deviations, points over annotation (the slope of the reduced major axis).
+population's mean person is the mean head. The response of lids, brows and lips comes from fits to
+annotated photos (`response`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,34 +14,18 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from flame_assets.model.head_module import HeadDecoder
+from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.fitting.correspondence.calibration import PointCalibration, save_calibration
-from mica_ext.landmarks.annotated_photos import match_face, read_labelled
+from mica_ext.landmarks.calibration.response import calibrate_response, read_annotated
 from mica_ext.landmarks.config import PointCalibrationConfig
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import PointReader, open_reader
 from pacofr.faces.detect import detect
-from pacofr.faces.face_mesh.topology import (
-    IBUG68,
-    INNER_LIPS,
-    LEFT_BROW,
-    LEFT_EYE,
-    LEFT_EYE_OUTER,
-    MIRROR,
-    OUTER_LIPS,
-    POINTS,
-    RIGHT_BROW,
-    RIGHT_EYE,
-    RIGHT_EYE_OUTER,
-)
-from pacofr.faces.landmarks68 import brow_raise, eye_aspect_ratio, mouth_opening, mouth_width
+from pacofr.faces.face_mesh.topology import LEFT_EYE_OUTER, MIRROR, POINTS, RIGHT_EYE_OUTER
 from pacofr.images import list_images, load_image
 from pacofr.utils.progress import track
-
-LIDS, BROWS, LIPS = (
-    np.concatenate(rings)
-    for rings in ((RIGHT_EYE, LEFT_EYE), (RIGHT_BROW, LEFT_BROW), (OUTER_LIPS, INNER_LIPS))
-)
 
 
 def calibrate(config: PointCalibrationConfig) -> None:
@@ -53,13 +37,15 @@ def calibrate(config: PointCalibrationConfig) -> None:
     torch.set_num_threads(config.threads)
     reader = open_reader(config.points, config.weights)
     people = detect_people(reader, photos_of(config.neutral, config.subjects))
-    response = np.ones(POINTS)
+    mean = neutral_mean(people)
+    calibration = PointCalibration(mean, np.ones((POINTS, 2)))
     if config.annotated is not None:
-        response = measure_response(reader, config.annotated)
+        faces = read_annotated(reader, config.annotated)
+        calibration = calibrate_response(HeadDecoder(load_head(config.head)), mean, faces)
     command = f"mica-ext calibrate-points --subjects {config.subjects}"
     save_calibration(
         config.out,
-        PointCalibration(neutral_mean(people), response),
+        calibration,
         licence=config.licence,
         sources=f"{reader.source.name} {reader.source.version} on {config.sources}",
         command=command + " --annotated" * (config.annotated is not None),
@@ -109,26 +95,3 @@ def normalized(points: Float64[np.ndarray, "478 2"]) -> Float64[np.ndarray, "478
     right, left = points[RIGHT_EYE_OUTER], points[LEFT_EYE_OUTER]
     x, y = (left - right) / np.square(left - right).sum()
     return (points - (left + right) / 2) @ np.array([[x, -y], [y, x]])
-
-
-def measure_response(reader: PointReader, folder: Path) -> Float64[np.ndarray, "478"]:
-    """How far points follow lids, brows and lips: ratios of deviations; 1 elsewhere.
-
-    Raises:
-        UserError: if the folder holds no annotated faces.
-    """
-    seen, true = [], []
-    for _, photo in track(read_labelled(folder), "annotated photos"):
-        face = match_face(photo)
-        if face is not None:
-            seen.append(detect_points(reader, photo.image, face).points_px.numpy()[IBUG68])
-            true.append(photo.points)
-
-    def ratio(measure: Callable[[np.ndarray], np.ndarray]) -> float:
-        return float(np.std(measure(np.stack(seen))) / np.std(measure(np.stack(true))))
-
-    response = np.ones(POINTS)
-    response[LIDS] = ratio(lambda points: eye_aspect_ratio(points).mean(1))
-    response[BROWS] = ratio(brow_raise)
-    response[LIPS] = (ratio(mouth_opening) + ratio(mouth_width)) / 2
-    return response

@@ -1,0 +1,1 @@
+"""Calibration of points: the mean person, and how far points follow faces."""

@@ -1,0 +1,138 @@
+"""How far points follow faces: damped points give the full expression back."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.anchored_points import CALIBRATION, points_of
+from jaxtyping import Float
+from torch import Tensor
+
+from flame_assets.arkit import arkit
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
+from flame_assets.store import load_head
+from mica_ext.fitting.landmark_fitter import LandmarkFitter
+from mica_ext.landmarks.calibration.response import (
+    ACROSS,
+    ALONG,
+    LIPS,
+    SLOPE,
+    AnnotatedFaces,
+    calibrate_response,
+    eye_openness,
+    implied_openness,
+    slope,
+    with_openness,
+)
+from mica_ext.models.projection import project
+from mica_ext.models.types import Camera
+from pacofr.faces.face_mesh.topology import (
+    IBUG68,
+    LEFT_EYE,
+    LEFT_EYE_OUTER,
+    MIRROR,
+    RIGHT_EYE,
+    RIGHT_EYE_OUTER,
+)
+from pacofr.faces.landmarks68 import mouth_opening, mouth_width
+
+SIZE = (481, 641)
+CAMERA = Camera(
+    torch.tensor([1500.0]), torch.tensor([[320.0, 240.0]]), torch.tensor([[0.0, 0.02, -1.0]])
+)
+DAMPED = 0.6
+
+
+@pytest.fixture(scope="module")
+def anthro():
+    return HeadDecoder(load_head("anthro"))
+
+
+def posed(decoder: HeadDecoder, faces: list[dict[str, float]]) -> HeadParameters:
+    """Mean people with ARKit weights."""
+    zero = np.zeros(3, np.float32)
+    shape = np.zeros(decoder.head.shape_count, np.float32)
+    poses = [arkit(weights, decoder.head.expression_names) for weights in faces]
+    rows = [(shape, pose.expression, zero, zero, *pose[1:]) for pose in poses]
+    columns = zip(*rows, strict=True)
+    return HeadParameters(*(torch.from_numpy(np.stack(column)) for column in columns))
+
+
+def seen(decoder: HeadDecoder, parameters: HeadParameters) -> Float[Tensor, "B 478 2"]:
+    """Points of faces in the picture [px]."""
+    return project(camera_of(len(parameters.shape)), points_of(decoder, parameters))
+
+
+def camera_of(batch: int) -> Camera:
+    return Camera(*(values.expand(batch, *values.shape[1:]) for values in CAMERA))
+
+
+def test_points_that_follow_in_part_give_the_whole_expression(anthro):
+    faces = [{"jawOpen": 0.5}, {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8}]
+    neutral = seen(anthro, posed(anthro, [{}]))
+    damped = neutral + DAMPED * (seen(anthro, posed(anthro, faces)) - neutral)
+    response = np.full_like(CALIBRATION.response, DAMPED)
+
+    def weights(calibration):
+        fit = LandmarkFitter(anthro, calibration)(damped, SIZE)
+        return fit.parameters.head.expression.numpy()
+
+    names = anthro.head.expression_names
+    whole, part = weights(CALIBRATION._replace(response=response)), weights(CALIBRATION)
+    for row, face in enumerate(faces):
+        for name, value in face.items():
+            column = names.index(name)
+            assert abs(whole[row, column] - value) < 0.12
+            assert part[row, column] < 0.8 * value
+
+
+@pytest.fixture(scope="module")
+def damped_faces(anthro):
+    """Mouths that open and smile; the points of lips follow in part, more so sideways."""
+    rng = np.random.default_rng(3)
+    weights = [
+        {"jawOpen": opened, "mouthSmileLeft": smile, "mouthSmileRight": smile, "eyeBlinkLeft": lid}
+        for opened, smile, lid in rng.uniform(0, [0.5, 0.8, 0.3], (40, 3))
+    ]
+    parameters = posed(anthro, weights)
+    points, neutral = seen(anthro, parameters), seen(anthro, posed(anthro, [{}]))
+    factor = torch.ones(478, 2)
+    factor[LIPS] = torch.tensor([0.8, DAMPED])
+    with torch.no_grad():
+        landmarks = project(camera_of(len(weights)), anthro(parameters).landmarks)
+    return AnnotatedFaces(
+        neutral + factor * (points - neutral),
+        torch.ones(len(weights), 478),
+        torch.tensor([SIZE]).expand(len(weights), 2),
+        landmarks.double().numpy(),
+    )
+
+
+def test_calibrated_fits_follow_the_annotation(anthro, damped_faces):
+    calibration = calibrate_response(anthro, CALIBRATION.mean, damped_faces)
+    response = calibration.response[LIPS[0]]
+    assert response[ALONG] < response[ACROSS]
+    points, confidence, sizes, truth = damped_faces
+
+    def slopes(used):
+        fit = LandmarkFitter(anthro, used)(points, sizes, confidence=confidence)
+        fitted = fit.landmarks_px.double().numpy()
+        return [slope(m(fitted), m(truth)) for m in (mouth_opening, mouth_width)]
+
+    np.testing.assert_allclose(slopes(calibration), SLOPE, atol=0.06)
+    assert max(slopes(CALIBRATION)) < 0.87
+
+
+def test_openness_is_read_off_the_line_of_the_annotated_eyes(anthro, damped_faces):
+    """The mean head's own points: what is implied is what its neutral face shows."""
+    neutral = seen(anthro, posed(anthro, [{}])).double().numpy()
+    own = float(eye_openness(neutral[:, IBUG68])[0])
+    assert abs(implied_openness(anthro, damped_faces) - own) < 0.01
+
+
+def test_lids_of_the_mean_person_move_alone_and_alike():
+    moved = with_openness(CALIBRATION.mean, 0.25)
+    assert abs(float(eye_openness(moved[None, IBUG68])[0]) - 0.25) < 0.005
+    others = np.setdiff1d(np.arange(478), np.concatenate([RIGHT_EYE, LEFT_EYE]))
+    still = [*others, RIGHT_EYE_OUTER, LEFT_EYE_OUTER]
+    np.testing.assert_array_equal(moved[still], CALIBRATION.mean[still])
+    np.testing.assert_allclose(moved[MIRROR] * [-1, 1], moved, atol=3e-4)

@@ -1,4 +1,4 @@
-"""Pictures of ICT-FaceKit heads with true parameters: what fits are judged on."""
+"""Pictures of heads, such as ICT-FaceKit, with true parameters: what fits are judged on."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

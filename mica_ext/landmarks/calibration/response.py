@@ -158,6 +158,7 @@ def _fitted_landmarks(
     """iBUG landmarks of the fitted heads [px]."""
     fitter, found = LandmarkFitter(decoder, calibration), []
     for start in range(0, len(faces.sizes), BATCH):
-        points, confidence, sizes, _ = (part[start : start + BATCH] for part in faces)
-        found.append(fitter(points, sizes, confidence=confidence).landmarks_px)
+        rows = slice(start, start + BATCH)
+        fit = fitter(faces.points_px[rows], faces.sizes[rows], confidence=faces.confidence[rows])
+        found.append(fit.landmarks_px)
     return torch.cat(found).double().numpy()

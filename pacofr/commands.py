@@ -1,12 +1,9 @@
 """The commands of `pacofr`: each takes its parsed configuration and returns an exit code."""
 
-import dataclasses
-
 from pacofr.analysis.config import ProbeCommand, ShowConfig
 from pacofr.analysis.table7_config import EvidenceConfig
 from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.stats import in_words
-from pacofr.errors import UserError
 from pacofr.pretraining.command import PretrainCommand
 from pacofr.tasks.command import Evaluate, Predict, Sweep, Table, Train
 from pacofr.utils.threads import set_threads
@@ -53,30 +50,11 @@ def show(config: ShowConfig) -> None:
 
 
 def probe(command: ProbeCommand) -> None:
-    """Score frozen encoders one after the other; prints a line for each."""
-    from pacofr.analysis.linear_probe import probe
-    from pacofr.pretraining.encoder_spec import load_encoder_spec, without_folders
-    from pacofr.utils.files import write_json
+    """Score encoders one after the other; prints a line for each probe."""
+    from pacofr.analysis.probe.command import run_probes
 
-    if not command.encoders:
-        raise UserError("expected at least one encoder: RUN, NAME:FILE or scratch:PRESET")
-    if command.out is not None and command.out.is_dir():
-        raise UserError(f"expected a JSON file to write, got the folder {command.out}")
     set_threads(command.threads)
-    scores = {}
-    for spec in command.encoders:
-        result = probe(load_encoder_spec(spec), command.config)
-        scores[without_folders(spec)] = result.to_json()
-        print(
-            f"{spec}: NME {result.nme:.3f} % [{result.low:.3f}, {result.high:.3f}],"
-            f" mean shape {result.mean_shape_nme:.3f} %",
-            flush=True,
-        )
-    if command.out is not None:
-        settings = {**dataclasses.asdict(command.config), "photos": command.config.photos.name}
-        content = {"version": 1, "config": settings, "scores": scores}
-        command.out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(command.out, content)
+    run_probes(command)
 
 
 def evidence(config: EvidenceConfig) -> int:

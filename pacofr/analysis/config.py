@@ -2,20 +2,37 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from pacofr.errors import UserError
 from pacofr.utils.config_checks import Device, at_least
 
+ProbeName = Literal["ridge", "linear", "conv", "tuned", "parsing"]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbeConfig:
-    """How a frozen encoder is scored by landmarks (`linear_probe.probe`)."""
+    """How an encoder is scored by what can be read from its features (`analysis.probe`)."""
 
     photos: Path
     """Folder with trainset/ and testset/ of photos and .pts files (68 points, iBUG order)."""
+    probes: tuple[ProbeName, ...] = ("ridge", "linear", "conv")
+    """ridge: regression of the landmarks from all tokens, which is close to one of pixels. linear:
+    a linear map of each patch's features to heat maps, by cross-entropy. conv: a small
+    convolutional one. tuned: that and the encoder trained together. parsing: a linear map to the
+    regions of rendered heads."""
+    heads: Path | None = None
+    """Folder that `mica-ext synth-parsing` wrote, for the parsing probe."""
+    labels: tuple[int, ...] = (100, 870)
+    """Numbers of labelled photos (heads) that readouts are trained on; ridge takes all."""
+    subsets: int = 3
+    """Random subsets of the photos for every number that is less than all."""
+    steps: int = 200
+    """Optimiser steps of a readout of frozen features."""
+    tuned_epochs: int = 30
+    """Passes over the photos of a tuned encoder."""
     copies: int = 3
     """Displaced copies of every training photo, every second one mirrored."""
     test_copies: int = 4
@@ -37,17 +54,23 @@ class ProbeConfig:
     """Where to encode; the regression is solved on the CPU."""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "copies", "test_copies", "batch_size")
+        at_least(1, self, "copies", "test_copies", "batch_size", "subsets", "steps", "tuned_epochs")
+        if not self.probes or not self.labels or min(self.labels) < 2:
+            raise UserError("expected a probe and numbers of labelled photos, 2 at least")
         at_least(2, self, "folds")
         at_least(0, self, "seed", "shift", "turn_degrees", "stretch")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbeCommand:
-    """Score frozen encoders by a linear probe of 68 landmarks; all see the same crops."""
+    """Score encoders by landmarks and regions read from their features; all see the same crops.
+
+    Further encoders are compared with the first one, photo by photo.
+    """
 
     encoders: tyro.conf.Positional[tuple[str, ...]]
-    """RUN folders, NAME:FILE (farl, mae, moco-v3, mcf) or scratch:PRESET."""
+    """RUN folders, NAME:FILE (farl, mae, moco-v3, mcf), scratch:PRESET (random weights) or
+    pixels:PRESET (raw pixels)."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Write the scores, photo by photo, to this JSON file too."""
     threads: int | None = None

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 
 from pacofr.analysis.config import ProbeConfig
-from pacofr.analysis.linear_probe import NotFiniteFeaturesError, probe
 from pacofr.analysis.predictor_audit import ChoiceAudit, audit_choices
+from pacofr.analysis.probe.features import NotFiniteFeaturesError
+from pacofr.analysis.probe.run import EncoderProbes
 from pacofr.analysis.table7_config import EvidenceConfig
 from pacofr.analysis.table7_plot import draw_scores
-from pacofr.analysis.table7_report import Probed, RunScore, write_table
+from pacofr.analysis.table7_report import Probed, RunScore, probed, write_table
 from pacofr.engine.checkpoint import checkpoints, read_progress
 from pacofr.engine.device import choose_device, resolve_precision
 from pacofr.engine.task import RunOptions
@@ -49,6 +50,7 @@ LOGGER = logging.getLogger(__name__)
 METHOD = "3x196-predictor"
 MAIN_ROWS = ("1-token", "3x196-random", METHOD)
 """Rows that get every seed: one mask token, a codebook without and with its predictor."""
+ALL_PHOTOS = 1_000_000
 WARMUP_FRACTION = 1 / 8
 """Fraction of a run's steps for warm-up and incubation. The paper's is one of 32 epochs, 2,777
 steps; a 32nd of a run of some hundred steps would end before the predictor is trained at all."""
@@ -66,6 +68,9 @@ class Table7Plan(NamedTuple):
     main_rows: tuple[str, ...]
     seeds: int
     minutes_per_run: float
+    measure: Literal["linear"]
+    """The probe: heat maps by a linear map of the frozen encoder's features. Folders of earlier
+    versions have the ridge's scores and cannot be gone on with."""
     seconds_incubating: float
     """Per image, for the method on the machine that made the plan."""
     seconds_after: float
@@ -173,6 +178,7 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Table7Plan:
         main_rows=MAIN_ROWS,
         seeds=config.seeds,
         minutes_per_run=config.minutes_per_run,
+        measure="linear",
         seconds_incubating=incubating,
         seconds_after=after,
     )
@@ -263,15 +269,19 @@ def _probe(config: EvidenceConfig, job: Table7Job, spec: str) -> None:
     if _probe_file(config, job).exists():
         return
     LOGGER.info("probing %s", job.name)
-    settings = ProbeConfig(photos=config.helen, device=config.device)
+    settings = ProbeConfig(
+        photos=config.helen, device=config.device, probes=("linear",), labels=(ALL_PHOTOS,)
+    )
     try:
-        result = probe(load_encoder_spec(spec), settings)
+        encoder = load_encoder_spec(spec)
+        probes = EncoderProbes(encoder.config.image_size, settings)
+        result = probed(next(probes.scores(encoder)), probes.mean_shape_nme())
     except NotFiniteFeaturesError as error:  # a finding, not a reason to stop
         LOGGER.warning("%s failed: %s", job.name, error)
         _write_probe(config, job, {"failed": str(error)})
         return
     choices = _audit(config, job, Path(spec))
-    _write_probe(config, job, {**result.to_json(), "choices": choices})
+    _write_probe(config, job, {**result._asdict(), "choices": choices})
 
 
 def _audit(config: EvidenceConfig, job: Table7Job, run: Path, faces: int = 256) -> dict | None:

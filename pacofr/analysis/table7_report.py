@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from pacofr.analysis.predictor_audit import ChoiceAudit
+from pacofr.analysis.probe.run import ProbeScore
 from pacofr.utils.files import write_atomic, write_json
 
 NOTE = (
@@ -28,7 +29,7 @@ PAPER_AFLW = {
 
 
 class Probed(NamedTuple):
-    """The part of a `linear_probe.ProbeResult` that the table needs; NMEs in percent."""
+    """Landmark errors of a frozen encoder by the linear probe (`probe.run`); NMEs in percent."""
 
     nme: float
     low: float
@@ -36,6 +37,13 @@ class Probed(NamedTuple):
     mean_shape_nme: float
     each: tuple[float, ...]
     """Per test photo."""
+
+
+def probed(score: ProbeScore, mean_shape_nme: float) -> Probed:
+    """A probe's score with the bootstrap interval over photos."""
+    each = score.errors.mean(axis=0)
+    low, high = np.percentile(_resampled(each), [2.5, 97.5])
+    return Probed(score.mean, float(low), float(high), mean_shape_nme, tuple(each.tolist()))
 
 
 class RunScore(NamedTuple):
@@ -202,7 +210,7 @@ def _markdown(
         NOTE,
         "",
         f"`{plan['preset']}`, {plan['epochs']} epochs of {plan['crops']} faces ({images:,} images"
-        " seen) for every row; linear probe of the frozen encoder.",
+        " seen) for every row; heat maps by a linear map of the frozen encoder's features.",
         "",
         "| row | seeds | NME | 95% over photos | sd over seeds | minutes | paper, AFLW-19 |",
         "|---|---|---|---|---|---|---|",

@@ -154,6 +154,9 @@ class AlignmentConfig(TaskConfig):
     """Largest rotation [rad]."""
     scaling: float = 0.1
     """Largest change of `crop_scale`."""
+    start_logit: float = 0.0
+    """What heat maps begin with. FaRL's begin at 0, half full, from where its long trainings get to
+    nearly empty ones; short ones get further from -4 (Lin et al. 2017, section 4.1)."""
     heatmap_size: int = 128
     """Side of the target heat maps [px]."""
     heatmap_radius: float = 5.0
@@ -164,6 +167,8 @@ class AlignmentConfig(TaskConfig):
         at_least(0, self, "shift", "rotation", "scaling", "heatmap_radius")
         at_least(1, self, "heatmap_size")
         at_most(1024, self, "heatmap_size")
+        if not -20.0 <= self.start_logit <= 20.0:
+            raise UserError(f"start logit must lie between -20 and 20, not {self.start_logit}")
         if self.crop_scale is not None and not 0.1 <= self.crop_scale <= 2.0:
             raise UserError(f"crop scale must lie between 0.1 and 2, not {self.crop_scale}")
 

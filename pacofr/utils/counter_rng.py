@@ -28,6 +28,7 @@ class Stream(enum.IntEnum):
     PROBE_TRAIN = 16
     PROBE_TEST = 17
     PROBE_FOLDS = 18
+    PROBE_SUBSET = 19
 
 
 def _mix(z: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Training of face alignment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -24,13 +25,11 @@ from pacofr.tasks.evaluation import Scores, to_images
 from pacofr.tasks.records import Split
 from pacofr.tasks.training import TaskTraining
 
-EMPTY_LOGIT = -4.0
-"""What heat maps begin with, nearly empty (Lin et al. 2017, section 4.1); FaRL's begin at 0, from
-where its long trainings get to the same."""
-
 
 class AlignmentTraining(TaskTraining[AlignmentBatch]):
     """Heat maps of landmarks."""
+
+    implied_config: ClassVar[Mapping[str, object]] = {"start_logit": -4.0}
 
     def __init__(
         self,
@@ -54,7 +53,7 @@ class AlignmentTraining(TaskTraining[AlignmentBatch]):
         )
         super().__init__(config, model_config, encoder, train, test, world, trained)
         self.config = config
-        nn.init.constant_(self.task_model.decoder.bias, EMPTY_LOGIT)
+        nn.init.constant_(self.task_model.decoder.bias, config.start_logit)
 
     def read(self) -> Callable[[RankBatch], AlignmentBatch]:
         """Augmented frames and landmarks."""

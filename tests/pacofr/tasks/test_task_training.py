@@ -54,6 +54,7 @@ def aligned(encoder, photos, tmp_path_factory):
         *MAPS,
         *STILL,
         *words("--steps 60 --optim.head-lr 2e-2 --optim.encoder-lr 1e-3 --validate-epochs 20"),
+        *words("--start-logit -4"),
     ]
     assert train("alignment", f"pts:{photos}", encoder, out, *flags) == 0
     return out, flags
@@ -71,6 +72,7 @@ def test_alignment_learns_what_it_is_shown(aligned):
     assert best.measures["inter_ocular"] == min(errors.values())
     assert result.labels == 4
     assert "head.width 8 (protocol: 768)" in result.deviations
+    assert "start_logit -4.0 (protocol: 0.0)" in result.deviations
 
 
 def test_a_finished_run_is_left_alone_and_another_configuration_refused(

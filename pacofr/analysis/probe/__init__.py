@@ -1,0 +1,1 @@
+"""Encoders scored by what can be read from their features; `run` puts the probes together."""

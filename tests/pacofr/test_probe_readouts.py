@@ -42,7 +42,7 @@ def photos(tmp_path_factory):
 
 
 def settings(photos, **changes):
-    given = {"probes": ("linear",), "labels": (60,), "copies": 2, "subsets": 2, "steps": 40}
+    given = {"probes": ("linear",), "labels": (60,), "copies": 2, "subsets": 2, "steps": 25}
     return ProbeConfig(photos=photos, **{**given, **changes})
 
 

@@ -140,6 +140,7 @@ PLAN = Table7Plan(
     main_rows=MAIN_ROWS,
     seeds=2,
     minutes_per_run=0.08,
+    measure="linear",
     seconds_incubating=0.04,
     seconds_after=0.02,
 )

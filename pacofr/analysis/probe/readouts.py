@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 SUBCELLS = 4
@@ -133,8 +133,10 @@ def region_logits(
     return maps
 
 
-def region_targets(labels: Float[Tensor, "N S S"] | Int64[Tensor, "N S S"], grid: int) -> Tensor:
-    """[N, 4 grid, 4 grid] Classes at the places' centres (nearest pixel)."""
+def region_targets(
+    labels: UInt8[Tensor, "N S S"] | Int64[Tensor, "N S S"], grid: int
+) -> Int64[Tensor, "N places places"]:
+    """Classes at the centres of the 4 grid x 4 grid places (nearest pixel)."""
     side, places = labels.shape[-1], SUBCELLS * grid
     at = ((torch.arange(places) + 0.5) * (side / places)).long()
     return labels[:, at][:, :, at].long()

@@ -1,0 +1,179 @@
+"""The multi-task loss of the expression branch, on the head at rest and in the crop.
+
+Movements are compared on the head without rotation, so that an error of the pose is not counted at
+every vertex again; pose and camera are compared by themselves and through reprojected landmarks.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from flame_assets.model.head_module import HeadDecoder, HeadMesh, HeadParameters
+from flame_assets.model.lbs import rotation_matrices
+from mica_ext.errors import UserError
+from mica_ext.expression.branch import BranchOutput
+from mica_ext.expression.crop_camera import HALF, CropView, anchor_of, crop_view
+from mica_ext.expression.network import head_parameters
+
+MM = 1000.0
+LID_PAIRS = ((37, 41), (38, 40), (43, 47), (44, 46))
+LIP_PAIRS = ((61, 67), (62, 66), (63, 65), (48, 54))
+"""IBUG landmarks whose distances tell lids, the mouth's opening and its width."""
+FACE_WEIGHT, ELSEWHERE_WEIGHT = 1.0, 0.1
+"""Of vertices, where the head says what its face is: expressions hardly move the rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Weights of the terms, each of about 1 at the error of a usable branch."""
+
+    posed: float = 1.0
+    """Vertices of the moved head: per mm, mean over the face; 1 mm is the error to beat."""
+    parameters: float = 0.5
+    """Squared coefficients: half of the vertices' weight, for they alone tell apart movements
+    that look alike."""
+    distances: float = 1.0
+    """Lid and lip distances per mm: what is read as expression, and tiny among all vertices."""
+    pose: float = 5.0
+    """Mean absolute difference of rotation matrices' entries: 0.1 is about 8 degrees."""
+    camera: float = 5.0
+    """Absolute log scale and offset in half crops: 0.05 is 5 % or 6 pixels."""
+    points: float = 20.0
+    """Reprojected landmarks per half crop, with their confidence: all that photos without 3D
+    have; 0.05 is 6 pixels."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 <= value < 1e6:
+                raise UserError(f"--weights.{name}: expected 0 or more, got {value}")
+
+
+class Truth(NamedTuple):
+    """What is known of a batch of crops."""
+
+    shape: Float[Tensor, "B S"]
+    movement: BranchOutput
+    """Parameters that a perfect branch would give."""
+    points_px: Float[Tensor, "B 68 2"]
+    """IBUG landmarks [crop px]."""
+    confidence: Float[Tensor, "B 68"]
+    """Of the landmarks, 0 to 1."""
+    has_3d: Float[Tensor, " B"]
+    """1 where `movement` is known, 0 where the landmarks alone are."""
+
+
+class BranchLoss(NamedTuple):
+    """The loss and its terms, before they are weighted."""
+
+    loss: Float[Tensor, ""]
+    posed_mm: Float[Tensor, ""]
+    parameters: Float[Tensor, ""]
+    distances_mm: Float[Tensor, ""]
+    pose: Float[Tensor, ""]
+    camera: Float[Tensor, ""]
+    points: Float[Tensor, ""]
+
+
+class ExpressionLoss(nn.Module):
+    """Compares `BranchOutput` with `Truth` on one head."""
+
+    vertex_weights: Tensor
+
+    def __init__(self, decoder: HeadDecoder, weights: LossWeights) -> None:
+        super().__init__()
+        self.decoder, self.weights = decoder, weights
+        head = decoder.head
+        factors = torch.full((head.vertices_count,), FACE_WEIGHT)
+        if "face" in head.regions:
+            factors.fill_(ELSEWHERE_WEIGHT)
+            factors[torch.tensor(head.regions["face"]).long()] = FACE_WEIGHT
+        self.register_buffer("vertex_weights", factors / factors.sum(), persistent=False)
+
+    def forward(self, output: BranchOutput, truth: Truth) -> BranchLoss:
+        """Means over the batch; terms in 3D over the crops that have it."""
+        weights = self.weights
+        found = self.decoder(_at_rest(output, truth.shape))
+        with torch.no_grad():
+            wanted = self.decoder(_at_rest(truth.movement, truth.shape))
+        known = truth.has_3d / truth.has_3d.mean().clamp(min=1e-6)
+        terms = {
+            "posed_mm": (known * self._posed(found, wanted)).mean(),
+            "parameters": (known * _parameters(output, truth.movement)).mean(),
+            "distances_mm": (known * _distances(found.landmarks, wanted.landmarks)).mean(),
+            "pose": (known * _pose(output, truth.movement)).mean(),
+            "camera": (
+                known * (output.crop_camera - truth.movement.crop_camera).abs().mean(1)
+            ).mean(),
+            "points": _points(found, output, truth).mean(),
+        }
+        by_weight = zip(
+            terms.values(),
+            (
+                weights.posed,
+                weights.parameters,
+                weights.distances,
+                weights.pose,
+                weights.camera,
+                weights.points,
+            ),
+            strict=True,
+        )
+        loss = torch.stack([weight * term for term, weight in by_weight]).sum()
+        return BranchLoss(loss, *terms.values())
+
+    def _posed(self, found: HeadMesh, wanted: HeadMesh) -> Float[Tensor, " B"]:
+        """Weighted mean distance of the moved heads' vertices [mm]."""
+        offsets = (found.vertices - wanted.vertices).square().sum(-1)
+        return MM * ((offsets + 1e-12).sqrt() * self.vertex_weights).sum(1)
+
+
+def project_to_crop(
+    landmarks: Float[Tensor, "B n 3"], anchor: Float[Tensor, "B 3"], view: CropView
+) -> Float[Tensor, "B n 2"]:
+    """Points of a head without rotation [m], as the crop shows them [crop px]."""
+    turned = (landmarks - anchor[:, None]) @ view.rotation.transpose(1, 2)
+    across = turned[..., :2] * turned.new_tensor([1.0, -1.0])
+    return view.anchor_px[:, None] + view.scale[:, None, None] * across
+
+
+def _at_rest(output: BranchOutput, shape: Float[Tensor, "B S"]) -> HeadParameters:
+    """The moved head, not rotated; coefficients are not cut, for cut ones have no gradient."""
+    return head_parameters(output, shape, None, torch.zeros_like(output.crop_pose))
+
+
+def _parameters(output: BranchOutput, truth: BranchOutput) -> Float[Tensor, " B"]:
+    pairs = list(zip(output[:4], truth[:4], strict=True))  # expression, jaw, eyes
+    return torch.stack([(a - b).square().mean(1) for a, b in pairs], 1).sum(1)
+
+
+def _distances(
+    found: Float[Tensor, "B 68 3"], wanted: Float[Tensor, "B 68 3"]
+) -> Float[Tensor, " B"]:
+    """Mean difference of lid and lip distances [mm]."""
+    first, second = torch.tensor(LID_PAIRS + LIP_PAIRS, device=found.device).T
+
+    def lengths(points: Float[Tensor, "B 68 3"]) -> Float[Tensor, "B n"]:
+        return ((points[:, first] - points[:, second]).square().sum(-1) + 1e-12).sqrt()
+
+    return MM * (lengths(found) - lengths(wanted)).abs().mean(1)
+
+
+def _pose(output: BranchOutput, truth: BranchOutput) -> Float[Tensor, " B"]:
+    difference = rotation_matrices(output.crop_pose) - rotation_matrices(truth.crop_pose)
+    return difference.abs().mean((1, 2))
+
+
+def _points(found: HeadMesh, output: BranchOutput, truth: Truth) -> Float[Tensor, " B"]:
+    """Mean distance of reprojected inner landmarks, weighted by confidence [half crops].
+
+    The contour is left out: where it lies on the head depends on the pose.
+    """
+    view = crop_view(output.crop_pose, output.crop_camera)
+    anchor = anchor_of(found.landmarks)
+    seen = project_to_crop(found.landmarks[:, 17:], anchor, view)
+    offsets = ((seen - truth.points_px[:, 17:]).square().sum(-1) + 1e-6).sqrt() / HALF
+    confidence = truth.confidence[:, 17:]
+    return (offsets * confidence).sum(1) / confidence.sum(1).clamp(min=1.0)

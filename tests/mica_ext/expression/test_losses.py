@@ -1,0 +1,142 @@
+"""The branch's loss and its rendered samples, against the decoder's and the camera's own truth."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.mica_toy import landmark_head
+
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
+from flame_assets.store import load_head
+from mica_ext.errors import UserError
+from mica_ext.expression.branch import BranchOutput
+from mica_ext.expression.crop_camera import anchor_of, crop_view
+from mica_ext.expression.losses import ExpressionLoss, LossWeights, Truth, project_to_crop
+from mica_ext.expression.rendered import RenderedCrops
+from mica_ext.models.projection import project
+from pacofr.engine.sampling import RankBatch
+
+HEAD = landmark_head()
+DECODER = HeadDecoder(HEAD)
+
+
+def movement(batch=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = (HEAD.expression_count, 3, 3, 3, 3, 3)
+    return BranchOutput(*(0.2 * torch.randn(batch, n, generator=generator) for n in sizes))
+
+
+def truth_of(wanted, has_3d=(1.0, 1.0), confidence=1.0):
+    batch = len(wanted.jaw_pose)
+    shape = torch.randn(batch, HEAD.shape_count, generator=torch.Generator().manual_seed(9))
+    parameters = HeadParameters.zeros(HEAD, batch)._replace(
+        shape=shape,
+        expression=wanted.expression,
+        jaw_pose=wanted.jaw_pose,
+        left_eye_pose=wanted.left_eye_pose,
+        right_eye_pose=wanted.right_eye_pose,
+    )
+    landmarks = DECODER(parameters).landmarks
+    view = crop_view(wanted.crop_pose, wanted.crop_camera)
+    points = project_to_crop(landmarks, anchor_of(landmarks), view)
+    weight = torch.full((batch, 68), confidence)
+    return Truth(shape, wanted, points, weight, torch.tensor(has_3d)), parameters
+
+
+def test_the_truth_has_no_loss():
+    wanted = movement()
+    truth, _ = truth_of(wanted)
+    assert float(ExpressionLoss(DECODER, LossWeights())(wanted, truth).loss) < 0.03
+
+
+def test_posed_distance_is_that_of_the_vertices_in_millimetres():
+    wanted, found = movement(), movement(seed=1)
+    truth, parameters = truth_of(wanted)
+    other = parameters._replace(
+        expression=found.expression,
+        jaw_pose=found.jaw_pose,
+        left_eye_pose=found.left_eye_pose,
+        right_eye_pose=found.right_eye_pose,
+    )
+    apart = (DECODER(parameters).vertices - DECODER(other).vertices).norm(dim=-1)
+    loss = ExpressionLoss(DECODER, LossWeights())(found, truth)
+    torch.testing.assert_close(loss.posed_mm, 1000 * apart.mean(), rtol=1e-4, atol=1e-4)
+    terms = torch.stack(loss[1:])
+    factors = torch.tensor([*vars(LossWeights()).values()])
+    torch.testing.assert_close(loss.loss, (terms * factors).sum())
+
+
+def test_an_error_of_the_pose_is_not_counted_at_the_vertices():
+    wanted = movement()
+    truth, _ = truth_of(wanted)
+    turned = wanted._replace(crop_pose=wanted.crop_pose + 0.1)
+    loss = ExpressionLoss(DECODER, LossWeights())(turned, truth)
+    assert float(loss.posed_mm) < 1e-2
+    assert float(loss.pose) > 0.03
+    assert float(loss.points) > 0.01
+
+
+def test_photos_without_3d_count_by_their_points_alone():
+    wanted, found = movement(), movement(seed=1)
+    both, _ = truth_of(wanted)
+    some = both._replace(has_3d=torch.tensor([1.0, 0.0]))
+    loss = ExpressionLoss(DECODER, LossWeights())
+    first = BranchOutput(*(values[:1] for values in found))
+    alone = Truth(
+        both.shape[:1],
+        BranchOutput(*(values[:1] for values in wanted)),
+        *(values[:1] for values in both[2:]),
+    )
+    torch.testing.assert_close(loss(found, some).posed_mm, loss(first, alone).posed_mm)
+    torch.testing.assert_close(loss(found, some).points, loss(found, both).points)
+    unseen = both._replace(confidence=torch.zeros(2, 68), has_3d=torch.zeros(2))
+    assert float(loss(found, unseen).loss) == 0
+
+
+def test_the_loss_has_gradients_at_the_start():
+    zero = BranchOutput(*(torch.zeros_like(v).requires_grad_() for v in movement()))
+    truth, _ = truth_of(movement())
+    ExpressionLoss(DECODER, LossWeights())(zero, truth).loss.backward()
+    for values in zero:
+        assert values.grad is not None
+        assert values.grad.isfinite().all()
+        assert values.grad.abs().sum() > 0
+
+
+def test_weights_below_zero_are_refused():
+    with pytest.raises(UserError, match=r"--weights\.pose: expected 0 or more"):
+        LossWeights(pose=-1.0)
+
+
+@pytest.fixture(scope="module")
+def rendered():
+    return RenderedCrops(load_head("anthro"), seed=3, epoch_size=10)
+
+
+def test_a_rendered_crop_shows_what_its_truth_says(rendered):
+    """Weak perspective of the true movement against the landmarks as the photo's camera saw them.
+
+    They differ by the perspective of a head near the camera, and by the neck, whose rotation is
+    part of the head's here.
+    """
+    decoder = rendered.faces.decoder
+    errors = []
+    for number in range(6):
+        crops, truth = rendered.sample(number)
+        assert crops.shape == (1, 3, 224, 224)
+        found = ExpressionLoss(decoder, LossWeights())(truth.movement, truth)
+        assert float(found.posed_mm) < 1e-2
+        errors.append(float(found.points))
+        face = rendered.faces.sample(number)
+        anchor = anchor_of(decoder(face.parameters.head).landmarks)
+        depth = -float((anchor + face.parameters.camera.translation)[0, 2])
+        assert errors[-1] < 0.02 + 0.03 / depth
+        seen = project(face.parameters.camera, anchor[:, None])[0, 0].numpy()
+        assert np.abs(seen - face.landmarks_px[17:].mean(0)).max() < 4
+    assert np.median(errors) < 0.05
+
+
+def test_samples_follow_from_epoch_and_index(rendered):
+    batch = rendered(RankBatch(np.zeros(2, int), np.array([0, 1]), np.array([4, 1])))
+    assert torch.equal(batch.crops[1:], rendered.sample(11).crops)
+    assert torch.equal(batch.truth.shape[:1], rendered.sample(4).truth.shape)
+    assert batch.truth.movement.expression.shape[0] == 2

@@ -38,7 +38,8 @@ HELD = ("JPEG", "PNG", *COPYING)
 """Formats whose files are held in memory."""
 HIGH_BYTE_OF_12_BITS = 15
 """What is left of 12-bit values in the high byte of 16."""
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/)/?")
+"""Begin of a web address; a Path has lost its second slash."""
 
 
 def load_image(path: Path | str) -> UInt8[np.ndarray, "H W 3"]:
@@ -52,8 +53,9 @@ def load_image(path: Path | str) -> UInt8[np.ndarray, "H W 3"]:
             return _load(stream, str(path))
     except FileNotFoundError as error:
         if URL.match(str(path)):
+            address = URL.sub(r"\1/", str(path), count=1)
             raise UserError(
-                f"{path} is a web address: expected a file; download the photo first"
+                f"{address} is a web address: expected a file; download the photo first"
             ) from error
         raise UserError(f"{path} does not exist: expected an image file; check the path") from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name

@@ -420,8 +420,8 @@ def test_what_is_no_file_is_said_in_one_line(tmp_path):
     for path, words in {
         tmp_path / "fifo.jpg": "is a FIFO: expected a regular file",
         Path("/dev/zero"): "is a device",
-        Path("https://example.org/a.jpg"): "is a web address: expected a file; download",
-        "http://example.org/a.jpg": "is a web address",
+        Path("https://example.org/a"): "https://example.org/a is a web address: expected a",
+        "http://example.org/a.jpg": "http://example.org/a.jpg is a web address",
         "a\0b.jpg": "cannot be read",
         "x" * 5000: "cannot be read",
     }.items():

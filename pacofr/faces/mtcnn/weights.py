@@ -122,7 +122,7 @@ def read_weights(name: str, folder: Path | None = None) -> dict[str, torch.Tenso
             f"{path} is not the file of mtcnn 1.0.0: sha256 {found[:12]}..., "
             f"expected {file.sha256[:12]}...; {MEND}"
         )
-    import lz4.frame  # comes with the mtcnn wheel; only needed here
+    import lz4.frame  # only needed here
 
     data = lz4.frame.decompress(packed)
     return {place.name: _torch_layout(_array(data, place), place.name) for place in file.arrays}

@@ -145,6 +145,12 @@ def read_progress(checkpoint: Path) -> Progress:
     return _read_state(checkpoint).progress
 
 
+def recorded_setting(run: Path, name: str) -> object | None:
+    """A top-level setting of the newest checkpoint's configuration; None without checkpoints."""
+    found = checkpoints(run)
+    return _read_state(found[0]).config.get(name) if found else None
+
+
 def require_same_config(
     checkpoint: Path,
     run_config: Json,

@@ -1,5 +1,7 @@
 """The device a process computes on, its number format, and its random generators."""
 
+import functools
+import time
 from typing import Literal
 
 import torch
@@ -7,6 +9,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from pacofr.errors import UserError
+
+LEAST_SPEEDUP = 1.3
+"""Of bf16 over float32 products, from which on its further casts pay."""
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
@@ -51,18 +56,38 @@ def _can_compute(device: str) -> bool:
 
 
 def resolve_precision(name: str, device: torch.device) -> Literal["bf16", "fp32"]:
-    """Resolve "auto" to bf16 where `device` multiplies it natively, else to fp32.
+    """Resolve "auto" to bf16 where `device` is faster with it, else to fp32.
 
-    Native: CUDA from Ampere on (a V100 only emulates it) and x86 processors with AMX. Elsewhere
-    bf16 is emulated and several times slower than fp32.
+    That is CUDA from Ampere on (a V100 only emulates it) and processors that multiply it natively
+    (AMX, AVX512-BF16), which a short measurement tells: elsewhere it is emulated and several times
+    slower than fp32.
     """
     if name != "auto":
         return "bf16" if name == "bf16" else "fp32"
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        native = device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
+        native = device.type == "cpu" and cpu_bf16_speedup() > LEAST_SPEEDUP
     return "bf16" if native else "fp32"
+
+
+@functools.cache
+def cpu_bf16_speedup(side: int = 256, repeats: int = 7) -> float:
+    """How many times faster this processor multiplies bf16 matrices than float32 ones.
+
+    CPU time of the fastest of some products, so that other processes do not decide it.
+    """
+    fastest = []
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.ones(side, side, dtype=dtype)
+        seconds = []
+        for _ in range(repeats):
+            began = time.process_time()
+            for _ in range(4):  # longer than the clock's tick
+                a @ a
+            seconds.append(time.process_time() - began)
+        fastest.append(max(min(seconds), 1e-9))
+    return fastest[0] / fastest[1]
 
 
 def rng_state(device: torch.device) -> UInt8[Tensor, " n"]:

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from pacofr.engine import optim
-from pacofr.engine.checkpoint import Progress, write_model
+from pacofr.engine.checkpoint import Progress, recorded_setting, write_model
 from pacofr.engine.device import resolve_precision
 from pacofr.engine.distributed import World, process_group
 from pacofr.engine.sampling import EpochPlan, RankBatch
@@ -107,7 +107,9 @@ class Reconstructions(NamedTuple):
 def pretrain(config: PretrainConfig, crops: CropDataset, options: RunOptions) -> int:
     """Pre-train, or go on with a run; the process's exit code: 0 done, 143 after SIGTERM."""
     with process_group(options.device) as world, _out_of_memory_as_user_error(config):
-        precision = resolve_precision(config.precision, world.device)
+        wanted = config.precision
+        recorded = recorded_setting(options.out, "precision") if wanted == "auto" else None
+        precision = resolve_precision(str(recorded or wanted), world.device)
         config = dataclasses.replace(config, precision=precision)
         trainer = TrainerConfig(
             precision=precision,

@@ -9,6 +9,7 @@ from PIL import Image
 
 from pacofr.errors import UserError
 from pacofr.images.png import SIGNATURE, clean_png
+from pacofr.images.quiet import silenced
 from pacofr.tasks.records import FaceSample, StoredFile, read_photo
 from pacofr.utils.budgets import IMAGE_PIXELS, LABEL_BYTES
 
@@ -53,21 +54,29 @@ def read_label_file(file: StoredFile, *, mask: bool) -> UInt8[np.ndarray, "H W"]
     if not data.startswith(SIGNATURE):
         raise UserError(f"{file}: expected a PNG of labels, got another kind of file")
     try:
-        cleaned = clean_png(io.BytesIO(data))
-        image = Image.open(cleaned.stream, formats=("PNG",))
-        if image.width * image.height > IMAGE_PIXELS:
-            raise UserError(f"{file} has {image.width} x {image.height} pixels: too many")
-        if mask:
-            return np.asarray(image.convert("L"))
-        if image.mode not in ("L", "P") or cleaned.bit_depth > 8:
-            raise UserError(
-                f"{file}: expected class numbers in one channel of 8 bits, got mode {image.mode}"
-            )
-        return np.asarray(image)
+        with silenced():
+            return _decode(data, str(file), mask=mask)
     except UserError:
         raise
     except Exception as error:  # decoders of damaged files raise nearly anything
         raise UserError(f"{file} is damaged: expected a whole PNG; copy it again") from error
+
+
+def _decode(data: bytes, name: str, *, mask: bool) -> UInt8[np.ndarray, "H W"]:
+    cleaned = clean_png(io.BytesIO(data))
+    try:
+        image = Image.open(cleaned.stream, formats=("PNG",))
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{name} has more than {IMAGE_PIXELS} pixels: too many") from error
+    if image.width * image.height > IMAGE_PIXELS:
+        raise UserError(f"{name} has {image.width} x {image.height} pixels: too many")
+    if mask:
+        return np.asarray(image.convert("L"))
+    if image.mode not in ("L", "P") or cleaned.bit_depth > 8:
+        raise UserError(
+            f"{name}: expected class numbers in one channel of 8 bits, got mode {image.mode}"
+        )
+    return np.asarray(image)
 
 
 def read_photo_and_labels(

@@ -25,9 +25,9 @@ from pacofr.faces.landmarks68 import read_pts
 from pacofr.tasks.alignment.csv_lists import read_landmark_csv
 from pacofr.tasks.alignment.layouts import ALIGNMENT_SETS, load_alignment_split
 from pacofr.tasks.parsing.classes import CELEBAMASK_HQ, CELEBAMASK_HQ_FILES, PALETTE, PARSING_SETS
-from pacofr.tasks.parsing.labels import read_labels, read_photo_and_labels
+from pacofr.tasks.parsing.labels import read_label_file, read_labels, read_photo_and_labels
 from pacofr.tasks.parsing.layouts import load_parsing_split
-from pacofr.tasks.records import read_photo
+from pacofr.tasks.records import StoredFile, read_photo
 
 
 def test_300w_by_its_folders(tmp_path):
@@ -296,6 +296,24 @@ def test_lists_have_bounds(text, line, tmp_path):
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(UserError, match=line):
         read_landmark_csv(tmp_path / "list.csv", tmp_path, 68)
+
+
+def test_large_label_maps_are_read_or_refused_without_noise(tmp_path, capfd, recwarn):
+    from PIL import Image
+
+    for side, line in (
+        (9500, None),
+        (11_500, "11500 x 11500 pixels"),
+        (14_000, "120000000 pixels"),
+    ):
+        Image.new("P", (side, side)).save(tmp_path / "map.png")
+        if line is None:
+            assert read_label_file(StoredFile(tmp_path / "map.png"), mask=False).shape[0] == side
+            continue
+        with pytest.raises(UserError, match=line):
+            read_label_file(StoredFile(tmp_path / "map.png"), mask=False)
+    assert not recwarn
+    assert capfd.readouterr().err == ""
 
 
 def test_a_palettes_indices_are_the_classes(tmp_path):

@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 from scipy.spatial import KDTree
+from torch import Tensor
 
 from flame_assets.arkit import arkit
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.fitting.correspondence.mean_picture import SAME_FEATURES, MeanPicture
+from mica_ext.fitting.geometry.closest_points import closest_weights
 from pacofr.faces.face_mesh.topology import INNER_LIPS, OUTER_LIPS, SKIN_POINTS
 
 NOT_SKIN = ("eyeball", "teeth", "tongue", "mouth_inside")
@@ -32,6 +34,8 @@ OTHER_LIP_PENALTY = 1.0
 """Cost of a spot on the other lip, in outer eye corner distances."""
 OPEN_JAW = 0.3
 """Rotation of the jaw that tells the lower lip from the upper [rad]."""
+OPENING_SIGMAS = 3.0
+"""Size of the expression that tells them apart on heads without a jaw joint."""
 
 
 class PointAnchors(NamedTuple):
@@ -122,14 +126,24 @@ def _moves_with_jaw(
             expression=torch.from_numpy(pose.expression)[None].to(parameters.expression),
             jaw_pose=torch.from_numpy(pose.jaw_pose)[None].to(parameters.jaw_pose),
         )
-    else:
+    elif decoder.head.skinning_weights[:, 2].any():
         parameters.jaw_pose[:, 0] = OPEN_JAW
+    else:
+        parameters = parameters._replace(expression=_lip_opening_expression(decoder))
     opened = decoder(parameters)
     lowered = vertices[:, 1] - opened.vertices[0].double().numpy()[:, 1]
     lips = decoder.frontal_landmarks(opened.vertices)[0, [62, 66], 1].double().numpy()
     still = decoder.frontal_landmarks(torch.from_numpy(vertices)[None].to(opened.vertices))
     upper, lower = still[0, [62, 66], 1].double().numpy() - lips
     return lowered > (upper + lower) / 2
+
+
+def _lip_opening_expression(decoder: HeadDecoder) -> Float32[Tensor, "1 E"]:
+    """The most probable expression, of unit normal modes, that lowers the lower lip alone."""
+    modes = decoder.basis[decoder.head.shape_count :]
+    upper, lower = decoder.frontal_landmarks(modes)[:, [62, 66], 1].unbind(1)
+    opening = upper - lower
+    return (OPENING_SIGMAS * opening / opening.norm().clamp(min=1e-12))[None]
 
 
 def _nearest(
@@ -142,7 +156,7 @@ def _nearest(
     `corners` are x, y and the cost of depth; the rings of one lip keep off the other lip.
     """
     near = np.asarray(KDTree(corners[..., :2].mean(1)).query(places, NEIGHBOURS)[1])
-    weights = _closest_weights(places[:, None], corners[near][..., :2])
+    weights = closest_weights(places[:, None], corners[near][..., :2])
     spots = np.einsum("lkc,lkcx->lkx", weights, corners[near])
     cost = np.linalg.norm(spots[..., :2] - places[:, None], axis=-1) + spots[..., 2]
     for points, wrong in ((UPPER_LIP, lower_lip), (LOWER_LIP, ~lower_lip)):
@@ -150,28 +164,3 @@ def _nearest(
     best = np.argmin(cost, axis=1)
     rows = np.arange(len(places))
     return near[rows, best], weights[rows, best]
-
-
-def _closest_weights(
-    points: Float64[np.ndarray, "L 1 2"], triangles: Float64[np.ndarray, "L K 3 2"]
-) -> Float64[np.ndarray, "L K 3"]:
-    """Barycentric weights of the spot of each triangle that is nearest to the point."""
-    a, b, c = np.moveaxis(triangles, -2, 0)
-    area = np.maximum(np.abs(_cross(b - a, c - a)), 1e-18) * np.sign(_cross(b - a, c - a))
-    inside = np.stack([_cross(c - b, points - b), _cross(a - c, points - c)], -1) / area[..., None]
-    inside = np.concatenate([inside, 1 - inside.sum(-1, keepdims=True)], -1)
-    options, distances = [inside], [np.where((inside >= 0).all(-1), -1.0, np.inf)]
-    for first, second in ((0, 1), (1, 2), (2, 0)):
-        start, edge = triangles[..., first, :], triangles[..., second, :] - triangles[..., first, :]
-        share = ((points - start) * edge).sum(-1) / np.maximum(np.square(edge).sum(-1), 1e-18)
-        share = share.clip(0, 1)
-        weights = np.zeros_like(inside)
-        weights[..., first], weights[..., second] = 1 - share, share
-        options.append(weights)
-        distances.append(np.linalg.norm(start + share[..., None] * edge - points, axis=-1))
-    best = np.argmin(distances, axis=0)
-    return np.take_along_axis(np.stack(options), best[None, ..., None], 0)[0]
-
-
-def _cross(a: Float64[np.ndarray, "L K 2"], b: Float64[np.ndarray, "L K 2"]) -> np.ndarray:
-    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]

@@ -44,6 +44,10 @@ COMMANDS = {
         "mica_ext.commands.train_identity:train_identity",
         log_level="INFO",
     ),
+    "convert-expression": Command(
+        "mica_ext.commands.config:ConvertExpressionConfig",
+        "mica_ext.commands.convert_expression:convert_expression",
+    ),
     "train-landmarks": Command(
         "mica_ext.landmarks.config:LandmarkTrainingConfig",
         "mica_ext.landmarks.distillation.train:train",

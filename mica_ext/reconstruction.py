@@ -11,11 +11,12 @@ from torch import Tensor
 from flame_assets.model.fingerprint import Fingerprint
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadMesh
+from mica_ext.conversion.named_targets import targets_for_file
 from mica_ext.export.face_json import Provenance, SavedFace
 from mica_ext.export.face_mesh import save_mesh
 from mica_ext.export.mesh_files import Unit, to_trimesh
 from mica_ext.export.surface import Surface, surface_of
-from mica_ext.models.pose import Pose
+from mica_ext.models.pose import Pose, in_pose
 from mica_ext.models.quality import FaceSignals, Quality
 from mica_ext.models.types import FaceParameters
 from pacofr.faces.detect import Face
@@ -137,6 +138,7 @@ class Reconstruction(NamedTuple):
         Raises:
             UserError: for an unknown suffix, a unit that the format excludes, or a full disk.
         """
+        named = targets_for_file(Path(path), self.decoder, in_pose(self.parameters.head, self.pose))
         save_mesh(
             Path(path),
             self.decoder,
@@ -146,6 +148,7 @@ class Reconstruction(NamedTuple):
             unit,
             texture=texture,
             solid=solid,
+            named=named,
         )
 
     def to_saved_face(self, photo_name: str) -> SavedFace:

@@ -154,3 +154,32 @@ class PackConfig:
     """The pack's name; by default the folder's."""
     overwrite: Flag = False
     """Replace a pack that exists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertExpressionConfig:
+    """FLAME expressions as ARKit weights, and ARKit weights as FLAME expressions.
+
+    Reads what public FLAME trackers write (.npz, .json, a folder of them; expr, exp or expression,
+    jaw or jaw_pose, eyes, eyelids, ...) and Live Link Face's CSV; prints what the conversion leaves
+    over.
+    """
+
+    source: Annotated[Path, tyro.conf.Positional]
+    """A .npz or .json of one or many frames, a folder with one of them a frame, or a .csv."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """File to write: .csv (Live Link Face; ARKit only), .json or .npz."""
+    to: Literal["arkit", "flame"] | None = None
+    """What to write; default: what the source is not."""
+    head: str = "flame2020"
+    """Head that the expression belongs to: flame2020, flame2023, gnm, ... or a folder."""
+    source_head: str | None = None
+    """Head that ARKit's shapes are carried from; default: ict where it is installed, else
+    anthro."""
+    eyelids: Flag = False
+    """Write blinks as the eyelid coefficients that some trackers add to FLAME, and leave them out
+    of the expression."""
+    fps: float = 30.0
+    """Frames a second, for time codes."""
+    overwrite: Flag = False
+    """Replace a file that exists."""

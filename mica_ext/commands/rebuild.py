@@ -19,13 +19,25 @@ def rebuild(config: RebuildConfig) -> None:
     check_writable(config.out, overwrite=config.overwrite)
     from flame_assets.model.head_module import HeadDecoder
     from flame_assets.store import load_head
+    from mica_ext.conversion.named_targets import targets_for_file
     from mica_ext.export.face_json import load_face, rebuild_mesh
     from mica_ext.export.face_mesh import save_mesh
+    from mica_ext.models.pose import in_pose
 
     face = load_face(config.params)
     decoder = HeadDecoder(load_head(config.head or face.provenance.head.name))
     mesh = rebuild_mesh(face, decoder, config.pose)
     pose = config.pose or face.pose
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    save_mesh(config.out, decoder, face.parameters, pose, mesh, config.unit, solid=config.solid)
+    named = targets_for_file(config.out, decoder, in_pose(face.parameters.head, pose))
+    save_mesh(
+        config.out,
+        decoder,
+        face.parameters,
+        pose,
+        mesh,
+        config.unit,
+        solid=config.solid,
+        named=named,
+    )
     print(f"{config.params} -> {config.out}")

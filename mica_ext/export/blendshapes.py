@@ -19,6 +19,14 @@ PHOTO_TARGET = "photo"
 """Name of the target that holds what the expression targets do not reproduce."""
 
 
+class NamedTargets(NamedTuple):
+    """Targets that stand in for a head's own expressions."""
+
+    targets: list[MorphTarget]
+    note: str
+    """Whose shapes they are, with the licence."""
+
+
 class Morphs(NamedTuple):
     """rest + sum of weight * offsets reproduces the face of the parameters."""
 
@@ -30,15 +38,20 @@ class Morphs(NamedTuple):
 
 
 @torch.no_grad()
-def morphs(decoder: HeadDecoder, parameters: HeadParameters) -> Morphs:
+def morphs(
+    decoder: HeadDecoder,
+    parameters: HeadParameters,
+    named: NamedTargets | None = None,
+) -> Morphs:
     """The face of `parameters`, a batch of one, as a rest shape and morph targets.
 
     Identity and head pose are part of the rest shape. Jaw and eye rotations that belong to an ARKit
     expression (jawOpen, eyeLook...) are part of its target. Rotations are not linear, and jaw and
     gaze of the photo are not expressions: what the weighted targets do not reproduce is a target
     of its own at weight 1. Set it to 0 to animate the face.
+
+    `named` targets, with their weights, stand in for the head's own expressions.
     """
-    head = decoder.head
     zero = torch.zeros_like(parameters.jaw_pose)
     neutral = parameters._replace(
         expression=torch.zeros_like(parameters.expression),
@@ -48,6 +61,24 @@ def morphs(decoder: HeadDecoder, parameters: HeadParameters) -> Morphs:
     )
     mesh = decoder(neutral)
     rest = mesh.vertices[0]
+    targets = (
+        _own_targets(decoder, parameters, neutral, rest) if named is None else [*named.targets]
+    )
+    remainder = (decoder(parameters).vertices[0] - rest).numpy().astype(np.float32)
+    remainder -= sum(target.weight * target.offsets for target in targets)
+    if np.abs(remainder).max() > MIN_OFFSET:
+        targets.append(MorphTarget(PHOTO_TARGET, remainder, 1.0))
+    return Morphs(rest, targets, _skeleton(decoder, neutral, mesh))
+
+
+def _own_targets(
+    decoder: HeadDecoder,
+    parameters: HeadParameters,
+    neutral: HeadParameters,
+    rest: Float[Tensor, "V 3"],
+) -> list[MorphTarget]:
+    """The head's expressions, on the face `neutral`."""
+    head = decoder.head
     weights = parameters.expression[0].tolist()
     targets = []
     for start in range(0, head.expression_count, BATCH):
@@ -63,11 +94,7 @@ def morphs(decoder: HeadDecoder, parameters: HeadParameters) -> Morphs:
         offsets = (decoder(batch).vertices - rest).numpy().astype(np.float32)
         own_weights = weights[start : start + BATCH]
         targets += [MorphTarget(*row) for row in zip(names, offsets, own_weights, strict=True)]
-    remainder = (decoder(parameters).vertices[0] - rest).numpy().astype(np.float32)
-    remainder -= sum(target.weight * target.offsets for target in targets)
-    if np.abs(remainder).max() > MIN_OFFSET:
-        targets.append(MorphTarget(PHOTO_TARGET, remainder, 1.0))
-    return Morphs(rest, targets, _skeleton(decoder, neutral, mesh))
+    return targets
 
 
 def _skeleton(decoder: HeadDecoder, neutral: HeadParameters, mesh: HeadMesh) -> Skeleton:

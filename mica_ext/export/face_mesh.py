@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from flame_assets.model.head_module import HeadDecoder, HeadMesh
+from mica_ext.export.blendshapes import NamedTargets, morphs
 from mica_ext.export.mesh_files import Unit, check_format, unit_of, write_surface
 from mica_ext.export.surface import surface_of
 from mica_ext.files import write_bytes_atomic
@@ -21,6 +22,7 @@ def save_mesh(
     *,
     texture: TexturedMesh | None = None,
     solid: bool = False,
+    named: NamedTargets | None = None,
 ) -> None:
     """Write `mesh`, a batch of one, in the format of the suffix; mm unless `unit` says else.
 
@@ -36,6 +38,7 @@ def save_mesh(
         unit: of the file.
         texture: of the head; OBJ and PLY have it in a file beside them.
         solid: close the mesh for printing, without texture.
+        named: morph targets of a GLB in place of the head's own expressions.
 
     Raises:
         UserError: for an unknown suffix, a unit that the format excludes, a head that cannot be
@@ -45,11 +48,11 @@ def save_mesh(
     head = decoder.head
     picture = None if texture is None else texture.picture
     if path.suffix.lower() == ".glb":
-        from mica_ext.export.blendshapes import morphs
         from mica_ext.export.gltf import glb_bytes
 
-        rest, targets, skeleton = morphs(decoder, in_pose(parameters.head, pose))
+        rest, targets, skeleton = morphs(decoder, in_pose(parameters.head, pose), named)
         note = f"made with the head {head.name} {head.version}: {head.licence}"
+        note += f"; {named.note}" if named else ""
         surface = surface_of(head, rest.numpy(), picture)
         write_bytes_atomic(path, glb_bytes(surface, targets, note, skeleton))
         return

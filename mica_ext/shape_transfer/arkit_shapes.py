@@ -62,23 +62,45 @@ def carry_arkit_shapes(
     Raises:
         UserError: the heads' landmarks are not those of faces.
     """
-    own, other = FaceSurface.of_head(source), FaceSurface.of_head(target)
-    transfer = DeformationTransfer(own, other, map_surfaces(own, other))
+    other, own = FaceSurface.of_head(target), FaceSurface.of_head(source)
     moved = own.vertices + own_arkit_offsets(source).astype(np.float64)
+    carried = carry_shapes(own, other, moved, advance)
+    offsets = carried.offsets + _eyeball_offsets(target, carried.rotation)
+    rows = {LEFT_LIDS: "eyeBlinkLeft", RIGHT_LIDS: "eyeBlinkRight"}
+    lids = [
+        LidCorrection(EXPRESSIONS.index(name), *carried.contacts.corrections(label))
+        for label, name in rows.items()
+        if label in carried.contacts.closures
+    ]
+    return ArkitShapes(EXPRESSIONS, offsets.astype(np.float32), tuple(lids))
+
+
+class CarriedShapes(NamedTuple):
+    """Shapes on a target, and what carried them."""
+
+    offsets: Float64[np.ndarray, "E V 3"]
+    """[m]; zero on eyeballs."""
+    rotation: Float64[np.ndarray, "3 3"]
+    """From the source's frame to the target's."""
+    contacts: Contacts
+
+
+def carry_shapes(
+    source: FaceSurface,
+    target: FaceSurface,
+    moved: Float64[np.ndarray, "E Vs 3"],
+    advance: Callable[[int], None] = lambda count: None,
+) -> CarriedShapes:
+    """The deformed shapes `moved` of `source` [m] on `target`."""
+    transfer = DeformationTransfer(source, target, map_surfaces(source, target))
     contacts = Contacts(transfer)
-    offsets = _eyeball_offsets(target, transfer.map.similarity.rotation)
+    offsets = np.zeros((len(moved), len(target.vertices), 3))
     for start in range(0, len(moved), BATCH):
         part = moved[start : start + BATCH]
         carried = contacts(transfer(part), part)
-        offsets[start : start + BATCH] += slide_on_globes(transfer, carried, part)
+        offsets[start : start + BATCH] = slide_on_globes(transfer, carried, part)
         advance(len(part))
-    rows = {LEFT_LIDS: "eyeBlinkLeft", RIGHT_LIDS: "eyeBlinkRight"}
-    lids = [
-        LidCorrection(EXPRESSIONS.index(name), *contacts.corrections(label))
-        for label, name in rows.items()
-        if label in contacts.closures
-    ]
-    return ArkitShapes(EXPRESSIONS, offsets.astype(np.float32), tuple(lids))
+    return CarriedShapes(offsets, transfer.map.similarity.rotation, contacts)
 
 
 @torch.no_grad()

@@ -10,9 +10,10 @@ from scipy.sparse.csgraph import dijkstra
 
 from flame_assets.model.head import EYE_JOINTS
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
+from mica_ext.errors import UserError
 from mica_ext.fitting.correspondence.anchors import PointAnchors, locate_points
 from mica_ext.fitting.correspondence.calibration import UNCALIBRATED, load_calibration
-from mica_ext.fitting.correspondence.mean_picture import mean_picture
+from mica_ext.fitting.correspondence.mean_picture import SAME_FEATURES, MeanPicture, mean_picture
 from pacofr.faces.face_mesh.topology import (
     INNER_LIPS,
     LEFT_EYE,
@@ -43,6 +44,10 @@ OPENINGS = (
 )
 """Label, ring of points, rows of the upper and of the lower edge, and how far along the surface the
 sides are told apart, in distances of the outer eye corners."""
+
+
+MAX_FEATURE_RESIDUAL = 0.15
+"""Root mean square of eye corners, nose and mouth from a mean face's, likewise."""
 
 
 class FaceSurface(NamedTuple):
@@ -78,6 +83,7 @@ class FaceSurface(NamedTuple):
         vertices = mesh.vertices[0].double().numpy()
         landmarks = decoder.frontal_landmarks(mesh.vertices)[0].double().numpy()
         picture = mean_picture(landmarks, load_calibration(UNCALIBRATED.parent).mean)
+        _check_face(picture, landmarks, head.name)
         anchors = locate_points(decoder, picture)
         corners = head.triangles[anchors.triangles].astype(np.int64)
         spots = np.einsum("lc,lcx->lx", anchors.barycentric, vertices[corners])
@@ -94,6 +100,17 @@ class FaceSurface(NamedTuple):
         sides = _sides_of_openings(vertices, skin, corners, unit)
         eyes = mesh.joints[0, EYE_JOINTS].double().numpy()
         return cls(vertices, triangles, parts, sides, anchors, corners, spots, eyes, unit)
+
+
+def _check_face(picture: MeanPicture, landmarks: Float64[np.ndarray, "68 3"], name: str) -> None:
+    features = picture.project(landmarks[SAME_FEATURES[:, 1]])[0]
+    wanted = picture.observations.points_px[0, SAME_FEATURES[:, 0]]
+    residual = np.sqrt(np.square(features - wanted).sum(1).mean())
+    if not residual < MAX_FEATURE_RESIDUAL:
+        raise UserError(
+            f"expected a face, the landmarks of the head {name} differ from a face's by "
+            f"{100 * residual:.0f} % of the eyes' distance: are they in iBUG's order?"
+        )
 
 
 def _sides_of_openings(

@@ -32,6 +32,7 @@ from mica_ext.shape_transfer.arkit_shapes import (
     carry_arkit_shapes,
     own_arkit_offsets,
 )
+from mica_ext.shape_transfer.face_surface import FaceSurface
 from pacofr.errors import UserError as ContentError
 from pacofr.utils.config_json import from_json, read_json
 
@@ -81,6 +82,7 @@ def _arkit_shapes(head: HeadModel, source: str | None) -> NamedShapes:
     if head.expression_convention == "arkit":
         shapes = ArkitShapes(EXPRESSIONS, own_arkit_offsets(HeadDecoder(head)), ())
         return NamedShapes(shapes, head.name, head.licence)
+    FaceSurface.of_head(HeadDecoder(head))  # no face: said before the source is built
     name = source or next(n for n in SOURCES if n == "anthro" or n in installed_heads())
     origin = load_head(name)
     if origin.expression_convention != "arkit":

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int8, Int64
 from scipy.spatial import KDTree
 
-from mica_ext.errors import UserError
 from mica_ext.fitting.geometry.closest_points import closest_weights
 from mica_ext.shape_transfer.face_surface import SKIN, FaceSurface
 
@@ -28,8 +27,6 @@ the outer eye corners."""
 MATCHED = 0.06
 """Distance of a triangle from its match, likewise, at which confidence has fallen by 1 / e."""
 MIN_CONFIDENCE = 1e-3
-MAX_RESIDUAL = 0.15
-"""Root mean square of the anchored points after the similarity, likewise: more is no face."""
 
 
 class Similarity(NamedTuple):
@@ -58,19 +55,9 @@ class SurfaceMap(NamedTuple):
 
 
 def map_surfaces(source: FaceSurface, target: FaceSurface) -> SurfaceMap:
-    """The correspondence of two heads.
-
-    Raises:
-        UserError: their points have nothing in common.
-    """
+    """The correspondence of two heads."""
     similarity = _similarity(source.spots, target.spots)
     aligned = similarity(source.spots)
-    residual = np.sqrt(np.square(aligned - target.spots).sum(1).mean()) / target.unit
-    if not residual < MAX_RESIDUAL:
-        raise UserError(
-            f"expected two faces, got points that differ by {100 * residual:.0f} % of the eyes' "
-            "distance: are the landmarks of the head in iBUG's order?"
-        )
     vertices = similarity(source.vertices)
     skin = source.parts == SKIN
     vertices[skin] = _spline(vertices[skin], aligned, target.spots, target.unit)

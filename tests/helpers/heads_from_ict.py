@@ -136,6 +136,8 @@ def write_gnm(head: HeadModel, arrays: ict.IctArrays, folder: Path) -> Path:
     skinning = head.skinning_weights.T[joints].copy()
     quads = arrays.faces[(arrays.faces[:, 3] >= 0) & (arrays.faces < count).all(1)]
     groups = _gnm_groups(head)
+    x, y, z = head.template.T
+    uv = np.column_stack([0.5 + np.arctan2(x, z) / 6.5, (y - y.min()) / np.ptp(y)])
     np.savez(
         folder / "gnm_head.npz",
         version=np.array("3.0"),
@@ -151,7 +153,7 @@ def write_gnm(head: HeadModel, arrays: ict.IctArrays, folder: Path) -> Path:
         joint_parent_indices=np.array([-1, 0, 1, 1], np.int32),
         skinning_weights=skinning,
         quads=quads.astype(np.int32),
-        quad_uvs=np.zeros((len(quads), 4, 2), np.float32),
+        quad_uvs=uv[quads].astype(np.float32),
         pose_correctives_regressor=np.zeros((36, 3 * count), np.float32),
         vertex_groups=np.stack(list(groups.values())).astype(np.float32),
         vertex_group_names=np.array(list(groups)),

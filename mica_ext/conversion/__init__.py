@@ -1,0 +1,1 @@
+"""Expression coefficients of a head and ARKit weights, each from the other."""

@@ -1,0 +1,87 @@
+"""ARKit weights as Live Link Face, MediaPipe and plain tables write them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from flame_assets.arkit import EXPRESSIONS
+from mica_ext.conversion.arkit_files import (
+    LIVE_LINK,
+    arkit_motion,
+    read_live_link,
+    timecode,
+    write_arkit_motion,
+)
+from mica_ext.conversion.fields import read_fields
+from mica_ext.conversion.motion import ARKIT_NAMES, ArkitMotion
+from mica_ext.errors import UserError
+
+WEIGHTS = np.random.default_rng(5).random((6, 52))
+JAW = ARKIT_NAMES.index("jawOpen")
+
+
+def test_live_link_s_order_is_that_of_recordings(shared_data):
+    recorded = np.load(shared_data / "arkit_livelink" / "arkit_frames.npz")["columns"][:52]
+    assert tuple(name[0].lower() + name[1:] for name in recorded.tolist()) == LIVE_LINK
+    assert set(LIVE_LINK) == set(EXPRESSIONS) | {"tongueOut"}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".npz"])
+def test_written_files_are_read_again(tmp_path, suffix):
+    path = tmp_path / f"clip{suffix}"
+    write_arkit_motion(path, ArkitMotion(WEIGHTS), 30.0)
+    motion = read_live_link(path) if suffix == ".csv" else arkit_motion(read_fields(path), path)
+    assert motion is not None
+    np.testing.assert_allclose(motion.weights, WEIGHTS, atol=1e-6)
+
+
+def test_a_csv_has_live_link_s_header_and_time_codes(tmp_path):
+    write_arkit_motion(tmp_path / "clip.csv", ArkitMotion(WEIGHTS), 30.0)
+    header, first, *_ = (tmp_path / "clip.csv").read_text().splitlines()
+    assert header.startswith("Timecode,BlendShapeCount,EyeBlinkLeft,EyeLookDownLeft")
+    assert header.endswith("TongueOut,HeadYaw,HeadPitch,HeadRoll,LeftEyeYaw,LeftEyePitch,"
+                           "LeftEyeRoll,RightEyeYaw,RightEyePitch,RightEyeRoll")  # fmt: skip
+    assert first.startswith("00:00:00:00.000,61,")
+    assert timecode(30 * 3661 + 7, 30.0) == "01:01:01:07.000"
+    assert read_live_link(tmp_path / "clip.csv").timecodes is not None
+
+
+def test_one_face_of_mediapipe_and_a_plain_mapping(tmp_path):
+    scores = {"_neutral": 0.1, "jawOpen": 0.4}
+    categories = [{"categoryName": name, "score": score} for name, score in scores.items()]
+    for content in (categories, {"jawOpen": 0.4}, [{"jawOpen": 0.4}], {"JawOpen": [0.4]}):
+        path = tmp_path / "face.json"
+        path.write_text(json.dumps(content))
+        motion = arkit_motion(read_fields(path), path)
+        assert motion is not None
+        assert motion.weights.shape == (1, 52)
+        assert motion.weights[0, JAW] == 0.4
+        assert motion.weights.sum() == 0.4
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "a header and at least one frame"),
+        ("Timecode,JawOpen\n1,0.5\n2\n", "line 3: expected 2 columns"),
+        ("a,b\n1,2\n", "ARKit's names"),
+        ("JawOpen\nmuch\n", "rows of numbers"),
+        ("JawOpen\nnan\n", "finite"),
+        ("\x00\xff", "no text"),
+    ],
+)
+def test_a_csv_of_something_else_is_one_line(tmp_path, text, words):
+    path = tmp_path / "clip.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=words) as caught:
+        read_live_link(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_tables_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(UserError, match="2 names and 3 weights"):
+        arkit_motion({"names": ["jawOpen", "jawLeft"], "weights": np.zeros((4, 3))}, tmp_path)
+    with pytest.raises(UserError, match="as many frames"):
+        arkit_motion({"jawOpen": [0.1], "jawLeft": [0.1, 0.2]}, tmp_path)
+    assert arkit_motion({"expr": np.zeros((1, 50))}, tmp_path) is None

@@ -26,7 +26,7 @@ HEADS = (
     HeadEntry(
         "gnm",
         "Apache-2.0, Google",
-        "the finest open identity (253 modes); expressions without names",
+        "the finest open identity (253 modes); ARKit's names in a GLB only",
         "flame-assets get gnm",
     ),
     HeadEntry(

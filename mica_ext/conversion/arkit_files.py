@@ -50,7 +50,10 @@ def read_live_link(path: Path) -> ArkitMotion:
         raise UserError(f"{path}: expected a CSV of Live Link Face: {error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: expected a CSV of Live Link Face, got no text") from error
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    except csv.Error as error:
+        raise UserError(f"{path}: expected a CSV of Live Link Face: {error}") from error
     if len(rows) < 2:
         raise UserError(f"{path}: expected a header and at least one frame, got {len(rows)} lines")
     header, frames = rows[0], rows[1:]

@@ -17,7 +17,7 @@ from pacofr.utils.config_json import read_json
 
 MAX_JSON_BYTES = 64 << 20
 MAX_FRAMES, MAX_NUMBER = 1_000_000, 1e3
-NESTED = ("parameters", "flame", "flame_params", "params")
+NESTED = ("parameters", "flame", "flame_params", "params", "weights", "blendshapes")
 """Keys under which programs put what is looked for."""
 Fields = Mapping[str, Any]
 

@@ -1,6 +1,7 @@
-"""How near fitted heads come to rendered people whose heads are known: ICT-FaceKit.
+"""How near fitted heads come to rendered people whose heads are known: ICT-FaceKit, or Anthro.
 
     python tests/bench/fit_rendered.py [--ict PATH] [--people 100] [--points student|face-mesh]
+        [--head anthro] [--rendered ict|anthro]
 
 100 people with identity coefficients N(0, 1), natural expressions and gaze, turned up to 40
 degrees; then neutral people at yaws from 0 to 90 degrees, four each. Pictures of 512 pixels go
@@ -28,6 +29,7 @@ from helpers.ict_head import ict_head
 from helpers.rendered_ict import IctRenderer, RenderedHead
 
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
+from flame_assets.store import load_head
 from mica_ext.models.pose import in_pose
 from mica_ext.models.projection import project
 from mica_ext.reconstruct import Reconstructor
@@ -149,12 +151,17 @@ def main() -> None:
     parser.add_argument("--ict", type=Path, default=DATA, help="ict_facekit_light.npz")
     parser.add_argument("--people", type=int, default=100)
     parser.add_argument("--points", default="student", choices=("student", "face-mesh"))
+    parser.add_argument("--head", default="anthro", help="fitted: a name in the store or a folder")
+    parser.add_argument("--rendered", default="ict", choices=("ict", "anthro"))
+    parser.add_argument("--no-yaws", action="store_true", help="people only")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    renderer = IctRenderer(ict_head(options.ict))
-    reconstructor = Reconstructor.load(head="anthro", points=options.points)
+    shown = ict_head(options.ict) if options.rendered == "ict" else load_head("anthro")
+    renderer = IctRenderer(shown)
+    reconstructor = Reconstructor.load(head=options.head, points=options.points)
     judge_people(renderer, reconstructor, options.people)
-    judge_yaw(renderer, reconstructor)
+    if not options.no_yaws:
+        judge_yaw(renderer, reconstructor)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,13 @@ def test_a_csv_has_live_link_s_header_and_time_codes(tmp_path):
 def test_one_face_of_mediapipe_and_a_plain_mapping(tmp_path):
     scores = {"_neutral": 0.1, "jawOpen": 0.4}
     categories = [{"categoryName": name, "score": score} for name, score in scores.items()]
-    for content in (categories, {"jawOpen": 0.4}, [{"jawOpen": 0.4}], {"JawOpen": [0.4]}):
+    for content in (
+        categories,
+        {"jawOpen": 0.4},
+        [{"jawOpen": 0.4}],
+        {"JawOpen": [0.4]},
+        {"blendshapes": {"jawOpen": 0.4}},
+    ):
         path = tmp_path / "face.json"
         path.write_text(json.dumps(content))
         motion = arkit_motion(read_fields(path), path)
@@ -69,6 +75,7 @@ def test_one_face_of_mediapipe_and_a_plain_mapping(tmp_path):
         ("JawOpen\nmuch\n", "rows of numbers"),
         ("JawOpen\nnan\n", "finite"),
         ("\x00\xff", "no text"),
+        ("JawOpen\n" + "1" * 200_000, "field larger"),
     ],
 )
 def test_a_csv_of_something_else_is_one_line(tmp_path, text, words):

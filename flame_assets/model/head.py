@@ -23,6 +23,10 @@ from flame_assets.arkit import is_arkit_name
 JOINT_NAMES = ("global", "neck", "jaw", "left_eye", "right_eye")
 JOINT_PARENTS = (-1, 0, 1, 1, 1)
 EYE_JOINTS = (3, 4)
+MAX_LENGTH = 10.0
+"""Of a mode at weight 1, and of a joint from the origin [m]."""
+MAX_WEIGHT = 100.0
+"""Of a corner of a triangle, or of a joint for a vertex."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a head
 
 CONTOUR_POINTS = 17
@@ -267,9 +271,23 @@ def _check_values(head: HeadModel, sizes: dict[str, int]) -> None:
         raise ValueError(
             f"HeadModel.template: expected metres (0.05 to 1 across), got {extent:.4g} across"
         )
+    joints = head.joint_regressor.astype(np.float64) @ head.template
+    for name, lengths in (
+        ("shape_basis", head.shape_basis),
+        ("expression_basis", head.expression_basis),
+        ("pose_basis", head.pose_basis),
+        ("joint_regressor", joints),
+    ):
+        largest = float(max(lengths.max(initial=0), -lengths.min(initial=0)))
+        if not largest <= MAX_LENGTH:
+            raise ValueError(
+                f"HeadModel.{name}: expected lengths of at most {MAX_LENGTH:g} m, got {largest:.3g}"
+            )
 
 
 def _check_rows_sum_to_one(label: str, rows: np.ndarray, tolerance: float = 0.01) -> None:
+    if not (np.abs(rows) <= MAX_WEIGHT).all():
+        raise ValueError(f"HeadModel.{label}: expected weights of at most {MAX_WEIGHT:g}")
     worst = float(np.abs(rows.sum(-1) - 1).max())
     if worst > tolerance:
         raise ValueError(f"HeadModel.{label}: expected rows that sum to 1, got one {worst:.3g} off")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 
 from mica_ext.errors import UserError
 from pacofr.faces.align import ARCFACE_POINTS_112, ARCFACE_PX
@@ -32,7 +32,7 @@ def face_in_box(edges: Sequence[float | int]) -> GivenFace:
     Raises:
         UserError: the box is empty or not finite.
     """
-    box = np.array(edges, np.float32)
+    box = _coordinates(edges)
     if not _finite(box) or not (box[2:] > box[:2]).all():
         raise UserError(f"--bbox: expected x0 y0 x1 y1 with x0 < x1 and y0 < y1, got {edges}")
     points = box[:2] + POINTS_IN_BOX * (box[2:] - box[:2])
@@ -45,7 +45,7 @@ def face_at_points(coordinates: Sequence[float | int]) -> GivenFace:
     Raises:
         UserError: they are not finite, not apart, or in another order.
     """
-    points = np.array(coordinates, np.float32).reshape(5, 2)
+    points = _coordinates(coordinates).reshape(5, 2)
     extent = np.ptp(points, axis=0)
     left_eye, right_eye, _, left_mouth, right_mouth = points
     down = left_mouth + right_mouth - left_eye - right_eye
@@ -94,6 +94,11 @@ def require_in_photo(given: GivenFace, image: UInt8[np.ndarray, "H W 3"], flag: 
             f"{flag}: expected a face in the photo of {width} x {height} pixels, its middle is at "
             f"{x:.0f}, {y:.0f}"
         )
+
+
+def _coordinates(numbers: Sequence[float | int]) -> Float32[np.ndarray, " n"]:
+    """The numbers; NaN for those that are no place in a photo."""
+    return np.array([x if abs(x) < MAX_PX else np.nan for x in numbers], np.float32)
 
 
 def _finite(values: Shaped[np.ndarray, "*n"]) -> bool:

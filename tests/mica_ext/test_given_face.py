@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from mica_ext.commands.output_plan import EXAMPLE
-from mica_ext.preprocess.given_face import aligned_face
+from mica_ext.errors import UserError
+from mica_ext.preprocess.given_face import aligned_face, face_at_points, face_in_box
 from mica_ext.reconstruct import Reconstructor
 from pacofr.faces.align import arcface_crop
 from pacofr.faces.detect import detect
@@ -55,6 +56,19 @@ def test_an_aligned_crop_reaches_arcface_unchanged(pack):
     faces = reconstructor.align(crop, [given.face], exact_points=given.exact_points)
     seen = faces.arcface[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(127.5 * (seen + 1), crop, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("odd", [1e39, -1e300, 1e-45, float("inf"), float("nan")])
+def test_odd_coordinates_are_one_line(odd):
+    for place in range(4):
+        box = [10.0, 10.0, 20.0, 20.0]
+        box[place] = odd
+        if odd != 1e-45:
+            with pytest.raises(UserError, match="--bbox: expected x0 y0 x1 y1"):
+                face_in_box(box)
+    with pytest.raises(UserError, match="--landmarks5: expected x y of left eye"):
+        face_at_points([odd, 30, 70, 30, 50, 50, 35, 70, 65, 70][::-1])
 
 
 def test_one_box_is_not_for_several_photos(run, tmp_path):

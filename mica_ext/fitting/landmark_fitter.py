@@ -39,6 +39,7 @@ from mica_ext.fitting.geometry.pose import (
     scaled_pose,
 )
 from mica_ext.fitting.geometry.rotations import matrix_to_axis_angle
+from mica_ext.fitting.lip_seam import LipSeam, lip_gaps
 from mica_ext.fitting.point_basis import PointBasis
 from mica_ext.fitting.point_model import FitState, PointModel
 from mica_ext.fitting.point_noise import FIT_POINTS, PhotoNoise, PointNoise, noise_in_photos
@@ -82,6 +83,8 @@ class LandmarkFitter:
         anchors = locate_points(decoder, picture).select(FIT_POINTS)
         basis = PointBasis.from_head(decoder, anchors, calibration.response[FIT_POINTS])
         self.model = PointModel.from_basis(basis, self.head)
+        self.lips = LipSeam.of_head(decoder, basis.shape_axes)
+        self.closed_lips = calibration.closed_lips
         self.points, self.normals = self.model.neutral_points(), anchors.normals
         modes = len(self.noise.modes)
         self.prior = CoefficientPrior.of_head(self.head, self.model.axes_count, modes, self.config)
@@ -134,12 +137,14 @@ class LandmarkFitter:
             held = held | self.shape_columns
         state = self.model.split(pose, start)
         eyes = EyeObservations.from_points(points, trust)
+        closed = lip_gaps(points, self._unit_px(pose, observations)) < self.closed_lips
         gaze = self._gaze(state, eyes, observations)
         for _ in range(self.config.iterations):
             noise = self._photo_noise(state.pose, observations, trust)
             state = self._step(self._look(state, gaze), observations, noise, held)
             _check_finite([*state.pose, *state[1:]])
             gaze = self._gaze(state, eyes, observations)
+        state = self.lips.brought_together(state, closed, self.prior.lower, self.prior.upper)
         return self._result(self._look(state, gaze), gaze, observations, shape)
 
     def _pose(

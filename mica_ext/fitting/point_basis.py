@@ -33,12 +33,20 @@ class PointBasis(NamedTuple):
 
     @classmethod
     def from_head(
-        cls, decoder: HeadDecoder, anchors: PointAnchors, response: Float64[np.ndarray, "L 2"]
+        cls,
+        decoder: HeadDecoder,
+        anchors: PointAnchors,
+        response: Float64[np.ndarray, "L 2"],
+        shape_axes: Float64[np.ndarray, "S R"] | None = None,
     ) -> "PointBasis":
         """Assemble the basis of the anchored points of a head.
 
-        `response` is how far a detected point follows its spot of skin when expression or jaw move
-        it: sideways, and in the plane of symmetry, about whose axis the jaw opens.
+        Args:
+            decoder: of the head.
+            anchors: of the points.
+            response: how far a detected point follows its spot of skin when expression or jaw move
+                it: sideways, and in the plane of symmetry, about whose axis the jaw opens.
+            shape_axes: None: the principal axes that move these points.
         """
         head = decoder.head
         jaw_features = decoder.pose_basis[9:18].double()
@@ -63,9 +71,12 @@ class PointBasis(NamedTuple):
         eyes = joints[:, EYE_JOINTS].permute(1, 2, 0)
         shape = slice(1, 1 + head.shape_count)
         basis = _damped(basis, torch.from_numpy(response), rest=slice(0, shape.stop))
-        shape_basis = basis[:, :, shape].flatten(0, 1)
-        variance, axes = torch.linalg.eigh(shape_basis.mT @ shape_basis)
-        axes = axes[:, variance > MIN_SHAPE_VARIANCE * variance.sum()].flip(1)
+        if shape_axes is None:
+            shape_basis = basis[:, :, shape].flatten(0, 1)
+            variance, axes = torch.linalg.eigh(shape_basis.mT @ shape_basis)
+            axes = axes[:, variance > MIN_SHAPE_VARIANCE * variance.sum()].flip(1)
+        else:
+            axes = torch.from_numpy(shape_axes)
 
         def reduced(rows: torch.Tensor) -> Float64[np.ndarray, "n k Q"]:
             parts = [rows[..., :1], rows[..., shape] @ axes, rows[..., shape.stop :]]

@@ -85,25 +85,50 @@ class PointModel(NamedTuple):
 
         Head and jaw rotations are rotation vectors [rad] applied from the left.
         """
-        basis, batch = self.basis.points, len(state.jaw)
         jaw = self.jaw_rotation(state)
-        q = [np.ones((batch, 1)), state.shape, state.expression]
-        if self.basis.has_jaw_correctives:
-            q.append((jaw - np.eye(3)).reshape(-1, 9))
-        flat = basis.reshape(-1, basis.shape[-1])
-        parts = (np.concatenate(q, 1) @ flat.T).reshape(batch, -1, 6)
-        jaw_points = parts[..., 3:] @ jaw.transpose(0, 2, 1)
-        rotated = (parts[..., :3] + jaw_points) @ state.pose.rotation.transpose(0, 2, 1)
+        points, jaw_points = self._points(state, jaw)
+        rotated = points @ state.pose.rotation.transpose(0, 2, 1)
         camera_points = rotated + state.pose.translation[:, None]
         residuals, projection_jacobian = residuals_and_jacobian(camera_points, observations)
         residuals = residuals - (noise_modes_px @ state.noise[:, None, :, None])[..., 0]
         head_jacobian = projection_jacobian @ state.pose.rotation[:, None]  # by points of the head
-        q_jacobian = np.concatenate([head_jacobian, head_jacobian @ jaw[:, None]], -1) @ basis
-        correctives = q_jacobian[..., -9:] if self.basis.has_jaw_correctives else None
-        by_jaw = jaw_jacobian(head_jacobian, jaw_points, jaw, correctives)
-        linear = q_jacobian[..., 1 : 1 + state.shape.shape[1] + state.expression.shape[1]]
-        expression = slice(state.shape.shape[1], None)
-        linear[..., expression] += by_jaw @ self.jaw_of_expression
+        by_coefficients = self._by_coefficients(head_jacobian, state, jaw, jaw_points)
         rotation = rotation_jacobian(projection_jacobian, rotated)
-        blocks = [rotation, projection_jacobian, by_jaw, linear, noise_modes_px]
+        blocks = [rotation, projection_jacobian, by_coefficients, noise_modes_px]
         return residuals, np.concatenate(blocks, -1)
+
+    def heights(
+        self, state: FitState
+    ) -> tuple[Float64[np.ndarray, "B L"], Float64[np.ndarray, "B L C"]]:
+        """How high points lie on the head [m], and the derivatives by jaw, shape, expression."""
+        jaw = self.jaw_rotation(state)
+        points, jaw_points = self._points(state, jaw)
+        up = np.broadcast_to([0.0, 1.0, 0.0], (*points.shape[:2], 1, 3))
+        return points[..., 1], self._by_coefficients(up, state, jaw, jaw_points)[..., 0, :]
+
+    def _points(
+        self, state: FitState, jaw: Float64[np.ndarray, "B 3 3"]
+    ) -> tuple[Float64[np.ndarray, "B L 3"], Float64[np.ndarray, "B L 3"]]:
+        """Points of the head [m], and their parts that turn with the jaw, about its joint."""
+        q = [np.ones((len(jaw), 1)), state.shape, state.expression]
+        if self.basis.has_jaw_correctives:
+            q.append((jaw - np.eye(3)).reshape(-1, 9))
+        flat = self.basis.points.reshape(-1, self.basis.points.shape[-1])
+        parts = (np.concatenate(q, 1) @ flat.T).reshape(len(jaw), -1, 6)
+        jaw_points = parts[..., 3:] @ jaw.transpose(0, 2, 1)
+        return parts[..., :3] + jaw_points, jaw_points
+
+    def _by_coefficients(
+        self,
+        rows: Float64[np.ndarray, "B L n 3"],
+        state: FitState,
+        jaw: Float64[np.ndarray, "B 3 3"],
+        jaw_points: Float64[np.ndarray, "B L 3"],
+    ) -> Float64[np.ndarray, "B L n C"]:
+        """Derivatives by jaw, shape and expression of values whose `rows` are those by points."""
+        by_basis = np.concatenate([rows, rows @ jaw[:, None]], -1) @ self.basis.points
+        correctives = by_basis[..., -9:] if self.basis.has_jaw_correctives else None
+        by_jaw = jaw_jacobian(rows, jaw_points, jaw, correctives)
+        linear = by_basis[..., 1 : 1 + state.shape.shape[1] + state.expression.shape[1]]
+        linear[..., state.shape.shape[1] :] += by_jaw @ self.jaw_of_expression
+        return np.concatenate([by_jaw, linear], -1)

@@ -25,7 +25,7 @@ RESPONSE = np.linspace([0.5, 0.6], [1, 0.9], POINTS)
 def folder(tmp_path):
     save_calibration(
         tmp_path / FILE,
-        CALIBRATION._replace(response=RESPONSE),
+        CALIBRATION._replace(response=RESPONSE, closed_lips=0.03),
         licence="tests only",
         sources="none",
         command="-",
@@ -37,6 +37,7 @@ def test_a_saved_calibration_comes_back(folder):
     loaded = load_calibration(folder)
     np.testing.assert_allclose(loaded.mean, CALIBRATION.mean, atol=1e-4)
     np.testing.assert_allclose(loaded.response, RESPONSE, atol=1e-4)
+    assert loaded.closed_lips == 0.03
 
 
 def test_a_folder_without_one_is_uncalibrated(tmp_path):
@@ -67,6 +68,8 @@ def test_shipped_calibrations_are_faces_and_say_where_they_come_from(folder_of):
         ({"mean": [[9.0, 0.0]] * POINTS}, "outer eye corners"),
         ({"mean": [[float("nan"), 0.0]] * POINTS}, "finite"),
         ({"mean": "x"}, "mean"),
+        ({"closed_lips": 0.5}, "closed_lips from 0 to 0.1, got 0.5"),
+        ({"closed_lips": "x"}, "closed_lips"),
         ({"extra": 1}, "extra"),
     ],
 )

@@ -11,6 +11,7 @@ from flame_assets.arkit import arkit
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
+from mica_ext.fitting.lip_seam import LOWER_POINTS, lip_gaps
 from mica_ext.landmarks.calibration.response import (
     ACROSS,
     ALONG,
@@ -18,6 +19,7 @@ from mica_ext.landmarks.calibration.response import (
     SLOPE,
     AnnotatedFaces,
     calibrate_response,
+    closed_lips,
     eye_openness,
     implied_openness,
     slope,
@@ -136,3 +138,19 @@ def test_lids_of_the_mean_person_move_alone_and_alike():
     still = [*others, RIGHT_EYE_OUTER, LEFT_EYE_OUTER]
     np.testing.assert_array_equal(moved[still], CALIBRATION.mean[still])
     np.testing.assert_allclose(moved[MIRROR] * [-1, 1], moved, atol=3e-4)
+
+
+def test_closed_mouths_are_told_by_the_gap_that_tells_most():
+    """Closed mouths are read as 0.01 to 0.03 apart, open ones as 0.035 and more."""
+    rng = np.random.default_rng(0)
+    points = torch.from_numpy(np.tile(CALIBRATION.mean, (60, 1, 1)) * 100).clone()
+    landmarks = np.tile(CALIBRATION.mean[IBUG68], (60, 1, 1)) * 100
+    own = float(lip_gaps(CALIBRATION.mean[None], np.ones(1))[0])
+    read = np.r_[rng.uniform(0.01, 0.03, 40), rng.uniform(0.035, 0.2, 20)]
+    points[:, LOWER_POINTS, 1] += torch.from_numpy(100 * (read - own))[:, None]
+    closed = np.arange(60) < 40
+    landmarks[:, 66, 1] = landmarks[:, 62, 1] + np.where(closed, 0.0, 6.0)
+    faces = AnnotatedFaces(
+        points, torch.ones(60, 478), torch.full((60, 2), 480), landmarks.astype(np.float64)
+    )
+    assert 0.03 <= closed_lips(faces) <= 0.035

@@ -23,6 +23,8 @@ UNCALIBRATED = Path(__file__).with_name("mean_points.json")
 MAX_BYTES = 1 << 20
 DECIMALS = 4
 MAX_COORDINATE, MAX_RESPONSE = 5.0, 2.0
+CLOSED_LIPS, MAX_CLOSED_LIPS = 0.01, 0.1
+"""Where no annotated photos tell, and at most, in distances of the outer eye corners."""
 
 
 class PointCalibration(NamedTuple):
@@ -33,6 +35,8 @@ class PointCalibration(NamedTuple):
     response: Float64[np.ndarray, "478 2"]
     """How far each point follows the skin that expressions move, across the face and along it:
     networks damp."""
+    closed_lips: float = CLOSED_LIPS
+    """Gap between the inner lips' points below which the lips are closed."""
 
 
 class CalibrationFile(NamedTuple):
@@ -46,6 +50,7 @@ class CalibrationFile(NamedTuple):
     command: str
     mean: tuple[tuple[float, float], ...]
     response: tuple[tuple[float, float], ...]
+    closed_lips: float
 
 
 def save_calibration(
@@ -56,8 +61,11 @@ def save_calibration(
     Raises:
         UserError: if it cannot be written.
     """
-    rounded = [array.round(DECIMALS).tolist() for array in calibration]
-    content = CalibrationFile(FORMAT, VERSION, licence, sources, command, *rounded)._asdict()
+    mean, response = (array.round(DECIMALS).tolist() for array in calibration[:2])
+    closed_lips = round(calibration.closed_lips, DECIMALS)
+    content = CalibrationFile(
+        FORMAT, VERSION, licence, sources, command, mean, response, closed_lips
+    )._asdict()
     write_bytes_atomic(path, (json.dumps(content) + "\n").encode())
 
 
@@ -82,7 +90,11 @@ def load_calibration(folder: Path) -> PointCalibration:
     mean, response = np.array(about.mean), np.array(about.response)
     if not (np.abs(mean) <= MAX_COORDINATE).all() or not (np.abs(response) <= MAX_RESPONSE).all():
         raise UserError(f"{path}: expected points of a face in distances of its outer eye corners")
-    return PointCalibration(mean, response)
+    if not 0 <= about.closed_lips <= MAX_CLOSED_LIPS:
+        raise UserError(
+            f"{path}: expected closed_lips from 0 to {MAX_CLOSED_LIPS}, got {about.closed_lips}"
+        )
+    return PointCalibration(mean, response, about.closed_lips)
 
 
 def _require_version(path: Path, kind: object, version: object) -> None:

@@ -32,8 +32,8 @@ def residuals_and_jacobian(
 
 
 def rotation_jacobian(
-    rows: Float64[np.ndarray, "B L 2 3"], points: Float64[np.ndarray, "B L 3"]
-) -> Float64[np.ndarray, "B L 2 3"]:
+    rows: Float64[np.ndarray, "B L n 3"], points: Float64[np.ndarray, "B L 3"]
+) -> Float64[np.ndarray, "B L n 3"]:
     """d(rows . exp([w]x) points)/dw at w = 0: points x rows, for a rotation about the origin."""
     a, b, c = np.moveaxis(points[:, :, None], -1, 0)
     x, y, z = np.moveaxis(rows, -1, 0)
@@ -47,16 +47,16 @@ def pose_feature_jacobian(rotation: Float64[np.ndarray, "B 3 3"]) -> Float64[np.
 
 
 def jaw_jacobian(
-    rows: Float64[np.ndarray, "B L 2 3"],
+    rows: Float64[np.ndarray, "B L n 3"],
     jaw_points: Float64[np.ndarray, "B L 3"],
     jaw: Float64[np.ndarray, "B 3 3"],
-    corrective_rows: Float64[np.ndarray, "B L 2 9"] | None = None,
-) -> Float64[np.ndarray, "B L 2 3"]:
-    """d(projected)/dw for a jaw exp([w]x) R at w = 0.
+    corrective_rows: Float64[np.ndarray, "B L n 9"] | None = None,
+) -> Float64[np.ndarray, "B L n 3"]:
+    """d(y)/dw of n values y per point, for a jaw exp([w]x) R at w = 0.
 
-    `rows` are d(projected)/d(point of the head), `jaw_points` the parts of the points that turn
-    with the jaw, about its joint [m]; `corrective_rows` d(projected)/d(entries of R) of a head with
-    pose correctives.
+    `rows` are d(y)/d(point of the head), `jaw_points` the parts of the points that turn with the
+    jaw, about its joint [m]; `corrective_rows` d(y)/d(entries of R) of a head with pose
+    correctives.
     """
     jacobian = rotation_jacobian(rows, jaw_points)
     if corrective_rows is not None:

@@ -15,8 +15,13 @@ from torch import Tensor
 
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.errors import UserError
-from mica_ext.fitting.correspondence.calibration import PointCalibration
+from mica_ext.fitting.correspondence.calibration import (
+    CLOSED_LIPS,
+    MAX_CLOSED_LIPS,
+    PointCalibration,
+)
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
+from mica_ext.fitting.lip_seam import lip_gaps
 from mica_ext.landmarks.annotated_photos import match_face, read_labelled
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import PointReader
@@ -30,13 +35,21 @@ from pacofr.faces.face_mesh.topology import (
     RIGHT_BROW,
     RIGHT_EYE,
 )
-from pacofr.faces.landmarks68 import brow_raise, eye_aspect_ratio, mouth_opening, mouth_width
+from pacofr.faces.landmarks68 import (
+    brow_raise,
+    eye_aspect_ratio,
+    inter_ocular,
+    mouth_opening,
+    mouth_width,
+)
 from pacofr.utils.progress import track
 
 SLOPE = 0.9
 """Of the fitted on the annotated measures. An unbiased estimate has 1; noise then closes more than
 2 % of open eyes, with the shipped points on Helen's trainset."""
 ROUNDS = 4
+CLOSED_BELOW, OPEN_ABOVE = 0.01, 0.04
+"""Annotated openings of mouths that are taken for closed and for open."""
 MIN_RESPONSE, MAX_RESPONSE = 0.5, 1.2
 BATCH = 64
 INNER_CORNER = 8
@@ -117,7 +130,24 @@ def calibrate_response(
         for measure, points, axis in MEASURES:
             ratio = slope(measure(fitted), measure(faces.landmarks_px)) / SLOPE
             response[points, axis] = _bounded(response[points[0], axis] * ratio)
-    return PointCalibration(mean, response)
+    return PointCalibration(mean, response, closed_lips(faces))
+
+
+def closed_lips(faces: AnnotatedFaces) -> float:
+    """The gap between a network's inner lips that best tells closed from open mouths.
+
+    Most of both are told, on average: the threshold of largest balanced accuracy.
+    """
+    points, landmarks = faces.points_px.double().numpy(), faces.landmarks_px
+    gaps = lip_gaps(points, inter_ocular(points[:, IBUG68]))
+    truth = mouth_opening(landmarks)
+    closed, opened = np.sort(gaps[truth < CLOSED_BELOW]), np.sort(gaps[truth > OPEN_ABOVE])
+    if not (len(closed) and len(opened)):
+        return CLOSED_LIPS
+    candidates = np.linspace(0, MAX_CLOSED_LIPS, 201)
+    right = np.searchsorted(closed, candidates) / len(closed)
+    right += 1 - np.searchsorted(opened, candidates) / len(opened)
+    return float(candidates[right.argmax()])
 
 
 def slope(values: Float[np.ndarray, " N"], truth: Float[np.ndarray, " N"]) -> float:

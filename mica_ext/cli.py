@@ -39,6 +39,11 @@ COMMANDS = {
         "mica_ext.commands.config:PackConfig",
         "mica_ext.commands.packs:pack",
     ),
+    "train": Command(
+        "mica_ext.expression.config:ExpressionTrainingConfig",
+        "mica_ext.expression.train:train",
+        log_level="INFO",
+    ),
     "train-identity": Command(
         "mica_ext.identity.config:IdentityTrainingConfig",
         "mica_ext.commands.train_identity:train_identity",

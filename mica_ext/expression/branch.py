@@ -81,11 +81,22 @@ class DecoderLayer(nn.Module):
 class ExpressionBranch(nn.Module):
     """Tokens of an encoder's levels to `BranchOutput`."""
 
-    def __init__(self, config: BranchConfig, encoder_width: int, expression_count: int) -> None:
-        """Set up for an encoder of this width and a head with so many expressions."""
+    def __init__(
+        self,
+        config: BranchConfig,
+        encoder_width: int,
+        expression_count: int,
+        *,
+        levels: int | None = None,
+    ) -> None:
+        """Set up for an encoder of this width and a head with so many expressions.
+
+        `levels` are those that the encoder gives: fewer than `config.layers`, where scaling to few
+        blocks makes some of them the same.
+        """
         super().__init__()
         self.config, self.encoder_width = config, encoder_width
-        levels = len(config.layers)
+        levels = len(config.layers) if levels is None else levels
         self.norms = nn.ModuleList(nn.LayerNorm(encoder_width) for _ in range(levels))
         self.projections = nn.ModuleList(
             nn.Linear(encoder_width, config.width) for _ in range(levels)

@@ -1,6 +1,8 @@
-"""Sizes of the expression branch; imports no torch."""
+"""Sizes of the expression branch, weights of its loss, and options of its training; no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 from mica_ext.errors import UserError
 
@@ -34,3 +36,99 @@ class BranchConfig:
             )
         if not 0.1 <= self.mlp_ratio <= 16:
             raise UserError(f"expected an MLP ratio between 0.1 and 16, got {self.mlp_ratio}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Weights of the terms, each of about 1 at the error of a usable branch."""
+
+    posed: float = 1.0
+    """Vertices of the moved head: per mm, mean over the face; 1 mm is the error to beat."""
+    parameters: float = 0.5
+    """Squared coefficients: half of the vertices' weight, for they alone tell apart movements
+    that look alike."""
+    distances: float = 1.0
+    """Lid and lip distances per mm: what is read as expression, and tiny among all vertices."""
+    pose: float = 5.0
+    """Mean absolute difference of rotation matrices' entries: 0.1 is about 8 degrees."""
+    camera: float = 5.0
+    """Absolute log scale and offset in half crops: 0.05 is 5 % or 6 pixels."""
+    points: float = 20.0
+    """Reprojected landmarks per half crop, with their confidence: all that photos without 3D
+    have; 0.05 is 6 pixels."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 <= value < 1e6:
+                raise UserError(f"--weights.{name}: expected 0 or more, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpressionTrainingConfig:
+    """Train the expression branch of a head on rendered faces, on any pre-trained face encoder.
+
+    A laptop: `mica-ext train --encoder pacofr --encoder-weights runs/micro --out RUN`.
+    """
+
+    out: Path
+    """Folder of the run; started again with the same options, it goes on where it stopped."""
+    encoder: Literal["pacofr", "farl", "mae", "moco-v3", "mcf", "scratch"] = "pacofr"
+    """Whose features are read; scratch: random weights, the baseline."""
+    encoder_weights: Path | None = None
+    """Its file, or the run of `pacofr pretrain`."""
+    tuned: bool = False
+    """Train the encoder too."""
+    head: str = "anthro"
+    """Whose expressions are learned: anthro, ict, flame2020, ... or a folder."""
+    branch: BranchConfig = field(default_factory=BranchConfig)
+    """Sizes of the branch."""
+    weights: LossWeights = field(default_factory=LossWeights)
+    """Of the loss."""
+    steps: int = 20_000
+    """Optimiser steps."""
+    batch: int = 32
+    """Crops per step."""
+    faces: int = 100_000
+    """Different rendered faces of an epoch; each epoch has new ones."""
+    learning_rate: float = 5e-4
+    """Peak of AdamW's rate; half a cosine to 0."""
+    encoder_rate: float = 0.1
+    """Of the encoder's rate over the branch's."""
+    warm_up: int = 200
+    """Steps in which the rate rises."""
+    weight_decay: float = 0.05
+    """Of weight matrices."""
+    ema_decay: float = 0.999
+    """Of the moving average of the weights, which is published."""
+    held_out: int = 64
+    """Rendered faces, of other people, to measure on."""
+    precision: Literal["bf16", "fp32"] = "fp32"
+    """Of the networks; the loss is always in fp32."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    workers: int = 1
+    """Rendering processes; 0 renders between the steps."""
+    seed: int = 0
+    """Every random draw follows from (seed, epoch, index)."""
+    save_minutes: float = 5.0
+    """Time between two checkpoints."""
+    validate_every: int = 500
+    """Steps between two measurements."""
+    tensorboard: bool = False
+    """Write OUT/tensorboard too."""
+    licence: str = "as the encoder's and the head's licences allow"
+    """What config.json says of the weights' licence."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "faces", "held_out"):
+            if getattr(self, name) < 1:
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag}: expected at least 1, got {getattr(self, name)}")
+        if self.workers < 0 or self.validate_every < 0 or self.warm_up < 0:
+            raise UserError("expected --workers, --validate-every and --warm-up of 0 or more")
+        if not 0 < self.learning_rate < 1 or not 0 <= self.encoder_rate <= 1:
+            raise UserError("expected --learning-rate between 0 and 1, --encoder-rate 0 to 1")
+        if not 0 <= self.ema_decay < 1 or not 0 <= self.weight_decay < 1:
+            raise UserError("expected --ema-decay and --weight-decay from 0 to 1")
+        if not self.save_minutes > 0:
+            raise UserError("expected --save-minutes above 0")

@@ -4,7 +4,6 @@ Movements are compared on the head without rotation, so that an error of the pos
 every vertex again; pose and camera are compared by themselves and through reprojected landmarks.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 
 from flame_assets.model.head_module import HeadDecoder, HeadMesh, HeadParameters
 from flame_assets.model.lbs import rotation_matrices
-from mica_ext.errors import UserError
 from mica_ext.expression.branch import BranchOutput
+from mica_ext.expression.config import LossWeights
 from mica_ext.expression.crop_camera import HALF, CropView, anchor_of, crop_view
 from mica_ext.expression.network import head_parameters
 
@@ -24,31 +23,6 @@ LIP_PAIRS = ((61, 67), (62, 66), (63, 65), (48, 54))
 """IBUG landmarks whose distances tell lids, the mouth's opening and its width."""
 FACE_WEIGHT, ELSEWHERE_WEIGHT = 1.0, 0.1
 """Of vertices, where the head says what its face is: expressions hardly move the rest."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossWeights:
-    """Weights of the terms, each of about 1 at the error of a usable branch."""
-
-    posed: float = 1.0
-    """Vertices of the moved head: per mm, mean over the face; 1 mm is the error to beat."""
-    parameters: float = 0.5
-    """Squared coefficients: half of the vertices' weight, for they alone tell apart movements
-    that look alike."""
-    distances: float = 1.0
-    """Lid and lip distances per mm: what is read as expression, and tiny among all vertices."""
-    pose: float = 5.0
-    """Mean absolute difference of rotation matrices' entries: 0.1 is about 8 degrees."""
-    camera: float = 5.0
-    """Absolute log scale and offset in half crops: 0.05 is 5 % or 6 pixels."""
-    points: float = 20.0
-    """Reprojected landmarks per half crop, with their confidence: all that photos without 3D
-    have; 0.05 is 6 pixels."""
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 <= value < 1e6:
-                raise UserError(f"--weights.{name}: expected 0 or more, got {value}")
 
 
 class Truth(NamedTuple):

@@ -35,9 +35,13 @@ class ExpressionNetwork(nn.Module):
         """
         super().__init__()
         self.encoder: FaceEncoder = face_encoder(vit, config.layers)
-        self.branch = ExpressionBranch(config, vit.config.width, expression_count)
+        self.branch = ExpressionBranch(
+            config, vit.config.width, expression_count, levels=len(set(self.encoder.layers))
+        )
         self.tuned = tuned
-        self.encoder.requires_grad_(tuned)
+        if not tuned:
+            self.encoder.requires_grad_(False)
+        vit.norm.requires_grad_(False)  # levels are read before it
 
     def forward(self, crops: Float[Tensor, "B 3 S S"]) -> BranchOutput:
         """Read RGB crops in [0, 1] (`AlignedFace.crop`)."""

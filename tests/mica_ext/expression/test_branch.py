@@ -50,6 +50,14 @@ def test_levels_are_those_of_the_paper_scaled_to_the_depth(vit, crops):
     assert network.branch.keys(levels).shape == (3, 4 * (1 + 4), 16)
 
 
+def test_an_encoder_of_few_blocks_has_fewer_levels(crops):
+    """Of 4 blocks, layers 2 and 4 of 12 are both the first."""
+    vit = VisionTransformer(VitConfig(image_size=32, width=24, depth=4, heads=2))
+    network = ExpressionNetwork(vit, SMALL, EXPRESSIONS)
+    assert len(network.encoder(crops)) == len(network.branch.level_embedding) == 3
+    assert network(crops).expression.shape == (3, EXPRESSIONS)
+
+
 def trained(network, crops, steps=3):
     """A few steps towards made-up parameters."""
     targets = torch.Generator().manual_seed(2)

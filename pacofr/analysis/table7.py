@@ -51,9 +51,7 @@ METHOD = "3x196-predictor"
 MAIN_ROWS = ("1-token", "3x196-random", METHOD)
 """Rows that get every seed: one mask token, a codebook without and with its predictor."""
 ALL_PHOTOS = 1_000_000
-WARMUP_FRACTION = 1 / 8
-"""Fraction of a run's steps for warm-up and incubation. The paper's is one of 32 epochs, 2,777
-steps; a 32nd of a run of some hundred steps would end before the predictor is trained at all."""
+"""More labelled photos than there are."""
 
 
 class Table7Plan(NamedTuple):
@@ -68,6 +66,8 @@ class Table7Plan(NamedTuple):
     main_rows: tuple[str, ...]
     seeds: int
     minutes_per_run: float
+    perceptual: bool
+    warmup_fraction: float
     measure: Literal["linear"]
     """The probe: heat maps by a linear map of the frozen encoder's features. Folders of earlier
     versions have the ridge's scores and cannot be gone on with."""
@@ -118,12 +118,7 @@ def reproduce_table7(config: EvidenceConfig) -> int:
         plan = make_plan(config, MAIN_ROWS if config.pilot else tuple(ABLATIONS))
     with file_lock(locks / SCRATCH.name, wait=True):
         _probe(config, SCRATCH, f"scratch:{plan.preset}")
-    LOGGER.info("the perceptual net comes first; where another process is at it, this one waits")
-    with file_lock(locks / PERCEPTUAL.name, wait=True):
-        code = _pretrain_and_probe(config, plan, PERCEPTUAL)
-    failed = None if code else _score(config, PERCEPTUAL).failed
-    if failed:
-        raise UserError(f"no run can do without the perceptual net, and its own failed: {failed}")
+    code = _pretrain_perceptual_net(config, plan) if plan.perceptual else 0
     for job in jobs(plan):
         if code:
             return code
@@ -134,6 +129,17 @@ def reproduce_table7(config: EvidenceConfig) -> int:
             write_table(config.out, plan._asdict(), scores)
             write_png(config.out / "table.png", draw_scores(scores))
     LOGGER.info("%s", (config.out / "table.md").read_text(encoding="utf-8"))
+    return code
+
+
+def _pretrain_perceptual_net(config: EvidenceConfig, plan: Table7Plan) -> int:
+    """Pre-train and probe the net of eq. 3; the exit code of its pre-training."""
+    LOGGER.info("the perceptual net comes first; where another process is at it, this one waits")
+    with file_lock(config.out / "claims" / PERCEPTUAL.name, wait=True):
+        code = _pretrain_and_probe(config, plan, PERCEPTUAL)
+    failed = None if code else _score(config, PERCEPTUAL).failed
+    if failed:
+        raise UserError(f"no run can do without the perceptual net, and its own failed: {failed}")
     return code
 
 
@@ -157,16 +163,19 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Table7Plan:
                 f"{file} is no plan of this command ({error}); give another --out"
             ) from error
         now = (config.preset, len(crops), crops.fingerprint, config.seeds, config.minutes_per_run)
+        now += (config.perceptual, config.warmup_fraction)
         then = (plan.preset, plan.crops, plan.fingerprint, plan.seeds, plan.minutes_per_run)
+        then += (plan.perceptual, plan.warmup_fraction)
         if now != then:
             raise UserError(
-                f"{file} plans (preset, crops, fingerprint, seeds, minutes) {then}, the flags say"
+                f"{file} plans (preset, crops, fingerprint, seeds, minutes, perceptual, warm-up)"
+                f" {then}, the flags say"
                 f" {now}; give the same flags, or another --out"
             )
         return plan
     LOGGER.info("timing the method's steps")
     incubating, after = time_steps(config)
-    mean = WARMUP_FRACTION * incubating + (1 - WARMUP_FRACTION) * after
+    mean = config.warmup_fraction * incubating + (1 - config.warmup_fraction) * after
     epochs = max(1, round(60 * config.minutes_per_run / (len(crops) * mean)))
     plan = Table7Plan(
         preset=config.preset,
@@ -178,6 +187,8 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Table7Plan:
         main_rows=MAIN_ROWS,
         seeds=config.seeds,
         minutes_per_run=config.minutes_per_run,
+        perceptual=config.perceptual,
+        warmup_fraction=config.warmup_fraction,
         measure="linear",
         seconds_incubating=incubating,
         seconds_after=after,
@@ -197,7 +208,7 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Table7Plan:
 
 
 def time_steps(config: EvidenceConfig, steps: int = 4) -> tuple[float, float]:
-    """Seconds per image of the method in its two stages, perceptual loss included."""
+    """Seconds per image of the method in its two stages, with the perceptual loss if it is used."""
     run = preset(config.preset, METHOD)
     device = choose_device(config.device)
     model = PaCoFR(run.model).to(device)
@@ -217,7 +228,8 @@ def time_steps(config: EvidenceConfig, steps: int = 4) -> tuple[float, float]:
                 began = time.perf_counter()
             with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
                 output = model(images, *tensors, predictor_training=incubating)
-                total = pretraining_loss(output, perceptual, run.loss).total
+                net = perceptual if config.perceptual else None
+                total = pretraining_loss(output, net, run.loss).total
             total.backward()
             float(total.detach())  # waits for the device
         seconds.append((time.perf_counter() - began) / (steps * run.batch_size))
@@ -230,13 +242,15 @@ def run_config(config: EvidenceConfig, plan: Table7Plan, job: Table7Job) -> Pret
         run, net = preset(plan.preset, "1-token"), "none"
     else:
         run, net = preset(plan.preset, job.row), f"self:{config.out / 'runs' / PERCEPTUAL.name}"
-    warmup = max(1, round(WARMUP_FRACTION * plan.epochs * (plan.crops // run.batch_size)))
+        net = net if plan.perceptual else "none"
+    fraction = plan.warmup_fraction
+    warmup = max(1, round(fraction * plan.epochs * (plan.crops // run.batch_size)))
     predictor = dataclasses.replace(run.model.predictor, incubation_steps=warmup)
     return dataclasses.replace(
         run,
         model=dataclasses.replace(run.model, predictor=predictor),
         loss=dataclasses.replace(run.loss, perceptual_net=net),
-        optim=dataclasses.replace(run.optim, warmup_epochs=WARMUP_FRACTION * plan.epochs),
+        optim=dataclasses.replace(run.optim, warmup_epochs=fraction * plan.epochs),
         precision=plan.precision,
         epochs=plan.epochs,
         seed=job.seed,

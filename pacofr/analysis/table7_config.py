@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from pacofr.errors import UserError
 from pacofr.utils.config_checks import Device, at_least
 
 
@@ -27,6 +28,12 @@ class EvidenceConfig:
     """Size of the network."""
     minutes_per_run: float = 45.0
     """Length of the method's own run on this machine; all rows see as many images as it does."""
+    perceptual: bool = True
+    """Train with eq. 3 through a `self:` net that is pre-trained first; without, half the time."""
+    warmup_fraction: float = 1 / 8
+    """Fraction of a run's steps for warm-up and incubation. The paper's is one of 32 epochs, 2,777
+    steps; a 32nd of a run of some hundred steps would end before the predictor is trained at
+    all."""
     seeds: int = 3
     """Seeds of the main rows; the other rows have one."""
     pilot: bool = False
@@ -39,6 +46,10 @@ class EvidenceConfig:
 
     def __post_init__(self) -> None:
         at_least(0, self, "minutes_per_run")
+        if not 0.0 < self.warmup_fraction < 1.0:
+            raise UserError(
+                f"the warm-up fraction must lie between 0 and 1, not {self.warmup_fraction}"
+            )
         at_least(1, self, "seeds")
         if self.threads is not None:
             at_least(1, self, "threads")

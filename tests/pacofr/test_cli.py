@@ -152,6 +152,7 @@ def test_scores_name_no_path_of_this_machine(tmp_path, capsys):
         write_annotated_photos(tmp_path / "photos" / name, count, seed)
     out = tmp_path / "new" / "scores.json"
     flags = ["--photos", str(tmp_path / "photos"), "--copies", "1", "--test-copies", "1"]
+    flags += ["--steps", "2", "--labels", "4"]
     assert main(["probe", "scratch:micro", *flags, "-o", str(out), "--threads", "1"]) == 0
     assert capsys.readouterr().out.startswith("scratch:micro: NME ")
     content = json.loads(out.read_text())
@@ -161,3 +162,6 @@ def test_scores_name_no_path_of_this_machine(tmp_path, capsys):
     assert len(score["each"]) == 4
     assert score["nme"] == pytest.approx(sum(score["each"]) / 4)
     assert score.keys() >= {"low", "high", "mean_shape_nme", "validation_nme", "strength"}
+    kinds = [(readout["probe"], readout["labels"]) for readout in score["readouts"]]
+    assert kinds == [("linear", 4), ("conv", 4)]
+    assert len(score["readouts"][0]["each"]) == 3  # subsets

@@ -140,6 +140,8 @@ PLAN = Table7Plan(
     main_rows=MAIN_ROWS,
     seeds=2,
     minutes_per_run=0.08,
+    perceptual=True,
+    warmup_fraction=1 / 8,
     measure="linear",
     seconds_incubating=0.04,
     seconds_after=0.02,
@@ -169,6 +171,12 @@ def test_every_row_warms_up_and_incubates_for_an_eighth(config):
         assert run.epochs == 32
         assert run.model.predictor.incubation_steps == 8  # of 64 steps
         assert run.optim.warmup_epochs == 4
+        assert run.loss.perceptual_net == f"self:{config.out / 'runs/perceptual'}"
+        plain = PLAN._replace(perceptual=False, warmup_fraction=1 / 32)
+        run = run_config(config, plain, job)
+        assert run.loss.perceptual_net == "none"
+        assert run.model.predictor.incubation_steps == 2
+        assert run.optim.warmup_epochs == 1
 
 
 def files(folder):

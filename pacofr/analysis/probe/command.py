@@ -37,7 +37,7 @@ def run_probes(command: ProbeCommand) -> None:
         if ridge is not None:
             entry.update(ridge.to_json())
             print(
-                f"{spec}: ridge NME {ridge.nme:.3f} % [{ridge.low:.3f}, {ridge.high:.3f}],"
+                f"{spec}: NME {ridge.nme:.3f} % [{ridge.low:.3f}, {ridge.high:.3f}] by ridge,"
                 f" mean shape {ridge.mean_shape_nme:.3f} %",
                 flush=True,
             )

@@ -72,6 +72,11 @@ COMMANDS = {
         "mica_ext.data.registrations.fit:fit",
         log_level="INFO",
     ),
+    "samples": Command(
+        "mica_ext.data.branch.config:SamplesConfig",
+        "mica_ext.commands.branch_samples.make:make_samples",
+        log_level="INFO",
+    ),
     "synth-now": Command(
         "mica_ext.data.synthetic.config:SynthNowConfig",
         "mica_ext.data.synthetic.now:synth_now",

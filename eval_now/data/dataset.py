@@ -68,6 +68,11 @@ class NowDataset:
         """The official image list of a split."""
         return read_image_list(self._require(LISTS[split]))
 
+    def scanned_subjects(self) -> list[str]:
+        """Names of the people with a scan, sorted."""
+        folders = self._require(SCANS).iterdir()
+        return sorted(path.name for path in folders if path.is_dir() and path.name[0] != ".")
+
     def check_photos(self) -> None:
         """Require the folder of photos; log a warning if there is none of face boxes."""
         self._require(PICTURES)

@@ -1,7 +1,8 @@
 """The index of a folder of tar shards: where every crop lies.
 
     SHARDS/
-        shard-000000.tar      KEY.jpg (the crop) and KEY.json (where it came from), KEY.jpg, ...
+        shard-000000.tar      KEY.jpg (the crop) and KEY.json (where it came from), KEY.jpg, ...;
+                              labelled crops have a KEY.safetensors behind each KEY.json
         shard-000001.tar      any webdataset reader can stream them
         index.npy             per crop: shard, offset and size of its JPEG
         index.json            format, version, canvas, the shards with size, crops and sha256

@@ -24,11 +24,15 @@ class TarWriter:
         self.locations: list[tuple[int, int]] = []
         """(offset, size) of each crop's JPEG."""
 
-    def add(self, key: str, jpeg: bytes, about: dict[str, Any]) -> None:
-        """Append a crop and the JSON that says where it came from."""
+    def add(
+        self, key: str, jpeg: bytes, about: dict[str, Any], tensors: bytes | None = None
+    ) -> None:
+        """Append a crop, the JSON that says where it came from, and safetensors that go with it."""
         self.locations.append((self._bytes + TAR_BLOCK, len(jpeg)))
         self._member(f"{key}.jpg", jpeg)
         self._member(f"{key}.json", json.dumps(about, separators=(",", ":")).encode())
+        if tensors is not None:
+            self._member(f"{key}.safetensors", tensors)
 
     def close(self) -> ShardEntry:
         """Finish the file, flush it to the disk and rename it; its entry for the index."""

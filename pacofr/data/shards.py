@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from pacofr.data.shard_index import TAR_BLOCK, read_index
 from pacofr.errors import UserError
-from pacofr.utils.budgets import CROP_JSON_BYTES
+from pacofr.utils.budgets import CROP_JSON_BYTES, CROP_TENSOR_BYTES
 from pacofr.utils.config_json import parse_json
 
 OPEN_FILES = 128
@@ -66,16 +66,36 @@ class ShardDataset:
         return data[TAR_BLOCK:]
 
     def about(self, number: int) -> dict[str, Any]:
-        """The JSON that curation wrote for a crop."""
-        shard, size, offset = (int(field) for field in self.index.locations[number])
-        at = offset + size + -size % TAR_BLOCK
-        descriptor = self._open(shard)
-        length = min(_member_size(os.pread(descriptor, TAR_BLOCK, at)), CROP_JSON_BYTES)
-        where = f"crop {number} of {self.folder}"
-        about = parse_json(os.pread(descriptor, length, at + TAR_BLOCK), where, "its JSON")
+        """The JSON that was written for a crop."""
+        data = self._content(number, self._json_at(number), CROP_JSON_BYTES)
+        about = parse_json(data, f"crop {number} of {self.folder}", "its JSON")
         if not isinstance(about, dict):
             raise self._damaged(number, "its JSON is no object")
         return about
+
+    def tensors(self, number: int) -> bytes:
+        """The safetensors behind a labelled crop's JSON."""
+        at = self._json_at(number)
+        size = _member_size(self._header(number, at))
+        at += TAR_BLOCK + size + -size % TAR_BLOCK
+        if not self._header(number, at)[:100].rstrip(b"\0").endswith(b".safetensors"):
+            raise self._damaged(number, "it has no labels")
+        return self._content(number, at, CROP_TENSOR_BYTES)
+
+    def _json_at(self, number: int) -> int:
+        """Where the header of a crop's JSON lies."""
+        _, size, offset = (int(field) for field in self.index.locations[number])
+        return offset + size + -size % TAR_BLOCK
+
+    def _header(self, number: int, at: int) -> bytes:
+        shard = int(self.index.locations[number]["shard"])
+        return os.pread(self._open(shard), TAR_BLOCK, at)
+
+    def _content(self, number: int, at: int, limit: int) -> bytes:
+        """The member whose header lies at `at`, or its first `limit` bytes."""
+        size = min(_member_size(self._header(number, at)), limit)
+        shard = int(self.index.locations[number]["shard"])
+        return os.pread(self._open(shard), size, at + TAR_BLOCK)
 
     def _open(self, shard: int) -> int:
         if shard in self._files:

@@ -49,3 +49,50 @@ def _tree(root, head, subjects, sequences, frames, scale):
             name, frame = sequences[index // frames], index % frames + 1
             write_mesh(root / subject / name / f"{name}.{frame:06d}.ply", head, vertices, scale)
     return made
+
+
+class PictureCamera:
+    """A camera of a capture system, by the formulas of Tsai's model: written as .tka, projected."""
+
+    SIZE = (1200, 1600)  # full resolution; pictures have a quarter of it
+
+    def __init__(self, eye_m, distortion=(0.0, 0.0)):
+        """At a place of the world [m], looking at the origin, upright."""
+        forward = -np.asarray(eye_m, float) / np.linalg.norm(eye_m)
+        right = np.cross(forward, [0.0, 1.0, 0.0])
+        right /= np.linalg.norm(right)
+        self.rotation = np.stack([right, np.cross(forward, right), forward])
+        self.eye_mm = 1000 * np.asarray(eye_m, float)
+        self.focal_mm, self.pixel_mm = 20.0, 0.005
+        self.centre = np.array([601.5, 795.0])
+        self.distortion = distortion  # [1/mm^2, 1/mm^4]
+
+    def write(self, path: Path, size=None) -> None:
+        width, height = size or self.SIZE
+        rows = "".join(" ".join(f"{value:.12f}" for value in row) + " \n" for row in self.rotation)
+        names = ("X", "Y", "Z", "f", "K", "K2", "S", "x", "y", "a", "b")
+        values = (*self.eye_mm, self.focal_mm, *self.distortion, 0.0, self.pixel_mm, self.pixel_mm)
+        values = (*values, *self.centre)
+        lines = "".join(
+            f"%{name} {value:.12g}\n" for name, value in zip(names, values, strict=True)
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"%M\n{rows}{lines}%is {width} {height}\n%c 0\n")
+
+    def pixels(self, points: np.ndarray, shrink: int = 4) -> np.ndarray:
+        """Where points [m] are in a picture of the downsampled size, without distortion."""
+        camera = (1000 * points - self.eye_mm) @ self.rotation.T
+        on_sensor = self.focal_mm * camera[:, :2] / camera[:, 2:]
+        return (on_sensor / self.pixel_mm + self.centre) / shrink
+
+
+def write_picture(path: Path, dots: np.ndarray) -> None:
+    """A grey picture, downsampled as FaMoS' are, with white dots at points [px]."""
+    import cv2
+
+    width, height = (side // 4 for side in PictureCamera.SIZE)
+    picture = np.full((height, width, 3), 60, np.uint8)
+    for x, y in dots:
+        cv2.circle(picture, (round(x * 16), round(y * 16)), 32, (255, 255, 255), -1, cv2.LINE_AA, 4)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), picture)

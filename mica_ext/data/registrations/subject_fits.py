@@ -135,7 +135,7 @@ class LandmarkSubjects:
         for frame in frames:
             try:
                 landmarks = self._read(frame.path)
-                seen = np.isfinite(landmarks[None]).all(2)
+                seen = np.isfinite(landmarks[None].sum(2))
                 known = np.where(seen[..., None], landmarks[None], 0.0)
                 fitted = self.fitter(known, seen=seen)
             except (HeadError, UserError) as error:

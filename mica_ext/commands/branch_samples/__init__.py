@@ -1,0 +1,1 @@
+"""`mica-ext samples`: training samples of the expression branch from any data set."""

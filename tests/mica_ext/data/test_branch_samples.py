@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.command_output import one_line
+from helpers.mica_toy import face_points, toy_head
 from helpers.registered_heads import sequence, smooth_head
 from helpers.registration_trees import (
     COMA_SUBJECTS,
@@ -27,8 +28,10 @@ from mica_ext.cli import main
 from mica_ext.data.branch.alignment import CameraPose, align_picture, move_camera
 from mica_ext.data.branch.sample import BranchSample, decode_sample, encode_arrays
 from mica_ext.data.branch.shards import BranchDataset
+from mica_ext.data.branch.sources.mica_set import find_actors
 from mica_ext.data.branch.sources.tsai import read_tka
 from mica_ext.data.branch.splits import split_people
+from mica_ext.data.skipped import SkipCounter
 from mica_ext.errors import UserError
 from mica_ext.models.projection import project
 from mica_ext.models.types import Camera
@@ -39,8 +42,6 @@ from pacofr.faces.landmarks68 import five_points
 def head() -> HeadModel:
     """A ball whose landmarks are those of a face: the adaptors crop by them."""
     ball = smooth_head()
-    from helpers.mica_toy import face_points
-
     centres = ball.template[ball.triangles].mean(1)
     front = np.flatnonzero(centres[:, 2] > 0.02)
     goals = face_points()[:, :2] * 0.8
@@ -319,7 +320,7 @@ def test_people_who_look_like_a_scan_are_left_out(run, head, famos, tmp_path):
         mesh = HeadDecoder(head)(zero._replace(shape=shape))
     truth = Mesh(1000 * mesh.vertices[0].double().numpy(), head.triangles.astype(np.int64))
     landmarks = 1000 * mesh.landmarks7[0].double().numpy()
-    scan = degrade_to_scan(truth, landmarks, 5, ScanDegradation(unseen="nothing"))
+    scan = degrade_to_scan(truth, landmarks, 5, ScanDegradation(max_edge_mm=6.0, holes=0, spikes=0))
     write_scan(tmp_path / "now", "FaMoS_180424_03335_TA", scan)
     flags = ("--fits", tmp_path / "fits", "--exclude-like", tmp_path / "now")
     code, out, _ = run("samples", "famos", famos, *flags, out="samples")
@@ -373,6 +374,35 @@ def test_photos_get_pseudo_labels(shared_data, tmp_path, capsys):
         assert sample.points_px.shape == (478, 2)
         nose = sample.points_px[1]
         assert np.linalg.norm(nose - sample.five_points[2]) < 0.3 * eyes
+
+
+def test_people_of_micas_data_set(tmp_path):
+    """The neutral fit of several, photos or else their crops; what is missing is counted."""
+    head = toy_head(2, shape_count=300, expression_count=100)
+    betas = np.random.default_rng(4).normal(size=400)
+    for actor, fit in (("F0001", "a_AN01"), ("F0001", "b_NE00WH"), ("F0002", "c"), ("F0003", "d")):
+        place = tmp_path / "BU3DFE/FLAME_parameters" / actor
+        place.mkdir(parents=True, exist_ok=True)
+        np.savez(place / f"{fit}.npz", betas=betas * (fit != "a_AN01"), pose=np.zeros(15))
+    (tmp_path / "BU3DFE/FLAME_parameters/F0003/d.npz").write_bytes(b"PK no archive")
+    for path in ("images/F0001/1.jpg", "images/F0001/2.png", "images/F0001/.x.jpg"):
+        (tmp_path / "BU3DFE" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "BU3DFE" / path).touch()
+    (tmp_path / "BU3DFE/arcface_input/F0003").mkdir(parents=True)
+    (tmp_path / "BU3DFE/arcface_input/F0003/3.jpg").touch()
+    skipped = SkipCounter()
+    (actor,) = find_actors(tmp_path, head, skipped)
+    assert actor.name == "BU3DFE/F0001"
+    assert [path.name for path in actor.photos] == ["1.jpg", "2.png"]
+    np.testing.assert_allclose(actor.shape, betas[:300], rtol=1e-6)
+    assert {reason: each.count for reason, each in skipped.counts.items()} == {
+        "person without photos": 1,
+        "unreadable FLAME parameters": 1,
+    }
+    with pytest.raises(UserError, match="expected NAME/FLAME_parameters/ACTOR"):
+        find_actors(tmp_path / "BU3DFE/images", head, skipped)
+    with pytest.raises(UserError, match="give --head flame2020"):
+        find_actors(tmp_path, toy_head(2), skipped)
 
 
 def test_aligned_pictures_keep_what_surrounds_the_face():

@@ -14,16 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from flame_assets.inert.files import ReadError
-from flame_assets.inert.npy import read_npz
 from flame_assets.model.head import HeadModel
+from mica_ext.data.mica_layout import CROPS, FITS, SHAPE_COUNT, read_shape
 from mica_ext.data.skipped import SkipCounter
 from mica_ext.errors import UserError
 
-PARAMETERS = "FLAME_parameters"
-PHOTO_FOLDERS = ("images", "arcface_input")
+PHOTO_FOLDERS = ("images", CROPS)
 PHOTOS = (".jpg", ".jpeg", ".png", ".bmp")
-BETAS = 400
 NEUTRAL = ("NE00", "pose_0", "neutral")
 """Parts of the names of neutral scans in BU-3DFE, FaceWarehouse and others."""
 NO_PHOTO = "person without photos"
@@ -45,13 +42,13 @@ def find_actors(root: Path, head: HeadModel, skipped: SkipCounter) -> list[Actor
     Raises:
         UserError: the folder has no such layout, or the head is not FLAME 2020's size.
     """
-    places = sorted(root.glob(f"*/{PARAMETERS}")) + sorted(root.glob(PARAMETERS))
+    places = sorted(root.glob(f"*/{FITS}"))
     if not places:
-        raise UserError(f"{root}: expected NAME/{PARAMETERS}/ACTOR/*.npz, found none")
-    if head.shape_count + head.expression_count != BETAS:
+        raise UserError(f"{root}: expected NAME/{FITS}/ACTOR/*.npz, found none")
+    if head.shape_count != SHAPE_COUNT:
         raise UserError(
-            f"MICA's parameters belong to FLAME 2020 with {BETAS} modes, got the head {head.name}; "
-            "give --head flame2020"
+            f"MICA's parameters belong to FLAME 2020 with {SHAPE_COUNT} identity modes, got the "
+            f"head {head.name} with {head.shape_count}; give --head flame2020"
         )
     actors = []
     for place in places:
@@ -61,7 +58,7 @@ def find_actors(root: Path, head: HeadModel, skipped: SkipCounter) -> list[Actor
             if not photos:
                 skipped.add(NO_PHOTO, name)
                 continue
-            shape = _shape(folder, head.shape_count, skipped)
+            shape = _shape(folder, skipped)
             if shape is not None:
                 actors.append(Actor(name, shape, photos))
     return actors
@@ -76,7 +73,7 @@ def _photos(place: Path, actor: str) -> tuple[Path, ...]:
     return ()
 
 
-def _shape(folder: Path, count: int, skipped: SkipCounter) -> Float32[np.ndarray, " S"] | None:
+def _shape(folder: Path, skipped: SkipCounter) -> Float32[np.ndarray, " S"] | None:
     files = sorted(folder.glob("[!.]*.npz"))
     neutral = [path for path in files if any(part in path.name for part in NEUTRAL)]
     path = next(iter(neutral or files), None)
@@ -84,11 +81,7 @@ def _shape(folder: Path, count: int, skipped: SkipCounter) -> Float32[np.ndarray
         skipped.add(BAD_PARAMETERS, f"{folder}: no .npz")
         return None
     try:
-        betas = read_npz(path, ("betas",)).get("betas")
-    except ReadError as error:
+        return read_shape(path)
+    except UserError as error:
         skipped.add(BAD_PARAMETERS, str(error))
         return None
-    if not isinstance(betas, np.ndarray) or betas.size != BETAS or not np.isfinite(betas).all():
-        skipped.add(BAD_PARAMETERS, f"{path}: expected {BETAS} betas")
-        return None
-    return betas.reshape(-1)[:count].astype(np.float32)

@@ -131,15 +131,19 @@ def error_line(error: BaseException) -> str | None:
 
 def one_line(text: str) -> str:
     """`text` without line ends and control characters, its middle left out if it is long."""
-    plain = " ".join(text.split())
-    plain = "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for c in plain
-    )
+    plain = printable(" ".join(text.split()))
     if len(plain) <= LONGEST_LINE:
         return plain
     half = (LONGEST_LINE - 5) // 2
     return f"{plain[:half]} ... {plain[-half:]}"
+
+
+def printable(text: str) -> str:
+    """`text` with escapes for line ends, control characters and bytes that are no text."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for c in text
+    )
 
 
 def _say(line: str) -> None:

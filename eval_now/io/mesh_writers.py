@@ -61,7 +61,11 @@ def ply_bytes(
     if uv is not None and uv_triangles is not None:
         faces["numbers"], faces["texcoord"] = 6, uv[uv_triangles].reshape(-1, 6)
     types = {"<f4": "float", "u1": "uchar"}
-    header = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in comments)]
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        *(f"comment {_plain(line)}" for line in comments),
+    ]
     header.append(f"element vertex {len(rows)}")
     header += [f"property {types[kind]} {name}" for name, kind in properties]
     header += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
@@ -87,7 +91,7 @@ def obj_bytes(
 
     Triangles keep their order; a `g` line stands before the first one of each group.
     """
-    body = ["".join(f"# {comment}\n" for comment in comments).encode()]
+    body = ["".join(f"# {_plain(comment)}\n" for comment in comments).encode()]
     if material is not None:
         body.append(f"mtllib {material.library}\n".encode())
     body.append(decimal_lines("v", np.asarray(vertices, np.float64), decimals))
@@ -102,6 +106,11 @@ def obj_bytes(
     corners = np.ascontiguousarray(triangles, np.int32).tobytes()
     body.append(_obj_faces(corners, uv_corners, normals is not None, groups))
     return b"".join(body)
+
+
+def _plain(comment: str) -> str:
+    """A comment that cannot end its line."""
+    return "".join(c if c.isprintable() else " " for c in comment)
 
 
 @lru_cache(maxsize=4)

@@ -27,6 +27,7 @@ MAX_LENGTH = 10.0
 """Of a mode at weight 1, and of a joint from the origin [m]."""
 MAX_WEIGHT = 100.0
 """Of a corner of a triangle, or of a joint for a vertex."""
+MAX_TEXT = 2000
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a head
 
 CONTOUR_POINTS = 17
@@ -199,6 +200,12 @@ def _check_and_freeze_arrays(owner: "HeadModel | LidContact | LidClosure") -> di
 def _check_names(head: HeadModel) -> None:
     if not NAME.fullmatch(head.name):
         raise ValueError(f"HeadModel.name: expected letters, digits and . _ -, got {head.name!r}")
+    texts = (head.version, head.licence, *head.expression_names)
+    if not all(text.isprintable() and len(text) <= MAX_TEXT for text in texts):
+        raise ValueError(
+            "HeadModel: expected version, licence and names of expressions of one line, at most "
+            f"{MAX_TEXT} characters"
+        )
     if head.joint_parents != JOINT_PARENTS:
         raise ValueError(
             f"HeadModel.joint_parents: expected {JOINT_PARENTS}, got {head.joint_parents}"

@@ -99,10 +99,12 @@ class _Fields:
         self.path, self.content = path, content
 
     def value(self, kind: type, key: str) -> Any:
-        """The value under `key`, which must be of exactly this type."""
+        """The value under `key`, which must be of exactly this type; text must be one line."""
         found = self.content.get(key)
         if type(found) is not kind:
             raise self.error(key, kind.__name__, found)
+        if isinstance(found, str) and not found.isprintable():
+            raise self.error(key, "one line of text", found)
         return found
 
     def list_of(self, kind: type, key: str) -> list[Any]:

@@ -23,9 +23,18 @@ class Outputs(NamedTuple):
     """Beside a mesh whose format does not hold it."""
 
     def with_texture(self) -> "Outputs":
-        """The same files, and those that a texture of the mesh needs beside it."""
+        """The same files, and those that a texture of the mesh needs beside it.
+
+        Raises:
+            UserError: the mesh cannot name them.
+        """
         if self.mesh is None or self.mesh.suffix.lower() == ".glb":
             return self
+        if not self.mesh.name.isprintable():
+            raise UserError(
+                f"{self.mesh}: expected a name without line ends and odd bytes with --texture, for "
+                "the mesh names its texture in a line; choose another, or .glb"
+            )
         material = material_path(self.mesh) if self.mesh.suffix.lower() == ".obj" else None
         return self._replace(material=material, texture=texture_path(self.mesh))
 

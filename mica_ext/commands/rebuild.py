@@ -2,7 +2,7 @@
 
 from mica_ext.commands.config import RebuildConfig
 from mica_ext.commands.outputs import check_writable
-from mica_ext.errors import UserError
+from mica_ext.errors import UserError, printable
 from mica_ext.export.mesh_files import SUFFIXES, check_extras, check_format
 
 
@@ -40,4 +40,4 @@ def rebuild(config: RebuildConfig) -> None:
         solid=config.solid,
         named=named,
     )
-    print(f"{config.params} -> {config.out}")
+    print(printable(f"{config.params} -> {config.out}"))

@@ -16,7 +16,7 @@ from mica_ext.commands.reuse import FolderRecords, Selection, select_jobs
 from mica_ext.commands.run_record import PhotoIdentity, Settings
 from mica_ext.commands.same_person import merge_jobs
 from mica_ext.commands.staging import remove_abandoned, staged_files
-from mica_ext.errors import UserError, error_line, exit_on_interrupt
+from mica_ext.errors import UserError, error_line, exit_on_interrupt, printable
 from pacofr.utils.ordered_map import ordered_map
 from pacofr.utils.stop_request import StopRequest
 from pacofr.utils.threads import available_cores
@@ -266,7 +266,7 @@ class Run:
         elif self.config.verbose:
             for key, source in made_with.items():
                 words = [word for word in source if word != source.licence]
-                print(f"{key}: {' '.join(words)} ({source.licence})")
+                print(printable(f"{key}: {' '.join(words)} ({source.licence})"))
         if report.failures:
             asked, failed = len(selection.pending), len(report.failures)
             print(
@@ -274,7 +274,7 @@ class Run:
                 file=sys.stderr,
             )
             for failure in report.failures:
-                print(f"  {failure['photo']}", file=sys.stderr)
+                print(f"  {printable(failure['photo'])}", file=sys.stderr)
 
 
 def _given_face(config: ReconstructConfig, image: "RgbImage") -> "GivenFace | None":

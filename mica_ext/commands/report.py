@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mica_ext.errors import printable
 from mica_ext.export.mesh_files import Unit
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class PhotoReport(NamedTuple):
         for result in self.rejected:
             reasons = "; ".join(result.quality.reasons)
             text.append(f"{_where(result)} left out: {reasons}; --keep-unsure writes it")
-        return "\n".join(f"{self.photo}: {line}" for line in text)
+        return "\n".join(printable(f"{self.photo}: {line}") for line in text)
 
 
 def _where(result: "Reconstruction") -> str:

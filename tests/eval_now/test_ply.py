@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from eval_now.errors import UserError
 from eval_now.io.budgets import MAX_COORDINATE
+from eval_now.io.mesh_writers import obj_bytes, ply_bytes
 from eval_now.io.meshes import load_mesh
 from eval_now.io.ply.reader import read_ply
 
@@ -29,6 +30,16 @@ BINARY = (
     + struct.pack("<Biii", 3, 0, 1, 2)
 )
 TRIANGLE = ([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
+
+
+def test_a_comment_cannot_end_its_line(tmp_path):
+    box = trimesh.creation.box()
+    arrays = np.array(box.vertices), np.array(box.faces)
+    comment = "licence\nv 9 9 9\rend_header\x85\udcff"
+    (tmp_path / "a.ply").write_bytes(ply_bytes(*arrays, comments=[comment]))
+    (tmp_path / "a.obj").write_bytes(obj_bytes(*arrays, comments=[comment]))
+    for name in ("a.ply", "a.obj"):
+        np.testing.assert_array_equal(load_mesh(tmp_path / name).vertices, arrays[0])
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "binary_little_endian"])

@@ -247,6 +247,19 @@ def test_textures_and_closed_meshes_that_cannot_be_are_refused(run, photo, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
 
 
+def test_names_that_end_a_line_do_not_end_one_in_files_or_on_screen(run, photo, tmp_path):
+    odd = tmp_path / "a\nv 9 9 9.obj"
+    code, out, err = run(photo, "--out", odd, "--texture")
+    assert code == 2
+    assert "expected a name without line ends" in err
+    assert len(err.splitlines()) == 1
+    code, out, _ = run(photo, "--out", odd, "--params", tmp_path / "\x1b[31m.json")
+    assert code == 0
+    assert all(line.startswith(f"{photo}: ") for line in out.splitlines())
+    assert "a\\nv 9 9 9.obj" in out
+    assert "\\x1b[31m.json" in out
+
+
 def test_solid_meshes_are_watertight(run, photo, tmp_path):
     assert run(photo, "--out", tmp_path / "m.stl", "--solid")[0] == 0
     read = trimesh.load(tmp_path / "m.stl")

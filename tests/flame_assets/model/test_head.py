@@ -57,6 +57,7 @@ def poked(array, index, value):
         ({"expression_convention": "arkit"}, "expected ARKit's, got smile, frown, blink"),
         ({"expression_bounds": (1.0, 0.0)}, "expression_bounds"),
         ({"name": "../tiny"}, "name"),
+        ({"licence": "free\nv 9 9 9"}, "licence and names of expressions of one line"),
         ({"regions": {"face": np.array([24], np.int32)}}, r"regions\['face'\]"),
         ({"regions": {"Left Eye": np.array([1], np.int32)}}, "a-z"),
         ({"colours": np.full((24, 3), 1.5, np.float32)}, "colours"),

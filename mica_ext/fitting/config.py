@@ -19,12 +19,12 @@ class FitConfig:
     """Scale of the Cauchy weights: a residual of this many standard deviations counts half."""
     shape_sigma: float = 1.0
     """Standard deviation of the shape coefficients."""
-    expression_rate: float = 1.0
+    expression_rate: float = 0.7
     """Rate of the exponential prior on bounded expression weights (an L1 term): most are zero."""
-    brow_rate: float = 2.0
+    brow_rate: float = 1.4
     """The same for brows, whose height and slope differ from person to person, too."""
-    expression_prior_scale: float = 4.0
-    """Factor on the standard deviations of the sampled expressions."""
+    expression_prior_scale: float = 2.0
+    """Factor on the standard deviations of the sampled expressions, of which photos show more."""
     expression_sigma_floor: float = 0.06
     """Standard deviation added, in quadrature, to every expression weight."""
     jaw_sigma: tuple[float, float, float] = (0.25, 0.03, 0.02)

@@ -1,4 +1,4 @@
-"""Photos with 68 annotated landmarks: NAME.jpg beside NAME.pts, as 300-W distributes them."""
+"""Photos with 68 landmarks, NAME.jpg beside NAME.pts as in 300-W; photos of numbered people."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from pacofr.errors import UserError as ImageError
 from pacofr.faces import landmarks68
 from pacofr.faces.boxes import iou
 from pacofr.faces.detect import Face, detect
-from pacofr.images import load_image
+from pacofr.images import list_images, load_image
 
 MIN_OVERLAP = 0.3
 """Least IoU of a detection with the bounding box of the annotated landmarks."""
@@ -56,3 +56,19 @@ def match_face(photo: LabelledPhoto) -> Face | None:
     overlaps = iou(marked, np.stack([face.box for face in faces]))
     best = int(overlaps.argmax())
     return faces[best] if overlaps[best] > MIN_OVERLAP else None
+
+
+def photos_of(folder: Path, subjects: str) -> list[Path]:
+    """Photos of a folder; of names NUMBER_..., those of even or odd numbers.
+
+    Raises:
+        UserError: if there are none.
+    """
+    photos = list_images(folder)
+    if subjects != "all":
+        numbers = [(photo, photo.name.partition("_")[0]) for photo in photos]
+        odd = subjects == "odd"
+        photos = [photo for photo, n in numbers if n.isdecimal() and int(n) % 2 == odd]
+    if not photos:
+        raise UserError(f"{folder}: expected photos of faces, of subjects: {subjects}; found none")
+    return photos

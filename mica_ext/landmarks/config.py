@@ -114,6 +114,9 @@ class LandmarkEvaluationConfig:
     """Helen's folder, with trainset (for the two baselines) and testset."""
     london: Path | None = None
     """Folder of the London set, with neutral_front and smiling_front."""
+    subjects: Literal["all", "even", "odd"] = "all"
+    """London's people to measure on, by their numbers; the even ones calibrate the shipped points.
+    """
     head: str = "auto"
     """Head to fit: a name or a folder."""
     points: Literal["auto", "student", "face-mesh"] = "student"

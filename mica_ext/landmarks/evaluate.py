@@ -9,24 +9,26 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from flame_assets.catalogue import is_fetched
-from flame_assets.model.head_module import HeadDecoder
+from flame_assets.fitting.rigid_motion import rigid_alignment
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.errors import UserError
 from mica_ext.files import write_bytes_atomic
 from mica_ext.fitting.correspondence.calibration import load_calibration
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
-from mica_ext.landmarks.annotated_photos import match_face, read_labelled
+from mica_ext.landmarks.annotated_photos import match_face, photos_of, read_labelled
 from mica_ext.landmarks.baselines import FivePointBaselines
 from mica_ext.landmarks.config import LandmarkEvaluationConfig
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import FACE_MESH, PointReader, open_reader
 from mica_ext.landmarks.regions import point_confidence
+from mica_ext.models.pose import in_pose
 from pacofr.faces.detect import Face, detect
 from pacofr.faces.face_mesh.topology import IBUG68, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from pacofr.faces.landmarks68 import (
@@ -39,6 +41,11 @@ from pacofr.faces.landmarks68 import (
 )
 from pacofr.images import load_image
 
+Subjects = Literal["all", "even", "odd"]
+CLOSED_EYE, OPEN_EYE = 0.15, 0.22
+"""Eye aspect ratios below and above which annotated eyes count as closed and as open."""
+FRONT_PERCENTILE = 55
+"""Of vertices' depth; those before it are the face."""
 MEASURES = (
     ("eye openness", lambda points: eye_aspect_ratio(points).mean(1), 0.88),
     ("mouth opening", mouth_opening, 0.965),
@@ -66,7 +73,7 @@ class Predictions(NamedTuple):
     """Of the network [px]."""
     fitted: Float[np.ndarray, "N 68 2"]
     """Landmarks of the fitted heads [px]."""
-    expression: Float[np.ndarray, "N E"]
+    parameters: HeadParameters
     network_ms: float
     fit_ms: float
 
@@ -101,7 +108,9 @@ def predict_photos(
     return Predictions(
         torch.cat(points).numpy(),
         torch.cat([fit.landmarks_px for fit in fits]).numpy(),
-        torch.cat([fit.parameters.head.expression for fit in fits]).numpy(),
+        HeadParameters(
+            *(torch.cat(rows) for rows in zip(*(fit.parameters.head for fit in fits), strict=True))
+        ),
         1e3 * float(network_s),
         1e3 * float(fit_s),
     )
@@ -165,38 +174,131 @@ def evaluate_helen(folder: Path, reader: PointReader, fitter: LandmarkFitter) ->
         own, fitted = (correlation(p, measure) for p in (predictions.landmarks, predictions.fitted))
         figures.append(_at_least(f"Helen: {name}, points, correlation", own, "", goal))
         figures.append(_plain(f"Helen: {name}, fitted head, correlation", fitted, ""))
+    return figures + _lid_figures(predictions.fitted, truth)
+
+
+def _lid_figures(
+    fitted: Float[np.ndarray, "N 68 2"], truth: Float[np.ndarray, "N 68 2"]
+) -> list[Figure]:
+    """Of single eyes: closed ones that stay closed, open ones that are closed."""
+    own, marked = eye_aspect_ratio(fitted), eye_aspect_ratio(truth)
+    shut, closed, opened = own < CLOSED_EYE, marked < CLOSED_EYE, marked > OPEN_EYE
+    figures = [_plain("Helen: closed eyes", float(closed.sum()), "")]
+    if closed.any():
+        kept = 100 * float(shut[closed].mean())
+        figures.append(_at_least("Helen: closed eyes kept closed", kept, "%", 80))
+    if opened.any():
+        lost = 100 * float(shut[opened].mean())
+        figures.append(_at_most("Helen: open eyes closed", lost, "%", 2))
     return figures
 
 
-def evaluate_london(folder: Path, reader: PointReader, fitter: LandmarkFitter) -> list[Figure]:
-    """How often a person's smile weights are higher in the smiling than in the neutral photo."""
-    expressions = fitter.head.expression_names
-    smiles = [i for i, name in enumerate(expressions) if name.startswith("mouthSmile")]
-    if len(smiles) < 2:
-        return []
-    scores = []
+def evaluate_london(
+    folder: Path,
+    reader: PointReader,
+    fitter: LandmarkFitter,
+    decoder: HeadDecoder,
+    subjects: Subjects = "all",
+) -> list[Figure]:
+    """Weights and identities of neutral people, and what their smiles change.
+
+    Weights are named by their means over people; lengths on the face are of the neutral head's
+    front, rigidly aligned: from the mean person to the mean head, and from people to their mean.
+    """
+    found = []
     for kind in ("neutral_front", "smiling_front"):
-        paths = sorted((folder / kind).glob("*.jpg"))
-        if not paths:
-            raise UserError(
-                f"{folder / kind}: expected the London set's photos NNN_*.jpg, found none"
-            )
-        images = {path.name[:3]: load_image(path) for path in paths}
+        paths = {path.name[:3]: path for path in photos_of(folder / kind, subjects)}
+        images = {name: load_image(path) for name, path in paths.items()}
         faces = {name: detect(image) for name, image in images.items()}
         names = [name for name in images if faces[name]]
-        predictions = predict_photos(
+        people = predict_photos(
             reader, fitter, [images[n] for n in names], [faces[n][0] for n in names]
         )
-        scores.append(dict(zip(names, predictions.expression[:, smiles].sum(1), strict=True)))
-    neutral, smiling = scores
-    pairs = [smiling[name] - neutral[name] for name in neutral if name in smiling]
-    higher = 100 * float((np.array(pairs) > 0).mean())
-    return [
-        _plain("London: pairs", float(len(pairs)), ""),
-        _at_least("London: smile scored higher", higher, "%", 97),
-        _plain("London: smile score, neutral", float(np.mean(list(neutral.values()))), ""),
-        _plain("London: smile score, smiling", float(np.mean(list(smiling.values()))), ""),
+        found.append((names, people.parameters))
+    (calm_names, calm), (names, smiling) = found
+    weights = calm.expression.abs().sum(1)
+    identities = identity_figures(decoder, calm)
+    figures = [
+        _at_most("London: largest mean weight, neutral", _largest_mean(calm.expression), "", 0.08),
+        _at_most("London: sum of weights, neutral", float(weights.mean()), "", 1.5),
+        _at_most("London: common offset of identities", identities.offset_mm, "mm", 0.5),
+        _at_least("London: spread of identities", identities.spread_mm, "mm", 1.25),
+        *_pair_figures(decoder, calm_names, calm, names, smiling),
     ]
+    return figures
+
+
+class IdentityFigures(NamedTuple):
+    """How fitted identities lie about the mean head [mm]."""
+
+    offset_mm: float
+    spread_mm: float
+
+
+@torch.no_grad()
+def identity_figures(decoder: HeadDecoder, people: HeadParameters) -> IdentityFigures:
+    """Mean distances of corresponding vertices of the face."""
+    neutral = in_pose(people, "neutral")
+    resting = HeadParameters(*(torch.zeros_like(values[:1]) for values in neutral))
+    heads = decoder(neutral).vertices.double().numpy()
+    mean = heads.mean(0)
+    front = mean[:, 2] > np.percentile(mean[:, 2], FRONT_PERCENTILE)
+    template = decoder(resting).vertices[0].double().numpy()
+    return IdentityFigures(
+        _distance_mm(mean[front], template[None, front]), _distance_mm(mean[front], heads[:, front])
+    )
+
+
+def _distance_mm(mean: Float[np.ndarray, "N 3"], heads: Float[np.ndarray, "B N 3"]) -> float:
+    rotation, translation = rigid_alignment(mean, heads)
+    moved = np.einsum("bij,nj->bni", rotation, mean) + translation[:, None]
+    return 1e3 * float(np.linalg.norm(moved - heads, axis=2).mean())
+
+
+@torch.no_grad()
+def _pair_figures(
+    decoder: HeadDecoder,
+    calm_names: Sequence[str],
+    calm: HeadParameters,
+    smiling_names: Sequence[str],
+    smiling: HeadParameters,
+) -> list[Figure]:
+    """Smile weights and the mouth's width, smiling against neutral, of people with both photos."""
+    smiles = [
+        i for i, name in enumerate(decoder.head.expression_names) if name.startswith("mouthSmile")
+    ]
+    both = [name for name in calm_names if name in smiling_names]
+    rows = [[names.index(name) for name in both] for names in (calm_names, smiling_names)]
+    width, score = [], []
+    for people, chosen in zip((calm, smiling), rows, strict=True):
+        marks = decoder(in_pose(people, "expressive")).landmarks
+        across = (marks[:, 48] - marks[:, 54]).norm(dim=1) / (marks[:, 36] - marks[:, 45]).norm(
+            dim=1
+        )
+        width.append(across[chosen])
+        score.append(people.expression[chosen][:, smiles].sum(1))
+    gain = width[1] - width[0]
+    figures = [
+        _plain("London: pairs", float(len(both)), ""),
+        _at_least("London: mouth wider when smiling", _share(gain > 0), "%", 100),
+        _at_least("London: gain of its width", float(gain.mean()), "of the eyes' distance", 0.08),
+    ]
+    if len(smiles) < 2:
+        return figures
+    return [
+        *figures,
+        _at_least("London: smile scored higher", _share(score[1] > score[0]), "%", 97),
+        _plain("London: smile score, neutral", float(score[0].mean()), ""),
+        _plain("London: smile score, smiling", float(score[1].mean()), ""),
+    ]
+
+
+def _largest_mean(weights: Float[torch.Tensor, "N E"]) -> float:
+    return float(weights.mean(0).abs().max())
+
+
+def _share(true: Bool[torch.Tensor, " n"]) -> float:
+    return 100 * float(true.float().mean())
 
 
 def evaluate(config: LandmarkEvaluationConfig) -> list[Figure]:
@@ -215,10 +317,11 @@ def evaluate(config: LandmarkEvaluationConfig) -> list[Figure]:
         raise UserError(f"{config.out}: expected an existing folder {config.out.parent}: create it")
     reader = open_reader(config.points, config.weights)
     calibration = load_calibration(reader.calibration)
-    fitter = LandmarkFitter(HeadDecoder(load_head(config.head)), calibration)
+    decoder = HeadDecoder(load_head(config.head))
+    fitter = LandmarkFitter(decoder, calibration)
     figures = evaluate_helen(config.helen, reader, fitter)
     if config.london is not None:
-        figures += evaluate_london(config.london, reader, fitter)
+        figures += evaluate_london(config.london, reader, fitter, decoder, config.subjects)
     table = Table(
         title=f"{reader.source.name} and the fit of {fitter.head.name} {fitter.head.version}"
     )

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
+from flame_assets.store import load_head
 from mica_ext.commands.output_plan import EXAMPLE
 from mica_ext.errors import UserError
 from mica_ext.landmarks.annotated_photos import LabelledPhoto, read_labelled
 from mica_ext.landmarks.baselines import FivePointBaselines
 from mica_ext.landmarks.config import LandmarkEvaluationConfig
 from mica_ext.landmarks.detect import detect_points
-from mica_ext.landmarks.evaluate import evaluate, match_face
+from mica_ext.landmarks.evaluate import evaluate, identity_figures, match_face
 from mica_ext.landmarks.readers import StudentReader
 from pacofr.faces.detect import detect
 from pacofr.faces.face_mesh.topology import IBUG68
@@ -99,6 +101,19 @@ def match_box(image):
     return face.box
 
 
+def test_identities_that_are_opposite_about_the_mean_head_spread_and_share_no_offset():
+    decoder = HeadDecoder(load_head("anthro"))
+    sizes = decoder.head.shape_basis.shape[-1], len(decoder.head.expression_names)
+    people = HeadParameters(*(torch.zeros(2, n) for n in (*sizes, 3, 3, 3, 3, 3)))
+    people.shape[0, :5], people.shape[1, :5] = 1.0, -1.0
+    people.expression[:] = 0.5  # left out of neutral heads
+    figures = identity_figures(decoder, people)
+    vertices = decoder(people._replace(expression=0 * people.expression)).vertices
+    moved = 500 * float((vertices[0] - vertices[1]).norm(dim=1).mean())
+    assert figures.offset_mm == pytest.approx(0, abs=0.02)  # lids are no linear function
+    assert 0.2 * moved < figures.spread_mm < 2 * moved
+
+
 def test_wrong_folders_are_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="existing folder"):
         evaluate(LandmarkEvaluationConfig(helen=tmp_path, out=tmp_path / "missing" / "a.json"))
@@ -130,6 +145,13 @@ def test_figures_of_a_set_with_known_errors(tmp_path, student):
     assert figures["Helen: points"].value == pytest.approx(5.0, abs=0.02)
     assert 3 < figures["Helen: fitted head"].value < 9
     assert figures["London: pairs"].value == 1
-    assert figures["London: smile scored higher"].value == 0  # the same photo twice
+    assert figures["Helen: closed eyes"].value == 0
+    assert figures["Helen: open eyes closed"].value == 0
+    # the same photo twice, of one person
+    assert figures["London: smile scored higher"].value == 0
+    assert figures["London: gain of its width"].value == pytest.approx(0, abs=1e-6)
+    assert figures["London: spread of identities"].value == pytest.approx(0, abs=1e-3)
+    assert 0.2 < figures["London: common offset of identities"].value < 5
+    assert figures["London: largest mean weight, neutral"].value > 0.05  # the portrait smiles
     written = json.loads(out.read_text())
     assert [each["value"] for each in written] == [each.value for each in figures.values()]

@@ -14,7 +14,8 @@ from mica_ext.fitting.correspondence.calibration import (
     load_calibration,
     save_calibration,
 )
-from mica_ext.landmarks.calibration.calibrate import neutral_mean, normalized, photos_of
+from mica_ext.landmarks.annotated_photos import photos_of
+from mica_ext.landmarks.calibration.calibrate import neutral_mean, normalized
 from mica_ext.landmarks.weights import SHIPPED
 from pacofr.faces.face_mesh.topology import LEFT_EYE_OUTER, MIRROR, POINTS, RIGHT_EYE_OUTER
 

@@ -18,13 +18,14 @@ from flame_assets.model.head_module import HeadDecoder
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.fitting.correspondence.calibration import PointCalibration, save_calibration
+from mica_ext.landmarks.annotated_photos import photos_of
 from mica_ext.landmarks.calibration.response import calibrate_response, read_annotated
 from mica_ext.landmarks.config import PointCalibrationConfig
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import PointReader, open_reader
 from pacofr.faces.detect import detect
 from pacofr.faces.face_mesh.topology import LEFT_EYE_OUTER, MIRROR, POINTS, RIGHT_EYE_OUTER
-from pacofr.images import list_images, load_image
+from pacofr.images import load_image
 from pacofr.utils.progress import track
 
 
@@ -50,22 +51,6 @@ def calibrate(config: PointCalibrationConfig) -> None:
         sources=f"{reader.source.name} {reader.source.version} on {config.sources}",
         command=command + " --annotated" * (config.annotated is not None),
     )
-
-
-def photos_of(folder: Path, subjects: str) -> list[Path]:
-    """Photos of a folder; of names NUMBER_..., those of even or odd numbers.
-
-    Raises:
-        UserError: if there are none.
-    """
-    photos = list_images(folder)
-    if subjects != "all":
-        numbers = [(photo, photo.name.partition("_")[0]) for photo in photos]
-        odd = subjects == "odd"
-        photos = [photo for photo, n in numbers if n.isdecimal() and int(n) % 2 == odd]
-    if not photos:
-        raise UserError(f"{folder}: expected photos of faces, of subjects: {subjects}; found none")
-    return photos
 
 
 def detect_people(reader: PointReader, photos: Sequence[Path]) -> Float[Tensor, "N 478 2"]:

@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from pacofr.faces.face_mesh.topology import LEFT_EYE_CENTRE, POINTS, RIGHT_EYE_CENTRE
 
@@ -97,26 +97,63 @@ def _degrade(picture: Picture, rng: np.random.Generator) -> Picture:
 
 def as_drawing(picture: Picture, rng: np.random.Generator) -> Picture:
     """A pencil sketch, line art or a poster of the picture: a face, but no photo of one."""
+    size = picture.shape[0]
+    small = int(size * rng.uniform(0.5, 1.0))
+    reduced = cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA)
+    drawn = DRAWINGS[rng.integers(len(DRAWINGS))](np.asarray(reduced, np.uint8), rng)
+    way = cv2.INTER_LINEAR if rng.random() < 0.7 else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(drawn, (size, size), interpolation=way), np.uint8)
+
+
+def _sketch(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Colour dodge of the inverted, blurred picture."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    width = 2 * int(rng.integers(2, 6)) + 1
-    kind = rng.integers(3)
-    if kind == 0:  # colour dodge of the inverted, blurred picture
-        blurred = cv2.GaussianBlur(255 - grey, (0, 0), width / 2)
-        sketch = cv2.divide(grey, 255 - blurred, scale=256)
-        paper = rng.uniform(0.8, 1.0, 3)
-        return (sketch[..., None] * paper).astype(np.uint8)
-    lines = cv2.adaptiveThreshold(
-        cv2.medianBlur(grey, 3),
-        255,
-        cv2.ADAPTIVE_THRESH_GAUSSIAN_C,
-        cv2.THRESH_BINARY,
-        width,
-        float(rng.uniform(2, 7)),
-    )[..., None]
-    if kind == 1:
-        ink, paper = rng.uniform(0, 80, 3), rng.uniform(190, 255, 3)
-        return np.where(lines > 0, paper, ink).astype(np.uint8)
-    levels = int(rng.integers(3, 7))
-    flat = cv2.medianBlur(picture, width).astype(np.float32) / 255
-    flat = (np.floor(flat * levels) + 0.5) / levels * 255
-    return np.where((lines > 0) | (rng.random() < 0.3), flat, flat * 0.2).astype(np.uint8)
+    blurred = cv2.GaussianBlur(255 - grey, (0, 0), float(rng.uniform(2.5, 5.5)))
+    strokes = cv2.divide(grey, 255 - blurred, scale=256)
+    return (strokes[..., None] * rng.uniform(0.8, 1.0, 3)).astype(np.uint8)
+
+
+def _line_art(picture: Picture, rng: np.random.Generator) -> Picture:
+    ink, paper = rng.uniform(0, 80, 3), rng.uniform(190, 255, 3)
+    return np.where(_contours(picture, rng), ink, paper).astype(np.uint8)
+
+
+def _poster(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Few levels of each channel."""
+    levels = int(rng.integers(2, 6))
+    flat = cv2.medianBlur(picture, _odd(rng, 1, 6)).astype(np.float32) / 256
+    return _outlined((np.floor(flat * levels) + 0.5) / levels * 255, picture, rng)
+
+
+def _few_tones(picture: Picture, rng: np.random.Generator) -> Picture:
+    """The mean colour of each of a few equally frequent ranges of luma."""
+    flat = cv2.medianBlur(picture, _odd(rng, 1, 6))
+    luma = cv2.cvtColor(flat, cv2.COLOR_RGB2GRAY)
+    bounds = np.quantile(luma, np.linspace(0, 1, int(rng.integers(3, 8)))[1:-1])
+    tone = np.digitize(luma, bounds)
+    colours = [flat[tone == each].mean(0) for each in np.unique(tone)]
+    return _outlined(np.array(colours)[np.unique(tone, return_inverse=True)[1]], picture, rng)
+
+
+def _outlined(
+    flat: Float[np.ndarray, "S S 3"], picture: Picture, rng: np.random.Generator
+) -> Picture:
+    """Half of them with dark contours."""
+    if rng.random() < 0.5:
+        flat = np.where(_contours(picture, rng), 0.2 * flat, flat)
+    return flat.astype(np.uint8)
+
+
+def _contours(picture: Picture, rng: np.random.Generator) -> Bool[np.ndarray, "S S 1"]:
+    grey = cv2.medianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 3)
+    method, offset = cv2.ADAPTIVE_THRESH_GAUSSIAN_C, float(rng.uniform(2, 7))
+    drawn = cv2.adaptiveThreshold(grey, 255, method, cv2.THRESH_BINARY, _odd(rng, 2, 6), offset)
+    return drawn[..., None] == 0
+
+
+def _odd(rng: np.random.Generator, least: int, end: int) -> int:
+    return 2 * int(rng.integers(least, end)) + 1
+
+
+DRAWINGS = (_sketch, _line_art, _poster, _few_tones)
+"""Kinds of drawings, equally often."""

@@ -6,6 +6,7 @@ from mica_ext.commands.config import ConvertExpressionConfig
 from mica_ext.commands.outputs import check_writable
 from mica_ext.errors import UserError
 
+MIN_FPS, MAX_FPS = 0.001, 1e5
 OUT_SUFFIXES = {"arkit": (".csv", ".json", ".npz"), "flame": (".npz", ".json")}
 
 
@@ -18,8 +19,10 @@ def convert_expression(config: ConvertExpressionConfig) -> None:
     if config.to is not None:
         _check_suffix(config.out, config.to)
     check_writable(config.out, overwrite=config.overwrite)
-    if not config.fps > 0:
-        raise UserError(f"--fps: expected frames a second above 0, got {config.fps}")
+    if not MIN_FPS <= config.fps <= MAX_FPS:
+        raise UserError(
+            f"--fps: expected {MIN_FPS} to {MAX_FPS:g} frames a second, got {config.fps}"
+        )
     if not config.source.exists():
         raise UserError(f"{config.source}: no such file or folder")
     import numpy as np

@@ -14,7 +14,9 @@ from mica_ext.files import write_bytes_atomic
 from pacofr.errors import UserError as ContentError
 from pacofr.utils.bounded import read_bounded
 
-CSV_BYTES = 512 << 20
+CSV_BYTES = 128 << 20
+CSV_CELLS = 10_000_000
+"""Cells of a table; a recording of 40 minutes at 60 frames a second has 9 million."""
 # fmt: off
 LIVE_LINK = (
     "eyeBlinkLeft", "eyeLookDownLeft", "eyeLookInLeft", "eyeLookOutLeft", "eyeLookUpLeft",
@@ -50,6 +52,8 @@ def read_live_link(path: Path) -> ArkitMotion:
         raise UserError(f"{path}: expected a CSV of Live Link Face: {error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: expected a CSV of Live Link Face, got no text") from error
+    if text.count(",") + text.count("\n") > CSV_CELLS:
+        raise UserError(f"{path}: expected at most {CSV_CELLS} cells; cut the recording in parts")
     try:
         rows = [row for row in csv.reader(io.StringIO(text)) if row]
     except csv.Error as error:
@@ -64,7 +68,7 @@ def read_live_link(path: Path) -> ArkitMotion:
         )
     columns = list(zip(*frames, strict=True))
     fields = dict(zip(header, columns, strict=True))
-    timecodes = tuple(fields[TIMECODE]) if TIMECODE in fields else None
+    timecodes = tuple(map(_plain, fields[TIMECODE])) if TIMECODE in fields else None
     motion = arkit_motion(fields, path)
     if motion is None:
         raise UserError(f"{path}: expected a header with ARKit's names such as EyeBlinkLeft")
@@ -136,6 +140,11 @@ def timecode(frame: int, fps: float) -> str:
     minutes, second = divmod(int(seconds), 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour:02}:{minute:02}:{second:02}:{int(rest * fps + 1e-6):02}.000"
+
+
+def _plain(time: str) -> str:
+    """A time code that is one cell of a CSV wherever it is written."""
+    return "".join(c for c in time if c.isalnum() or c in ":.;-+ ")
 
 
 def _arkit_name(name: str) -> str:

@@ -61,15 +61,18 @@ def numbers(fields: Fields, names: Iterable[str], path: Path) -> Float64[np.ndar
     name = next((name for name in names if name in fields), None)
     if name is None:
         return None
+    expected = f"{path}, {shown(name)}: expected rows of numbers of one length"
     try:
+        if np.iscomplexobj(fields[name]):
+            raise UserError(expected)
         rows = np.asarray(fields[name], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}, {shown(name)}: expected rows of numbers of one length") from error
-    rows = rows.reshape(len(rows), -1) if rows.ndim > 2 else np.atleast_2d(rows)
-    if not rows.size or len(rows) > MAX_FRAMES:
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(expected) from error
+    if not rows.size or (rows.ndim and len(rows) > MAX_FRAMES):
         raise UserError(
             f"{path}, {shown(name)}: expected 1 to {MAX_FRAMES} frames, got {rows.shape}"
         )
+    rows = rows.reshape(len(rows), -1) if rows.ndim > 2 else np.atleast_2d(rows)
     if not np.isfinite(rows).all() or np.abs(rows).max() > MAX_NUMBER:
         raise UserError(f"{path}, {shown(name)}: expected finite numbers below {MAX_NUMBER:.0f}")
     return rows

@@ -76,6 +76,7 @@ def test_one_face_of_mediapipe_and_a_plain_mapping(tmp_path):
         ("JawOpen\nnan\n", "finite"),
         ("\x00\xff", "no text"),
         ("JawOpen\n" + "1" * 200_000, "field larger"),
+        ("JawOpen\n" + "0\n" * 10_000_001, "at most 10000000 cells"),
     ],
 )
 def test_a_csv_of_something_else_is_one_line(tmp_path, text, words):
@@ -84,6 +85,13 @@ def test_a_csv_of_something_else_is_one_line(tmp_path, text, words):
     with pytest.raises(UserError, match=words) as caught:
         read_live_link(path)
     assert "\n" not in str(caught.value)
+
+
+def test_time_codes_stay_one_cell(tmp_path):
+    given, written = tmp_path / "a.csv", tmp_path / "b.csv"
+    given.write_text('Timecode,JawOpen\n"1,2\n3:=x",0.5\n')
+    write_arkit_motion(written, read_live_link(given), 60.0)
+    assert written.read_text().splitlines()[1].startswith("123:x,61,")
 
 
 def test_tables_that_do_not_fit_are_refused(tmp_path):

@@ -97,6 +97,8 @@ def test_eyelids_take_the_blink_out_of_the_expression(run, clip, tmp_path):
         (("--out", "x.npz", "--to", "arkit"), "nothing to convert"),
         (("--out", "x.csv", "--to", "flame"), "ending in .npz .json"),
         (("--out", "x.npz", "--fps", "0"), "--fps"),
+        (("--out", "x.npz", "--fps", "1e-320"), "--fps: expected 0.001 to 100000"),
+        (("--out", "x.npz", "--fps", "nan"), "--fps"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(

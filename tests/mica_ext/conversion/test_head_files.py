@@ -90,6 +90,11 @@ def test_written_files_are_read_again(tmp_path, suffix):
         ({"expr": np.full((1, 5), np.nan)}, "finite numbers"),
         ({"expr": [[1.0], [1.0, 2.0]]}, "rows of numbers of one length"),
         ({"expr": EXPRESSION, "eyelids": np.zeros((4, 3))}, "2 eyelid numbers"),
+        ({"expr": [10**400]}, "rows of numbers"),
+        ({"expr": np.ones((1, 5), complex)}, "rows of numbers"),
+        ({"expr": np.zeros((0, 5, 2))}, "expected 1 to 1000000 frames"),
+        ({"expr": None}, "finite numbers"),
+        ({"expr": {"a": 1}}, "rows of numbers"),
     ],
 )
 def test_what_does_not_fit_is_one_line(tmp_path, fields, words):

@@ -186,6 +186,11 @@ REST_OF_TKA = "%X 0\n%Y 0\n%Z 0\n%f 1\n%K 0\n%K2 0\n%x 1\n%y 1\n%a 0\n%b 0\n%is 
         ("%M\n1 0 0\n0 1\n0 0 1\n", "expected a camera calibration"),
         ("%M\n1 0 0\n0 2 0\n0 0 1\n" + REST_OF_TKA, "rotation"),
         ("%f nan\n", "no number of %f"),
+        ("%f 1e300\n", "no number of %f below 100000"),
+        (
+            "%M\n1 0 0\n0 1 0\n0 0 1\n" + REST_OF_TKA.replace("%x 1", "%x 1e-320"),
+            "pixel and picture sizes",
+        ),
     ],
 )  # fmt: skip
 def test_files_that_are_no_calibration(tmp_path, text, message):

@@ -28,6 +28,7 @@ from mica_ext.errors import UserError
 
 MAX_BYTES = 1 << 16
 NUMBERS = {"X": 1, "Y": 1, "Z": 1, "f": 1, "K": 1, "K2": 1, "x": 1, "y": 1, "a": 1, "b": 1, "is": 2}
+MAX_NUMBER, MIN_PIXEL_MM = 1e5, 1e-6
 ROTATION_ERROR = 1e-2
 SHAPE_ERROR_PX = 1.0
 """Of a picture's height, given its width and the calibration's size."""
@@ -102,7 +103,7 @@ def read_tka(path: Path) -> Calibration:
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > ROTATION_ERROR:
         raise UserError(f"{path}: expected a rotation under %M, got another matrix")
     focal, pixel = numbers["f"][0], np.array([numbers["x"][0], numbers["y"][0]])
-    if focal <= 0 or (pixel <= 0).any() or min(numbers["is"]) < 1 or max(numbers["is"]) > 1e5:
+    if focal <= 0 or (pixel < MIN_PIXEL_MM).any() or min(numbers["is"]) < 1:
         raise UserError(f"{path}: expected a focal length, pixel and picture sizes above 0")
     place_mm = np.array([numbers[axis][0] for axis in "XYZ"])
     return Calibration(
@@ -130,8 +131,10 @@ def _parse(
                     raise ValueError("no 3 x 3 matrix")
             elif words[0][0] == "%" and key in NUMBERS:
                 numbers[key] = [float(word) for word in words[1 : 1 + NUMBERS[key]]]
-                if len(numbers[key]) != NUMBERS[key] or not np.isfinite(numbers[key]).all():
+                if len(numbers[key]) != NUMBERS[key]:
                     raise ValueError(f"no number of %{key}")
+                if not (np.abs(numbers[key]) < MAX_NUMBER).all():
+                    raise ValueError(f"no number of %{key} below {MAX_NUMBER:g}")
         except ValueError as error:
             raise UserError(f"{path}: expected a camera calibration .tka ({error})") from error
     return rotation, numbers

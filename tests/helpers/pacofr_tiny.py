@@ -69,6 +69,20 @@ def tiny_config(**changes: object) -> PretrainConfig:
     return dataclasses.replace(config, **changes)
 
 
+def mended(config: PretrainConfig) -> PretrainConfig:
+    """With k-means tokens, balanced labels and a belief that is a target of the encoder."""
+    predictor = dataclasses.replace(
+        config.model.predictor,
+        reads="encoder",
+        candidates_from="tokens",
+        similarity="l2",
+        balance="sinkhorn",
+    )
+    codebook = CodebookConfig(init="kmeans", lr_factor=20.0)
+    model = dataclasses.replace(config.model, predictor=predictor, codebook=codebook)
+    return dataclasses.replace(config, model=model)
+
+
 def main() -> int:
     """Run it and hand back its exit code."""
     parser = argparse.ArgumentParser()
@@ -79,6 +93,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--checkpoint-seconds", type=float, default=3600.0)
     parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--mended", action="store_true")
     given = parser.parse_args()
 
     import torch
@@ -95,6 +110,7 @@ def main() -> int:
         checkpoint_minutes=given.checkpoint_seconds / 60,
         data=DataConfig(workers=given.workers),
     )
+    config = mended(config) if given.mended else config
     crops = TinyCrops(slow=given.slow)
     return run_command(lambda: pretrain(config, crops, RunOptions(out=given.out, device="cpu")))
 

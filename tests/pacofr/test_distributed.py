@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.pacofr_tiny import TinyCrops, tiny_config
+from helpers.pacofr_tiny import TinyCrops, mended, tiny_config
 from helpers.processes import start_two, wait_until
 from safetensors.torch import load_file
 
@@ -56,6 +56,17 @@ def test_two_processes_give_the_losses_of_one(tmp_path, alone):
     said = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert_same_numbers(out, alone)
+
+
+def test_two_processes_balance_labels_over_the_whole_batch(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    config = mended(tiny_config(batch_size=UNEVEN, epochs=1))
+    pretrain(config, TinyCrops(), RunOptions(out=one, device="cpu"))
+    flags = ["--batch", str(UNEVEN), "--epochs", "1", "--mended"]
+    processes = start_two(SCRIPT, two, *flags)
+    said = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert_same_numbers(two, one)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers.pacofr_tiny import TinyCrops, tiny_config
+from helpers.pacofr_tiny import TinyCrops, mended, tiny_config
 from helpers.run_files import assert_same_end
 
 from pacofr.engine.checkpoint import checkpoints
@@ -252,21 +252,6 @@ def test_the_codebooks_learning_rate_has_its_own_factor():
     assert of[model.encoder.cls_token]["lr"] == pytest.approx(1e-3)
 
 
-MENDED = {
-    "reads": "encoder",
-    "candidates_from": "tokens",
-    "similarity": "l2",
-    "balance": "sinkhorn",
-    "training": "always",
-}
-
-
-def mended_config(**changes):
-    config = with_predictor(tiny_config(**changes), **MENDED)
-    codebook = CodebookConfig(init="kmeans", lr_factor=20.0)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, codebook=codebook))
-
-
 class Stopping(TinyCrops):
     """Cannot be read from step 7 on."""
 
@@ -281,11 +266,11 @@ class Stopping(TinyCrops):
 
 def test_a_mended_run_resumes_exactly(tmp_path):
     whole, parted = tmp_path / "whole", tmp_path / "parted"
-    assert pretrain(mended_config(), TinyCrops(), RunOptions(out=whole, device="cpu")) == 0
-    frequent = mended_config(checkpoint_minutes=0.0)
+    assert pretrain(mended(tiny_config()), TinyCrops(), RunOptions(out=whole, device="cpu")) == 0
+    frequent = mended(tiny_config(checkpoint_minutes=0.0))
     with pytest.raises(UserError, match="no more"):
         pretrain(frequent, Stopping(), RunOptions(out=parted, device="cpu"))
-    assert pretrain(mended_config(), TinyCrops(), RunOptions(out=parted, device="cpu")) == 0
+    assert pretrain(mended(tiny_config()), TinyCrops(), RunOptions(out=parted, device="cpu")) == 0
     assert_same_end(parted, whole)
 
 
@@ -311,4 +296,4 @@ def test_a_run_does_not_go_on_with_another_codebook(tmp_path):
     out = tmp_path / "run"
     assert pretrain(tiny_config(), TinyCrops(), RunOptions(out=out, device="cpu")) == 0
     with pytest.raises(UserError, match=r"model\.codebook\.init: mean_patch there, kmeans here"):
-        pretrain(mended_config(), TinyCrops(), RunOptions(out=out, device="cpu"))
+        pretrain(mended(tiny_config()), TinyCrops(), RunOptions(out=out, device="cpu"))

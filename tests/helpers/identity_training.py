@@ -1,4 +1,4 @@
-"""MICA's data in its real layout, tiny, and a training on it; also as a script.
+"""MICA's data in its real layout, tiny, and a training on it; as a script, its first step.
 
 python tests/helpers/identity_training.py FOLDER OUT
 """
@@ -107,4 +107,5 @@ if __name__ == "__main__":
     from mica_ext.errors import run_command
 
     torch.set_num_threads(1)
-    sys.exit(run_command(lambda: run(Path(sys.argv[1]), Path(sys.argv[2]), save_steps=0)))
+    folder, out = map(Path, sys.argv[1:])
+    sys.exit(run_command(lambda: run(folder, out, save_steps=0, steps=1, validation=())))

@@ -278,6 +278,14 @@ def test_a_head_without_texture_coordinates_gets_one_clear_line():
         bake_texture(image, bare, camera_of(FRONT), bare.template)
 
 
+def test_texture_coordinates_that_cover_nothing_get_one_clear_line():
+    assert TOY.uv is not None
+    flat = dataclasses.replace(TOY, uv=np.zeros_like(TOY.uv))
+    image = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(UserError, match="cover no area.*--head anthro"):
+        bake_texture(image, flat, camera_of(FRONT), flat.template)
+
+
 def test_a_textured_plane_shows_its_texture():
     texture = TexturedMesh(picture_on_plane(128), PLANE.uv, PLANE.uv_triangles)
     wall = np.zeros((256, 256, 3), np.uint8)

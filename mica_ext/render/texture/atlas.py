@@ -73,7 +73,7 @@ def make_atlas(head: HeadModel, size: int) -> Atlas:
     """The atlas of a head as a texture of `size` x `size` texels.
 
     Raises:
-        UserError: the head has no texture coordinates.
+        UserError: the head has no texture coordinates, or they cover nothing.
     """
     if head.uv is None or head.uv_triangles is None:
         raise UserError(
@@ -84,6 +84,11 @@ def make_atlas(head: HeadModel, size: int) -> Atlas:
     flat = np.pad(places, [(0, 0), (0, 1)], constant_values=1.0)
     raster = rasterize(flat, head.uv_triangles, size, size, perspective=False)
     covered = raster.triangles >= 0
+    if not covered.any():
+        raise UserError(
+            f"the head {head.name} has texture coordinates that cover no area, so it cannot be "
+            "textured; write another format than .glb without --texture, or use --head anthro"
+        )
     uncovered = (~covered).astype(np.uint8)
     _, found = cv2.distanceTransformWithLabels(
         uncovered, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL

@@ -142,6 +142,8 @@ def load_subject(folder: Path, subject: str, head: HeadModel) -> SubjectFit:
     wanted = [(head.shape_count,), *((count, width) for width in widths), (count,), (count,)]
     if [part.shape for part in (shape, *fit.fits)] != wanted:
         raise UserError(f"{tensor_file}: expected coefficients of {head.name}; {AGAIN}")
+    if any(part.dtype != np.float32 or not np.isfinite(part).all() for part in (shape, *fit.fits)):
+        raise UserError(f"{tensor_file}: expected finite numbers of 32 bits; {AGAIN}")
     return fit
 
 

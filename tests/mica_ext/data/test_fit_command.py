@@ -15,11 +15,13 @@ from helpers.registration_trees import (
     famos_tree,
     write_mesh,
 )
+from safetensors.numpy import load_file, save_file
 
 from flame_assets.model.head_io import save_head
 from mica_ext.cli import main
 from mica_ext.data.registrations.fit_files import load_subject, subject_files
 from mica_ext.data.registrations.mesh_reader import RefusedMesh, RegistrationReader
+from mica_ext.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +162,12 @@ def test_any_folder_of_meshes_and_of_landmarks(fit, head, tmp_path):
     assert "1 x unreadable landmarks" in out
     found = load_subject(tmp_path / "landmark-fits", "one", head)
     assert found.fits.mean_distance_mm[0] < 2
+    tensors, _ = subject_files(tmp_path / "landmark-fits", "one")
+    whole = load_file(tensors)
+    for changed in (np.full_like(whole["shape"], np.nan), whole["shape"].astype(np.float16)):
+        save_file(whole | {"shape": changed}, tensors)
+        with pytest.raises(UserError, match="expected finite numbers of 32 bits; delete it"):
+            load_subject(tmp_path / "landmark-fits", "one", head)
 
 
 @pytest.mark.parametrize("source", ["coma", "famos", "meshes", "landmarks"])

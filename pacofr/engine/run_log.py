@@ -162,7 +162,7 @@ def read_metrics(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     if not file.is_file():
         raise UserError(f"{file}: expected the record of a run, found no such file")
-    with file.open(encoding="utf-8") as lines:
+    with file.open(encoding="utf-8", errors="backslashreplace") as lines:
         while line := lines.readline(METRICS_LINE):
             if not line.endswith("}\n") and len(line) < METRICS_LINE:
                 continue  # half written by a process that was killed

@@ -1,8 +1,9 @@
 """Learning curves of pre-training runs: read from metrics.jsonl, drawn over images seen."""
 
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -12,6 +13,8 @@ from pacofr.errors import UserError
 
 POINTS = 200
 """Most points of a curve; each is the mean of consecutive steps."""
+LARGEST = 1e30
+"""Larger numbers of a damaged record are not drawn."""
 PANELS = {
     "mse": "mean square error (eq. 2)",
     "perceptual": "perceptual loss (eq. 3)",
@@ -31,7 +34,7 @@ class Curves(NamedTuple):
 
 
 def read_curves(run: Path) -> Curves | None:
-    """Curves of a run's folder; None for a `model/` folder, which has no record.
+    """Curves of a run's folder; None for a `model/` folder or a run without any record.
 
     Raises:
         UserError: if metrics.jsonl is not what a run writes.
@@ -41,11 +44,11 @@ def read_curves(run: Path) -> Curves | None:
         return None
     rows = [fields for _, fields in read_metrics(file)]
     try:
-        needed = {name: np.array([row[name] for row in rows], float) for name in ("images", "mse")}
-        table = {name: np.array([r.get(name, np.nan) for r in rows], float) for name in PANELS}
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        needed = {name: _column([row[name] for row in rows]) for name in ("images", "mse")}
+        table = {name: _column([row.get(name, np.nan) for row in rows]) for name in PANELS}
+    except (KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{file}: expected the record of a run, got {error!r}") from error
-    if not rows:
+    if not any(map(_known, table.values())):
         return None
     for name in ("perceptual", "cross_entropy"):
         table[name][table[name] == 0.0] = np.nan  # a term that is off counts as 0
@@ -78,12 +81,21 @@ def draw_curves(curves: Mapping[str, Curves]) -> UInt8[np.ndarray, "H W 3"]:
                     curve.images, curve.values[field], style, color=colour, lw=1.2, label=name
                 )
         axes.set(title=PANELS[field], xlabel="images seen")
-        if field == "mse":
+        if field == "mse" and any((curve.values[field] > 0).any() for curve in curves.values()):
             axes.set_yscale("log")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _column(values: list[Any]) -> Float64[np.ndarray, " n"]:
+    """Numbers as an array; TypeError for anything else, OverflowError for those beyond 64 bits."""
+    for value in values:
+        if type(value) not in (int, float):
+            raise TypeError(f"expected a number, got {reprlib.repr(value)}")
+    column = np.array([float(value) for value in values])
+    return np.where(np.abs(column) < LARGEST, column, np.nan)
 
 
 def _known(values: Float64[np.ndarray, " n"]) -> bool:

@@ -220,19 +220,12 @@ class LandmarkNetwork(nn.Module):
         """
         with torch.autocast(whole.points.device.type, enabled=False):
             before = whole.points.detach()
-            change = self.key_changes(before, parts)
+            change = torch.zeros_like(whole.keys)
+            for part, seen in zip(PARTS, parts, strict=True):
+                gain = self.patch_gain[part.keys, None]
+                change[:, part.keys] = gain * (seen.points - before[:, part.points])
             moved = F.linear(change.flatten(1), self.whole.decoder.weight.detach())
             return before + moved.unflatten(1, (POINTS, 2))
-
-    def key_changes(
-        self, before: Float[Tensor, "B 478 2"], parts: tuple[PartOutput, ...]
-    ) -> Float[Tensor, "B K 2"]:
-        """How far patches move key points whose face was seen at `before`."""
-        change = before.new_zeros(len(before), KEYS, 2)
-        for part, seen in zip(PARTS, parts, strict=True):
-            gain = self.patch_gain[part.keys, None]
-            change[:, part.keys] = gain * (seen.points - before[:, part.points])
-        return change
 
     def _confidences(
         self, whole: LandmarkOutput, parts: tuple[PartOutput, ...]

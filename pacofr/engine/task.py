@@ -128,10 +128,6 @@ class TrainingTask(abc.ABC, Generic[Batch]):
         """Start the model from data; only called where there is no checkpoint to go on from."""
         return
 
-    def restart(self, stage: Stage) -> None:
-        """Change the model where a stage with `restart` begins, the same on every rank."""
-        return
-
     def begin_stage(self, stage: Stage) -> None:
         """Set which parameters a stage trains."""
         return

@@ -139,8 +139,6 @@ class _Trainer(Generic[Batch]):
         if stage.restart and state.progress.step == begin:
             if state.ema is not None:
                 state.model.load_state_dict(state.ema.model.state_dict())
-            task.restart(stage)
-            if state.ema is not None:
                 state.ema = self._new_ema()
             state.optimizer = task.make_optimizer()
         task.begin_stage(stage)

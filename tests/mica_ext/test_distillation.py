@@ -11,8 +11,8 @@ from mica_ext.landmarks.config import LandmarkTrainingConfig
 from mica_ext.landmarks.distillation import occlusion
 from mica_ext.landmarks.distillation.augment import local_warp, photometric_augment
 from mica_ext.landmarks.distillation.data import (
-    CropBatch,
     CropReader,
+    decoder_regression,
     inference_crops,
     split_faces,
 )
@@ -25,12 +25,11 @@ from mica_ext.landmarks.distillation.face_store import (
 from mica_ext.landmarks.distillation.face_surface import FaceSurface, yaw_of
 from mica_ext.landmarks.distillation.labels import label_photos
 from mica_ext.landmarks.distillation.losses import Targets, landmark_loss
-from mica_ext.landmarks.distillation.point_maps import decoder_regression, refit_point_maps
 from mica_ext.landmarks.distillation.rendered_heads import rendered_heads
 from mica_ext.landmarks.distillation.samples import sample_crop
 from mica_ext.landmarks.distillation.train import train
 from mica_ext.landmarks.distillation.turning import CANVAS, turn_face
-from mica_ext.landmarks.network import LandmarkNetwork, LandmarkOutput
+from mica_ext.landmarks.network import LandmarkOutput
 from mica_ext.landmarks.patches import PARTS, Frames, PartOutput, frames_of, to_patch
 from mica_ext.landmarks.regions import KEY_POINTS, REGIONS
 from pacofr.engine.sampling import RankBatch
@@ -279,32 +278,6 @@ def test_all_points_are_linear_in_the_key_points():
     weight, bias = decoder_regression(points)
     predicted = keys.flatten(1) @ weight.T + bias
     torch.testing.assert_close(predicted.unflatten(1, (478, 2)), points, atol=2e-3, rtol=0)
-
-
-@torch.no_grad()
-def test_maps_to_all_points_are_solved_on_faces_alone():
-    torch.manual_seed(0)
-    network = LandmarkNetwork().eval()
-    small = torch.randint(0, 256, (96, 3, 9, 9), dtype=torch.uint8).float()
-    crops = torch.nn.functional.interpolate(small, size=(224, 224), mode="bicubic").clamp(0, 255)
-
-    def seen():
-        return network(crops.byte().float() / 255)
-
-    def batches(truth, face):
-        pixels = crops.byte().permute(0, 2, 3, 1)
-        return [CropBatch(pixels, truth, torch.ones(len(truth), 7), face)]
-
-    before, faces = seen().points, torch.ones(96)
-    refit_point_maps(network, batches(before, faces))
-    torch.testing.assert_close(seen().points, before, atol=1e-4, rtol=0)  # nothing to mend
-    keys = seen().keys
-    truth = before + 0.2 + 3 * (keys[:, :1] - keys[:, :1].mean(0))
-    truth[80:], faces[80:] = 7.0, 0.0
-    refit_point_maps(network, batches(truth, faces))
-    error, mended = ((each - truth)[:80].std() for each in (before, seen().points))
-    assert abs(float((seen().points - truth)[:80].mean())) < 2e-2
-    assert mended < 0.5 * error
 
 
 def perfect_output(points, sharpness=4.0, side=32):

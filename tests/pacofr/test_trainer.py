@@ -53,22 +53,6 @@ def test_two_stages_validation_and_the_average(uninterrupted):
     assert not torch.equal(published["head.weight"], latest["head.weight"])
 
 
-def test_the_model_is_changed_once_where_a_stage_begins_anew(tmp_path):
-    begun = []
-
-    class Changed(Toy):
-        def restart(self, stage):
-            begun.append(stage.name)
-            nn.init.constant_(self.model.head.bias, 100.0)
-
-    config = TrainerConfig(precision="fp32", ema_decay=0.9)
-    options = RunOptions(out=tmp_path, device="cpu")
-    for _ in range(2):  # the second call finds the training done
-        assert fit(Changed(ALONE), config, options, ALONE) == 0
-    assert begun == ["second"]
-    assert float(weights(tmp_path)["head.bias"]) == pytest.approx(100, abs=0.5)
-
-
 def test_the_loop_is_the_steps_written_out(tmp_path):
     """Seven steps of AdamW with clipping and the average, in plain PyTorch."""
     toy = Toy(ALONE, dropout=0.0)

@@ -19,6 +19,7 @@ from mica_ext.landmarks.distillation.samples import (
     sample_crop,
 )
 from mica_ext.landmarks.network import ROLL_FROM_MOUTH, SIDE_PER_BOX
+from mica_ext.landmarks.regions import KEY_POINTS
 from pacofr.engine.sampling import RankBatch
 from pacofr.faces.face_mesh.region import crop_region, region_of_five
 from pacofr.faces.face_mesh.topology import IBUG68, LEFT_EYE_OUTER, POINTS, RIGHT_EYE_OUTER
@@ -152,6 +153,17 @@ def inference_crops(
         torch.from_numpy(np.array(crops, np.uint8).reshape(-1, size, size, 3)),
         torch.from_numpy(np.array(points, np.float32).reshape(-1, POINTS, 2)),
     )
+
+
+def decoder_regression(
+    points: Float[Tensor, "n 478 2"],
+) -> tuple[Float[Tensor, "956 k"], Float[Tensor, "956"]]:
+    """Least-squares weight and bias of the linear map from true key points to all points."""
+    flat = points.double().flatten(1)
+    keys = torch.cat([points[:, KEY_POINTS].double().flatten(1), torch.ones(len(flat), 1)], 1)
+    ridge = 1e-2 * torch.eye(keys.shape[1], dtype=torch.float64)
+    solution = torch.linalg.solve(keys.T @ keys + ridge, keys.T @ flat)
+    return solution[:-1].T.float(), solution[-1].float()
 
 
 def eye_distances(points: Float[Tensor, "n 478 2"]) -> Float[Tensor, " n"]:

@@ -40,17 +40,6 @@ class CropOdds(NamedTuple):
 POINT_ODDS = CropOdds()
 SETTLED_ODDS = CropOdds(turn=0.2, no_face=0.04, occlusion=0.2, wild=0.08, detector=0.6, light=0.6)
 """Nearer to what a detector finds in good photos."""
-USUAL_ODDS = CropOdds(
-    turn=0.05,
-    no_face=0.0,
-    drawing=0.0,
-    warp=0.0,
-    occlusion=0.05,
-    wild=0.02,
-    detector=0.9,
-    light=0.1,
-)
-"""As found in good photos, nearly all of them unchanged."""
 CONFIDENCE_ODDS = CropOdds(no_face=0.12, drawing=0.14, occlusion=0.6)
 """More of what the confidences have to tell."""
 

@@ -1,12 +1,10 @@
 """Training of the dense landmark network on pacofr's engine (folder of a run: `engine.checkpoint`).
 
 A teacher labels the photos first. The network learns to see the whole face in small crops, then to
-look at eyes and mouth in full crops. The linear maps to all points are then solved in closed form,
-and last it learns to tell the confidences of the points that result. The moving average of the
-weights is published.
+look at eyes and mouth in full crops, last to tell the confidences of the points that result, which
+stay as they are. The moving average of the weights is published.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -24,6 +22,7 @@ from mica_ext.landmarks.distillation.data import (
     CropBatch,
     CropReader,
     TrainingFaces,
+    decoder_regression,
     eye_distances,
     inference_crops,
     split_faces,
@@ -31,13 +30,11 @@ from mica_ext.landmarks.distillation.data import (
 from mica_ext.landmarks.distillation.face_store import FaceStore, load_store, save_store
 from mica_ext.landmarks.distillation.labels import label_photos
 from mica_ext.landmarks.distillation.losses import Targets, landmark_loss
-from mica_ext.landmarks.distillation.point_maps import decoder_regression, refit_point_maps
 from mica_ext.landmarks.distillation.rendered_heads import rendered_heads
 from mica_ext.landmarks.distillation.samples import (
     CONFIDENCE_ODDS,
     POINT_ODDS,
     SETTLED_ODDS,
-    USUAL_ODDS,
     CropOdds,
 )
 from mica_ext.landmarks.network import INPUT, WHOLE, LandmarkNetwork, LandmarkOutput
@@ -56,7 +53,6 @@ from pacofr.faces.face_mesh.network import FaceMeshNetwork
 from pacofr.faces.face_mesh.task_file import load_face_mesh
 from pacofr.models.global_batch_norm import use_global_batch_norm
 
-LOGGER = logging.getLogger(__name__)
 RARE_SHARE, SHARP_SHARE, HEADS_SHARE = 6, 6, 10
 """One crop in so many is of a rare face, of a sharp one, of a rendered head."""
 EMA_DECAY = 0.998
@@ -68,8 +64,6 @@ LAST_RATE = 0.01
 """Of the peak, at the end."""
 DECODER_FACES = 6000
 """Faces from which the decoder's start is computed."""
-REFIT_CROPS = 8_000
-"""Crops from which the linear maps are solved."""
 RESUME_MAY_CHANGE = frozenset({"threads", "save_minutes", "validate_every"})
 NOT_COMPARED = ("photos", "out", "teacher_file", "init_from", "licence")
 """Places, whose contents are compared by fingerprints, and what changes no weight."""
@@ -135,15 +129,6 @@ class LandmarkTraining(TrainingTask[CropBatch]):
         size = WHOLE if stage.name == "whole" else INPUT
         odds = {"whole": POINT_ODDS, "parts": SETTLED_ODDS, "confidence": CONFIDENCE_ODDS}
         return self._mixture(size, odds[stage.name])
-
-    def restart(self, stage: Stage) -> None:
-        """Solve the linear maps once the features are learned."""
-        if stage.name == "confidence":
-            LOGGER.info("solving the maps from key points to all points")
-            data = self._mixture(INPUT, USUAL_ODDS)
-            steps = range(min(REFIT_CROPS, 8 * len(self.faces.common)) // data.plan.batch_size)
-            batches = (data.read(data.plan.global_batch(step, {})) for step in steps)
-            refit_point_maps(self.trained.network.eval(), batches)
 
     def _mixture(self, size: int, odds: CropOdds) -> StageData[CropBatch]:
         faces, batch, seed = self.faces, self.config.batch, self.config.seed

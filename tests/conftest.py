@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: where the parity figures and the outside data lie."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,10 @@ PARITY = Path(__file__).resolve().parent / "reference" / "parity"
 SHARED = REPOSITORY.parent / "shared"
 
 sys.path.insert(0, str(PARITY))  # parity_weights, parity_compare
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # started in the background of a script, which programs under test would inherit
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mica_ext.commands.config import ConvertExpressionConfig
-from mica_ext.commands.outputs import check_writable
+from mica_ext.commands.photo_run.outputs import check_writable
 from mica_ext.errors import UserError
 
 MIN_FPS, MAX_FPS = 0.001, 1e5

@@ -1,7 +1,7 @@
 """`mica-ext rebuild`: the mesh of a parameter file again."""
 
 from mica_ext.commands.config import RebuildConfig
-from mica_ext.commands.outputs import check_writable
+from mica_ext.commands.photo_run.outputs import check_writable
 from mica_ext.errors import UserError, printable
 from mica_ext.export.mesh_files import SUFFIXES, check_extras, check_format
 

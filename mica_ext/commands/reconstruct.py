@@ -8,21 +8,21 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from mica_ext.commands.config import ReconstructConfig
-from mica_ext.commands.output_plan import Job, Plan, make_plan
-from mica_ext.commands.outputs import Outputs, check_writable
-from mica_ext.commands.photo_list import skipped_line
-from mica_ext.commands.progress import Progress
-from mica_ext.commands.reuse import FolderRecords, Selection, select_jobs
-from mica_ext.commands.run_record import PhotoIdentity, Settings
-from mica_ext.commands.same_person import merge_jobs
-from mica_ext.commands.staging import remove_abandoned, staged_files
+from mica_ext.commands.photo_run.output_plan import Job, Plan, make_plan
+from mica_ext.commands.photo_run.outputs import Outputs, check_writable
+from mica_ext.commands.photo_run.photo_list import skipped_line
+from mica_ext.commands.photo_run.progress import Progress
+from mica_ext.commands.photo_run.reuse import FolderRecords, Selection, select_jobs
+from mica_ext.commands.photo_run.run_record import PhotoIdentity, Settings
+from mica_ext.commands.photo_run.same_person import merge_jobs
+from mica_ext.commands.photo_run.staging import remove_abandoned, staged_files
 from mica_ext.errors import UserError, error_line, exit_on_interrupt, printable
 from pacofr.utils.ordered_map import ordered_map
 from pacofr.utils.stop_request import StopRequest
 from pacofr.utils.threads import available_cores
 
 if TYPE_CHECKING:
-    from mica_ext.commands.report import PhotoReport
+    from mica_ext.commands.photo_run.report import PhotoReport
     from mica_ext.export.mesh_files import Unit
     from mica_ext.identity.same_person import PersonIdentity
     from mica_ext.models.pose import Pose
@@ -223,7 +223,7 @@ class Run:
         Raises:
             UserError: if all faces are rejected, or a file cannot be written.
         """
-        from mica_ext.commands.report import FaceReport, PhotoReport
+        from mica_ext.commands.photo_run.report import FaceReport, PhotoReport
 
         config = self.config
         pairs = zip(photo.faces, photo.textures, strict=True)

@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from pacofr.models.normalization import normalise
-from pacofr.pretraining.codebook import patchify, restructure
 from pacofr.pretraining.config import MaskingConfig
-from pacofr.pretraining.masking import sample_masks
-from pacofr.pretraining.model import PaCoFR
+from pacofr.pretraining.method.codebook import patchify, restructure
+from pacofr.pretraining.method.masking import sample_masks
+from pacofr.pretraining.method.model import PaCoFR
 
 
 class ChoiceAudit(NamedTuple):

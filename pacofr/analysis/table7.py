@@ -36,9 +36,9 @@ from pacofr.models.vit import VisionTransformer
 from pacofr.pretraining.config import PretrainConfig
 from pacofr.pretraining.data import ShardCrops
 from pacofr.pretraining.encoder_spec import load_encoder_spec
-from pacofr.pretraining.masking import sample_masks
-from pacofr.pretraining.model import PaCoFR, load_pretrained, pretraining_loss
-from pacofr.pretraining.perceptual_net import PerceptualNet
+from pacofr.pretraining.method.masking import sample_masks
+from pacofr.pretraining.method.model import PaCoFR, load_pretrained, pretraining_loss
+from pacofr.pretraining.method.perceptual_net import PerceptualNet
 from pacofr.pretraining.presets import ABLATIONS, preset
 from pacofr.pretraining.train import pretrain
 from pacofr.utils.config_json import from_json, read_json

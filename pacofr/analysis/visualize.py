@@ -22,11 +22,11 @@ from pacofr.analysis.config import ShowConfig
 from pacofr.analysis.learning_curves import draw_curves, read_curves
 from pacofr.errors import UserError
 from pacofr.models.normalization import denormalise, normalise
-from pacofr.pretraining.codebook import patchify, restructure, unpatchify
 from pacofr.pretraining.config import DataConfig, MaskingConfig
 from pacofr.pretraining.data import ShardCrops
-from pacofr.pretraining.masking import sample_masks
-from pacofr.pretraining.model import PaCoFR, load_pretrained
+from pacofr.pretraining.method.codebook import patchify, restructure, unpatchify
+from pacofr.pretraining.method.masking import sample_masks
+from pacofr.pretraining.method.model import PaCoFR, load_pretrained
 from pacofr.utils.files import write_png
 from pacofr.utils.progress import track
 

@@ -30,12 +30,12 @@ from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, Trai
 from pacofr.engine.trainer import fit
 from pacofr.errors import UserError
 from pacofr.models.normalization import denormalise, normalise
-from pacofr.pretraining.candidate_usage import candidate_usage, count_candidates
-from pacofr.pretraining.codebook import restructure, unpatchify
 from pacofr.pretraining.config import VERSION_1_METHOD, PretrainConfig, model_to_json
-from pacofr.pretraining.masking import sample_masks
-from pacofr.pretraining.model import PaCoFR, pretraining_loss
-from pacofr.pretraining.perceptual_net import load_perceptual
+from pacofr.pretraining.method.candidate_usage import candidate_usage, count_candidates
+from pacofr.pretraining.method.codebook import restructure, unpatchify
+from pacofr.pretraining.method.masking import sample_masks
+from pacofr.pretraining.method.model import PaCoFR, pretraining_loss
+from pacofr.pretraining.method.perceptual_net import load_perceptual
 
 START_CROPS, KMEANS_CROPS = 256, 2048
 """Crops that the codebook starts from: their mean or samples of them; their clusters."""

@@ -21,11 +21,11 @@ from jaxtyping import Float64
 from pacofr.engine.device import resolve_precision
 from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer
-from pacofr.pretraining.codebook import unpatchify
 from pacofr.pretraining.config import DecoderConfig, PretrainConfig
-from pacofr.pretraining.masking import sample_masks
-from pacofr.pretraining.model import PaCoFR, pretraining_loss
-from pacofr.pretraining.perceptual_net import PerceptualNet
+from pacofr.pretraining.method.codebook import unpatchify
+from pacofr.pretraining.method.masking import sample_masks
+from pacofr.pretraining.method.model import PaCoFR, pretraining_loss
+from pacofr.pretraining.method.perceptual_net import PerceptualNet
 from pacofr.pretraining.presets import PRESETS, preset
 
 

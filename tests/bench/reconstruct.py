@@ -31,7 +31,7 @@ from eval_now.geometry.normals import vertex_normals
 from eval_now.geometry.raster import rasterize
 from flame_assets.model.head_module import HeadDecoder
 from flame_assets.store import load_head
-from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.reconstruct import Reconstructor
 from mica_ext.render.overlay import backdrop
 from mica_ext.render.shading import render

@@ -16,7 +16,7 @@ from eval_now.data.predictors import NoFaceError, Photo, fingerprint_of, load_pr
 from eval_now.errors import UserError as BenchmarkError
 from eval_now.io.meshes import load_mesh
 from eval_now.run import run
-from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.errors import UserError
 from mica_ext.export.face_json import Source
 from pacofr.faces.detect import Face, detect

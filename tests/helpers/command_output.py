@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mica_ext.commands.run_record import RECORD_FILE
+from mica_ext.commands.photo_run.run_record import RECORD_FILE
 
 
 def one_line(err: str) -> str:

@@ -18,7 +18,7 @@ def write_encoder(folder: Path) -> Path:
 
     from pacofr.engine.checkpoint import write_model
     from pacofr.pretraining.config import model_to_json
-    from pacofr.pretraining.model import PaCoFR
+    from pacofr.pretraining.method.model import PaCoFR
 
     torch.manual_seed(3)
     config = tiny_config().model

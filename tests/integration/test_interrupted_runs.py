@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers.command_output import results
 
-from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 
 PROGRAM = "import sys; from mica_ext.cli import reconstruct; sys.exit(reconstruct())"
 COMMAND = [sys.executable, "-c", PROGRAM]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from bench.reconstruct import forward_passes, resized, warm_calls
 
-from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.reconstruct import Reconstructor
 from pacofr.images import load_image
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.errors import UserError
 from mica_ext.preprocess.given_face import aligned_face, face_at_points, face_in_box
 from mica_ext.reconstruct import Reconstructor

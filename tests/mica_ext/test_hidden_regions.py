@@ -5,7 +5,7 @@ import pytest
 from bench.hidden_regions import Rates, Told, clean_faces, rates, told_by
 from helpers.occlusions import line_drawing, occlusions
 
-from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import StudentReader
 from mica_ext.landmarks.regions import REGIONS

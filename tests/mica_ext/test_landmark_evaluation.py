@@ -10,7 +10,7 @@ import torch
 
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
-from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.errors import UserError
 from mica_ext.landmarks.annotated_photos import LabelledPhoto, read_labelled
 from mica_ext.landmarks.baselines import FivePointBaselines

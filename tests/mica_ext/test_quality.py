@@ -9,7 +9,7 @@ import pytest
 from helpers.command_output import one_line, results
 
 from mica_ext.cli import reconstruct
-from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.landmarks.regions import REGIONS
 from mica_ext.models.quality import FaceSignals, assess_quality, face_luma, roll_degrees
 from mica_ext.reconstruct import Reconstructor

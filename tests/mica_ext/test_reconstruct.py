@@ -11,7 +11,7 @@ import torch
 from eval_now.geometry.raster import rasterize
 from flame_assets.store import load_head
 from mica_ext.cli import reconstruct
-from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.models.projection import project
 from mica_ext.models.types import AlignedFace
 from mica_ext.reconstruct import Reconstructor

@@ -15,7 +15,7 @@ from PIL import Image
 
 from eval_now.io.meshes import load_mesh
 from mica_ext.cli import main
-from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 
 
 def test_one_photo_gives_all_the_files_asked_for(run, photo, tmp_path):

@@ -7,8 +7,8 @@ import shutil
 import pytest
 from helpers.command_output import one_line, results
 
-from mica_ext.commands.photo_list import list_photos
-from mica_ext.commands.progress import Progress
+from mica_ext.commands.photo_run.photo_list import list_photos
+from mica_ext.commands.photo_run.progress import Progress
 
 
 def test_a_folder_goes_on_past_a_bad_file_and_exits_3(run, photo, tmp_path):

@@ -7,7 +7,7 @@ from helpers.command_output import one_line
 from PIL import Image
 
 from mica_ext.cli import reconstruct
-from mica_ext.commands.output_plan import EXAMPLE, PICTURES
+from mica_ext.commands.photo_run.output_plan import EXAMPLE, PICTURES
 from mica_ext.models.pack import load_pack
 from mica_ext.render.pictures import SUFFIXES
 

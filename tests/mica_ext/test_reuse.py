@@ -11,9 +11,9 @@ from helpers.mica_toy import toy_head
 
 from flame_assets.model.head_io import save_head
 from mica_ext.commands.config import ReconstructConfig
-from mica_ext.commands.output_plan import make_plan
-from mica_ext.commands.reuse import FolderRecords, select_jobs
-from mica_ext.commands.run_record import RECORD_FILE
+from mica_ext.commands.photo_run.output_plan import make_plan
+from mica_ext.commands.photo_run.reuse import FolderRecords, select_jobs
+from mica_ext.commands.photo_run.run_record import RECORD_FILE
 from mica_ext.errors import UserError
 
 

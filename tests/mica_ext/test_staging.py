@@ -2,7 +2,7 @@
 
 import pytest
 
-from mica_ext.commands.staging import staged_files
+from mica_ext.commands.photo_run.staging import staged_files
 from mica_ext.errors import UserError
 from mica_ext.files import write_bytes_atomic
 

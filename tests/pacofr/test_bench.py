@@ -9,7 +9,7 @@ from PIL import Image
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 
 CPU = torch.device("cpu")
 

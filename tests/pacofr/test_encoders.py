@@ -20,8 +20,9 @@ from pacofr.errors import UserError
 from pacofr.models import encoders
 from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer
-from pacofr.pretraining import config, perceptual_net
-from pacofr.pretraining.model import PaCoFR, load_pretrained
+from pacofr.pretraining import config
+from pacofr.pretraining.method import perceptual_net
+from pacofr.pretraining.method.model import PaCoFR, load_pretrained
 
 TINY = VitConfig(image_size=32, patch_size=8, width=32, depth=3, heads=2)
 

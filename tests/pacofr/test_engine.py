@@ -15,7 +15,7 @@ from pacofr.engine.distributed import World, even_slices, rank_slice, require_sa
 from pacofr.engine.run_log import RunLog, Throughput, cut_metrics, format_time
 from pacofr.engine.sampling import EpochPlan, MixturePlan, MixtureSource, RankSampler
 from pacofr.errors import UserError
-from pacofr.pretraining.candidate_usage import usage_entropy
+from pacofr.pretraining.method.candidate_usage import usage_entropy
 from pacofr.utils.stop_request import StopRequest
 
 CPU = torch.device("cpu")

@@ -30,7 +30,7 @@ from pacofr.engine.task import RunOptions
 from pacofr.errors import UserError, error_line
 from pacofr.models.encoders import load_encoder
 from pacofr.models.pretrained_files import open_checkpoint
-from pacofr.pretraining.model import load_pretrained
+from pacofr.pretraining.method.model import load_pretrained
 from pacofr.pretraining.train import pretrain
 
 pytestmark = pytest.mark.slow

@@ -7,8 +7,6 @@ import torch
 
 from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer
-from pacofr.pretraining import codebook, losses
-from pacofr.pretraining.belief_labels import belief_labels
 from pacofr.pretraining.config import (
     CodebookConfig,
     DecoderConfig,
@@ -16,8 +14,10 @@ from pacofr.pretraining.config import (
     PaCoFRConfig,
     PredictorConfig,
 )
-from pacofr.pretraining.model import PaCoFR, pretraining_loss
-from pacofr.pretraining.perceptual_net import PerceptualNet
+from pacofr.pretraining.method import codebook, losses
+from pacofr.pretraining.method.belief_labels import belief_labels
+from pacofr.pretraining.method.model import PaCoFR, pretraining_loss
+from pacofr.pretraining.method.perceptual_net import PerceptualNet
 
 IMAGES, POSITIONS, CANDIDATES, VALUES = 2, 16, 3, 48
 SMALL = PaCoFRConfig(

@@ -3,7 +3,8 @@
 import numpy as np
 
 from pacofr.faces.align import ffhq_matrix, move_points
-from pacofr.pretraining import config, masking
+from pacofr.pretraining import config
+from pacofr.pretraining.method import masking
 
 
 def test_draws_depend_on_seed_epoch_and_sample_only():

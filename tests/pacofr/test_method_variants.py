@@ -15,11 +15,6 @@ from pacofr.engine.task import RunOptions
 from pacofr.errors import UserError
 from pacofr.models.config import VitConfig
 from pacofr.models.normalization import normalise
-from pacofr.pretraining import masking
-from pacofr.pretraining.belief_labels import balanced, belief_labels
-from pacofr.pretraining.belief_predictor import visible_neighbourhood
-from pacofr.pretraining.candidate_usage import candidate_usage, count_candidates
-from pacofr.pretraining.codebook import Codebook, patchify
 from pacofr.pretraining.config import (
     VERSION_1_METHOD,
     CodebookConfig,
@@ -27,9 +22,14 @@ from pacofr.pretraining.config import (
     PredictorConfig,
     model_to_json,
 )
-from pacofr.pretraining.losses import mse_loss, whole_map_perceptual_loss
-from pacofr.pretraining.model import PaCoFR, load_pretrained
-from pacofr.pretraining.patch_clusters import cluster_patches
+from pacofr.pretraining.method import masking
+from pacofr.pretraining.method.belief_labels import balanced, belief_labels
+from pacofr.pretraining.method.belief_predictor import visible_neighbourhood
+from pacofr.pretraining.method.candidate_usage import candidate_usage, count_candidates
+from pacofr.pretraining.method.codebook import Codebook, patchify
+from pacofr.pretraining.method.losses import mse_loss, whole_map_perceptual_loss
+from pacofr.pretraining.method.model import PaCoFR, load_pretrained
+from pacofr.pretraining.method.patch_clusters import cluster_patches
 from pacofr.pretraining.train import pretrain
 
 

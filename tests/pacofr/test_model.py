@@ -12,8 +12,9 @@ from pacofr.engine.checkpoint import write_model
 from pacofr.models import encoders
 from pacofr.models.config import VitConfig
 from pacofr.models.normalization import normalise
-from pacofr.pretraining import codebook, config, masking, presets
-from pacofr.pretraining.model import PaCoFR, load_pretrained, pretraining_loss
+from pacofr.pretraining import config, presets
+from pacofr.pretraining.method import codebook, masking
+from pacofr.pretraining.method.model import PaCoFR, load_pretrained, pretraining_loss
 
 MODEL = config.PaCoFRConfig(
     encoder=VitConfig(image_size=32, patch_size=8, width=32, depth=2, heads=2),
@@ -194,8 +195,9 @@ def test_published_model_gives_the_same_features_back(model, tmp_path):
 
 COMPILED = """
 import numpy as np, torch
-from pacofr.pretraining import masking, presets
-from pacofr.pretraining.model import PaCoFR, pretraining_loss
+from pacofr.pretraining import presets
+from pacofr.pretraining.method import masking
+from pacofr.pretraining.method.model import PaCoFR, pretraining_loss
 torch.manual_seed(0)
 torch.set_num_threads(1)
 run = presets.preset("micro")

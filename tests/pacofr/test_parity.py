@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pacofr.models import encoders, vit
-from pacofr.pretraining import codebook, config, losses, perceptual_net
+from pacofr.pretraining import config
+from pacofr.pretraining.method import codebook, losses, perceptual_net
 
 SEED = 1
 CASES = {  # name of the item -> (name of the encoder, builder, entry with the tensors, input)

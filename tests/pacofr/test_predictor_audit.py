@@ -7,7 +7,7 @@ import torch
 from helpers.pacofr_tiny import TinyCrops, tiny_config
 
 from pacofr.analysis.predictor_audit import audit_choices
-from pacofr.pretraining.model import PaCoFR
+from pacofr.pretraining.method.model import PaCoFR
 
 
 @pytest.fixture

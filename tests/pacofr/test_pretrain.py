@@ -19,7 +19,7 @@ from pacofr.engine.task import RunOptions
 from pacofr.engine.trainer import NotFiniteError
 from pacofr.errors import UserError
 from pacofr.pretraining.config import DataConfig, LossConfig
-from pacofr.pretraining.model import load_pretrained
+from pacofr.pretraining.method.model import load_pretrained
 from pacofr.pretraining.train import pretrain
 
 pytestmark = pytest.mark.usefixtures("one_thread")

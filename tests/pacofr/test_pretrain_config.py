@@ -10,7 +10,7 @@ import pytest
 from pacofr.errors import UserError
 from pacofr.models.config import VitConfig
 from pacofr.pretraining import config, presets
-from pacofr.pretraining.model import PaCoFR
+from pacofr.pretraining.method.model import PaCoFR
 from pacofr.utils.config_json import from_json
 
 MODEL = config.PaCoFRConfig(

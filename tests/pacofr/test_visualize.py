@@ -14,8 +14,9 @@ from pacofr.engine.checkpoint import write_model
 from pacofr.errors import UserError
 from pacofr.models.config import VitConfig
 from pacofr.models.normalization import denormalise
-from pacofr.pretraining import codebook, config, presets
-from pacofr.pretraining.model import PaCoFR
+from pacofr.pretraining import config, presets
+from pacofr.pretraining.method import codebook
+from pacofr.pretraining.method.model import PaCoFR
 
 MODEL = config.PaCoFRConfig(
     encoder=VitConfig(image_size=112, patch_size=8, width=16, depth=1, heads=1),

@@ -11,8 +11,8 @@ from pacofr.errors import UserError
 from pacofr.models.config import VitConfig
 from pacofr.models.encoders import FaceEncoder
 from pacofr.models.normalization import normalise
-from pacofr.pretraining.codebook import patchify
 from pacofr.pretraining.encoder_spec import load_encoder_spec
+from pacofr.pretraining.method.codebook import patchify
 from pacofr.pretraining.presets import preset
 from pacofr.utils.progress import track
 

@@ -12,7 +12,7 @@ from PIL import Image
 from flame_assets.model.head_io import save_head
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.cli import reconstruct
-from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.errors import UserError
 from mica_ext.reconstruct import Reconstructor
 from pacofr.faces.detect import detect

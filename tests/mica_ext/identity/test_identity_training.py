@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.cli import main
-from mica_ext.commands.output_plan import EXAMPLE
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.data.mica_layout import read_actors
 from mica_ext.identity.config import IdentityTrainingConfig
 from mica_ext.identity.training.people import People, PeopleReader

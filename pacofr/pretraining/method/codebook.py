@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pacofr.models.config import VitConfig
 from pacofr.pretraining.config import CodebookConfig
-from pacofr.pretraining.patch_clusters import cluster_patches
+from pacofr.pretraining.method.patch_clusters import cluster_patches
 
 
 def patchify(images: Float[Tensor, "B 3 H W"], patch: int) -> Float[Tensor, "B K P"]:

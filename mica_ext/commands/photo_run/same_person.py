@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mica_ext.commands.config import ReconstructConfig
-from mica_ext.commands.output_plan import Job
+from mica_ext.commands.photo_run.output_plan import Job
 from mica_ext.errors import UserError
 
 if TYPE_CHECKING:

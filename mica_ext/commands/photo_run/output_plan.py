@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mica_ext.commands.config import ReconstructConfig
-from mica_ext.commands.outputs import Outputs, check_writable, distinct_names
-from mica_ext.commands.photo_list import (
+from mica_ext.commands.photo_run.outputs import Outputs, check_writable, distinct_names
+from mica_ext.commands.photo_run.photo_list import (
     OVERLAY_ENDING,
     PhotoFile,
     PhotoList,

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from pacofr.pretraining.config import PaCoFRConfig
-from pacofr.pretraining.masking import constant_positions
-from pacofr.pretraining.model import PaCoFROutput
+from pacofr.pretraining.method.masking import constant_positions
+from pacofr.pretraining.method.model import PaCoFROutput
 
 
 class CandidateUsage(NamedTuple):

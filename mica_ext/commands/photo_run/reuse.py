@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eval_now.data.fingerprints import same_fingerprint
-from mica_ext.commands.output_plan import Job
-from mica_ext.commands.run_record import Entry, FolderRecord, PhotoIdentity, Settings
+from mica_ext.commands.photo_run.output_plan import Job
+from mica_ext.commands.photo_run.run_record import Entry, FolderRecord, PhotoIdentity, Settings
 from mica_ext.errors import UserError
 
 

@@ -27,11 +27,11 @@ from pacofr.models.config import VitConfig
 from pacofr.models.normalization import normalise
 from pacofr.models.published_model import model_folder
 from pacofr.models.vit import Block, VisionTransformer, init_linear, sincos_positions
-from pacofr.pretraining.belief_labels import belief_labels
-from pacofr.pretraining.belief_predictor import BeliefPredictor
-from pacofr.pretraining.codebook import Codebook, patchify, restructure, unpatchify
 from pacofr.pretraining.config import DecoderConfig, LossConfig, PaCoFRConfig, model_from_json
-from pacofr.pretraining.losses import (
+from pacofr.pretraining.method.belief_labels import belief_labels
+from pacofr.pretraining.method.belief_predictor import BeliefPredictor
+from pacofr.pretraining.method.codebook import Codebook, patchify, restructure, unpatchify
+from pacofr.pretraining.method.losses import (
     LossTerms,
     belief_cross_entropy,
     combine,
@@ -40,8 +40,8 @@ from pacofr.pretraining.losses import (
     perceptual_loss,
     whole_map_perceptual_loss,
 )
-from pacofr.pretraining.masking import constant_positions
-from pacofr.pretraining.perceptual_net import PerceptualNet
+from pacofr.pretraining.method.masking import constant_positions
+from pacofr.pretraining.method.perceptual_net import PerceptualNet
 
 
 class Decoder(nn.Module):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mica_ext.commands.run_record import RECORD_FILE
+from mica_ext.commands.photo_run.run_record import RECORD_FILE
 from mica_ext.errors import UserError, one_line
 from pacofr.images import SUFFIXES
 

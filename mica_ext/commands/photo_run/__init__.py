@@ -1,0 +1,1 @@
+"""Runs over photos: what to read, what to write and reuse, and what is said meanwhile."""

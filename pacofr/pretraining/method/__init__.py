@@ -1,0 +1,1 @@
+"""The method of the paper: masking, codebook, belief, model and losses."""

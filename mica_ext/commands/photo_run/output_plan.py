@@ -21,7 +21,7 @@ from mica_ext.export.mesh_files import SUFFIXES as MESHES
 from mica_ext.export.mesh_files import check_extras, check_format
 
 PICTURES = (".png", ".jpg", ".jpeg")
-EXAMPLE = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
 
 
 class Job(NamedTuple):

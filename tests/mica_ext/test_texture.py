@@ -12,11 +12,12 @@ from flame_assets.anthro.atlas import islands
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.models.types import Camera
-from mica_ext.render.shading import from_linear, render, to_linear
+from mica_ext.render.shading import LUMA, from_linear, render, to_linear
 from mica_ext.render.texture.atlas import make_atlas
 from mica_ext.render.texture.bake import bake_texture
 from mica_ext.render.texture.fill import fill_smoothly
 from mica_ext.render.texture.lighting import fit_shading, harmonics, shading_factors
+from mica_ext.render.texture.painted import paint
 from mica_ext.render.texture.photo_samples import sample_photo
 from mica_ext.render.texture.skin import fit_skin
 from mica_ext.render.textured import TexturedMesh, render_textured
@@ -307,3 +308,33 @@ def test_clay_of_a_white_ball_is_never_brighter_than_paper():
         np.zeros((256, 256, 3), np.uint8), colours=np.ones((642, 3)),
     ).picture  # fmt: skip
     assert to_linear(picture / np.float32(255)).max() <= 1
+
+
+def test_a_photo_without_colour_gives_a_texture_without_colour():
+    """Teeth, eyes and the mouth's inside too, which are painted."""
+    head = load_head("anthro")
+    assert head.uv is not None
+    assert head.uv_triangles is not None
+    grey = np.full((64, 64, 3), 150, np.uint8)
+    view = View(900.0, np.array([149.5, 149.5]), np.array([0.0, 0.0, -0.8]), np.eye(3))
+    wall = np.full((300, 300, 3), 60, np.uint8)
+    photo = render_textured(
+        head.template, head.triangles, view, wall, TexturedMesh(grey, head.uv, head.uv_triangles)
+    )
+    photo = np.repeat(photo.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    baked = bake_texture(photo, head, camera_of(view), head.template, size=256).picture.astype(int)
+    assert (baked.max(axis=2) - baked.min(axis=2)).max() <= 4
+
+
+@pytest.mark.parametrize("colour", [(0.05, 0.10, 0.16), (0.10, 0.05, 0.02)])
+def test_an_iris_gets_the_photos_colour(colour):
+    head = load_head("anthro")
+    assert head.colours is not None
+    eyes = np.concatenate([head.regions["left_eyeball"], head.regions["right_eyeball"]])
+    luma = to_linear(head.colours)[eyes] @ LUMA
+    iris = eyes[(luma > 0.01) & (luma < 0.2)]
+    weights = np.zeros(head.vertices_count)
+    weights[iris] = 5.0
+    seen = np.tile(np.array(colour), (head.vertices_count, 1))
+    painted = paint(head, 1.0, 1.0, seen, weights)
+    np.testing.assert_allclose(np.average(painted[iris], axis=0), colour, rtol=0.05)

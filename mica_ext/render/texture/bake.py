@@ -20,7 +20,7 @@ from mica_ext.render.texture.atlas import Atlas, make_atlas
 from mica_ext.render.texture.face_areas import FaceAreas, face_areas
 from mica_ext.render.texture.fill import fill_smoothly
 from mica_ext.render.texture.lighting import fit_shading, shading_factors
-from mica_ext.render.texture.painted import paint, painted_vertices
+from mica_ext.render.texture.painted import paint, painted_vertices, saturation_of
 from mica_ext.render.texture.photo_samples import PhotoSamples, sample_photo
 from mica_ext.render.texture.skin import fit_skin
 from mica_ext.render.textured import TexturedMesh
@@ -203,12 +203,13 @@ def _paint_inner_parts(
     """Linear RGB of the painted parts under the photo's light, at all texels."""
     assert head.colours is not None
     cheeks = atlas.interpolate(head, areas.cheeks[:, None])[:, 0] * samples.weights * on_skin
-    exposure = 1.0
+    exposure, saturation = 1.0, 1.0
     if cheeks.sum() > MIN_SKIN_TEXELS:
         own = atlas.interpolate(head, to_linear(head.colours)) @ LUMA
         exposure = float(np.average(samples.colours @ LUMA, weights=cheeks))
         exposure /= float(np.average(own, weights=cheeks))
+        saturation = saturation_of(np.average(samples.colours, axis=0, weights=cheeks))
     clear = (samples.weights * (samples.weights > 0.8))[:, None]
     seen = atlas.gather(head, np.c_[clear, clear * samples.colours])
     colours = seen[:, 1:] / np.maximum(seen[:, :1], 1e-6)
-    return atlas.interpolate(head, paint(head, exposure, colours, seen[:, 0]))
+    return atlas.interpolate(head, paint(head, exposure, saturation, colours, seen[:, 0]))

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from flame_assets.model.head import HeadModel
+from mica_ext.render.sampling import smoothstep
 from mica_ext.render.shading import LUMA, to_linear
 
 PARTS = ("eyeball", "teeth", "tongue", "mouth_inside")
@@ -18,6 +19,11 @@ _MIN_TEXELS = 40
 _EXPOSURE_LIMITS = (0.45, 1.4)
 _WHITE_SHARE = 0.5
 """How far the whites of the eyes follow the photo."""
+_RATIO_LIMITS = (0.1, 10.0)
+"""Of the photo's over the painted iris or white, by channel: a blue iris has 6 times the blue of a
+brown one."""
+_CHROMA = (0.04, 0.15)
+"""Of a photo's skin, (largest - smallest channel) / largest: without colour, and with all of it."""
 
 
 def painted_vertices(head: HeadModel) -> Bool[np.ndarray, " V"]:
@@ -35,6 +41,7 @@ def painted_vertices(head: HeadModel) -> Bool[np.ndarray, " V"]:
 def paint(
     head: HeadModel,
     exposure: float,
+    saturation: float,
     seen_colours: Float[np.ndarray, "V 3"],
     seen_weights: Float[np.ndarray, " V"],
 ) -> Float32[np.ndarray, "V 3"]:
@@ -43,11 +50,14 @@ def paint(
     Args:
         head: with colours.
         exposure: luminance of the photo's skin over that of the painted skin.
+        saturation: share of the paint's colour that stays, 0 to 1 (`saturation_of`).
         seen_colours: linear RGB that the photo shows at each vertex, on average.
         seen_weights: number of texels that it was seen on.
     """
     assert head.colours is not None
     own = to_linear(head.colours) * np.float32(np.clip(exposure, *_EXPOSURE_LIMITS))
+    grey = own @ LUMA[:, None]
+    own = (grey + np.float32(saturation) * (own - grey)).astype(np.float32)
     luma = to_linear(head.colours) @ LUMA
     eyes = np.zeros(head.vertices_count, bool)
     for name, ids in head.regions.items():
@@ -60,8 +70,15 @@ def paint(
         if weights.sum() >= _MIN_TEXELS:
             photo = _half_mean(seen_colours, weights, darker=darker)
             ratio = photo / np.maximum(np.average(own, axis=0, weights=weights), 1e-4)
-            own[mask] *= 1 + share * (np.clip(ratio, 0.3, 3.0) - 1)
+            own[mask] *= 1 + share * (np.clip(ratio, *_RATIO_LIMITS) - 1)
     return own.astype(np.float32)
+
+
+def saturation_of(skin: Float[np.ndarray, "3"]) -> float:
+    """How much of the paint's colour suits a photo whose skin has this mean linear RGB: 0 if it is
+    a black and white one, 1 if it is a colour photo."""
+    chroma = (skin.max() - skin.min()) / max(float(skin.max()), 1e-6)
+    return float(smoothstep(np.array([chroma]), *_CHROMA)[0])
 
 
 def _half_mean(

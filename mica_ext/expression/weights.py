@@ -6,24 +6,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from flame_assets.model.fingerprint import TOLERANCE, weighted_sum
 from flame_assets.model.head import HeadModel
 from mica_ext.errors import UserError
 from mica_ext.expression.config import BranchConfig
 from mica_ext.expression.network import ExpressionNetwork
-from pacofr.errors import UserError as ContentError
+from mica_ext.weights_folder import CONFIG, TENSORS, WeightsKind, not_of_network
 from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer
-from pacofr.utils.bounded import read_bounded
-from pacofr.utils.config_json import from_json, read_json
 from pacofr.utils.files import write_atomic, write_json
 
-FORMAT, VERSION = "mica-ext expression", 1
-MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES = 1 << 20, 2048 << 20
-AGAIN = "train again with `mica-ext train`, or get the pack anew"
+KIND = WeightsKind(
+    "mica-ext expression",
+    version=1,
+    what="expression weights",
+    again="train again with `mica-ext train`, or get the pack anew",
+    max_bytes=2048 << 20,
+)
 
 
 class ExpressionWeights(NamedTuple):
@@ -67,8 +68,8 @@ def save_expression_network(
         {key: value.detach().cpu().to(dtype).contiguous() for key, value in state.items()}
     )
     about = ExpressionWeights(
-        format=FORMAT,
-        version=VERSION,
+        format=KIND.format,
+        version=KIND.version,
         name=name,
         licence=licence,
         sha256=hashlib.sha256(packed).hexdigest(),
@@ -80,9 +81,9 @@ def save_expression_network(
         made_by=made_by,
         score=score,
     )
-    write_atomic(folder / "model.safetensors", packed)
+    write_atomic(folder / TENSORS, packed)
     sizes = {key: dataclasses.asdict(getattr(about, key)) for key in ("encoder", "branch")}
-    write_json(folder / "config.json", about._asdict() | sizes)
+    write_json(folder / CONFIG, about._asdict() | sizes)
     return about
 
 
@@ -92,20 +93,7 @@ def read_expression_config(folder: Path) -> ExpressionWeights:
     Raises:
         UserError: unreadable, another format or version, or values that do not fit.
     """
-    path = folder / "config.json"
-    try:
-        content = read_json(path, "the config of expression weights", max_bytes=MAX_CONFIG_BYTES)
-        found = isinstance(content, dict) and (content.get("format"), content.get("version"))
-        if found and found != (FORMAT, VERSION):
-            raise UserError(
-                f"{path}: expected {FORMAT} version {VERSION}, found {found[0]} version {found[1]}:"
-                f" {AGAIN}"
-            )
-        return from_json(
-            ExpressionWeights, content, f"{path}: not the config of expression weights"
-        )
-    except ContentError as error:
-        raise UserError(str(error)) from error
+    return KIND.read_config(ExpressionWeights, folder)
 
 
 def load_expression_network(folder: Path, head: HeadModel) -> ExpressionNetwork:
@@ -123,23 +111,11 @@ def load_expression_network(folder: Path, head: HeadModel) -> ExpressionNetwork:
             f"{folder}: reads the expressions of {about.head}, got the head {head.name} "
             f"{head.version}: give that head, or a pack for this one"
         )
-    path = folder / "model.safetensors"
-    try:
-        packed = read_bounded(path, MAX_WEIGHTS_BYTES)
-    except (OSError, ContentError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: cannot be read ({reason}): {AGAIN}") from error
-    if hashlib.sha256(packed).hexdigest() != about.sha256:
-        raise UserError(f"{path} is damaged: its sha256 is not its config.json's; {AGAIN}")
+    tensors = KIND.read_tensors(folder, about.sha256)
     vit = VisionTransformer(about.encoder)
     network = ExpressionNetwork(vit, about.branch, about.expression_count)
     try:
-        tensors = {key: value.float() for key, value in load(packed).items()}
-        network.load_state_dict(tensors, strict=True)
-    except (SafetensorError, RuntimeError) as error:
-        last = str(error).splitlines()[-1].strip()
-        raise UserError(f"{path}: expected weights of this network ({last})") from error
-    for key, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise UserError(f"{path}: {key} holds NaN or infinity; {AGAIN}")
+        network.load_state_dict({key: value.float() for key, value in tensors.items()})
+    except RuntimeError as error:
+        raise not_of_network(folder / TENSORS, error) from error
     return network.requires_grad_(False).eval()

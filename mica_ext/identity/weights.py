@@ -5,18 +5,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from mica_ext.errors import UserError
 from mica_ext.identity.network import IdentityNetwork
-from pacofr.errors import UserError as ContentError
-from pacofr.utils.bounded import read_bounded
-from pacofr.utils.config_json import from_json, read_json
+from mica_ext.weights_folder import CONFIG, TENSORS, WeightsKind, not_of_network
 from pacofr.utils.files import write_atomic, write_json
 
-FORMAT, VERSION = "mica-ext identity", 1
-MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES = 1 << 20, 512 << 20
+KIND = WeightsKind(
+    "mica-ext identity",
+    version=1,
+    what="identity weights",
+    again="update this package or import MICA again",
+    max_bytes=512 << 20,
+)
 MAX_BLOCKS = 100
 """Of a stage: larger networks are refused before anything is allocated."""
 MICA_LICENCE = (
@@ -61,8 +63,8 @@ def save_identity_network(
     packed = save(tensors)
     digest = hashlib.sha256(packed).hexdigest()
     about = IdentityWeights(
-        FORMAT,
-        VERSION,
+        KIND.format,
+        KIND.version,
         name,
         licence,
         digest,
@@ -71,8 +73,8 @@ def save_identity_network(
         template,
         shape_basis,
     )
-    write_atomic(folder / "model.safetensors", packed)
-    write_json(folder / "config.json", about._asdict())
+    write_atomic(folder / TENSORS, packed)
+    write_json(folder / CONFIG, about._asdict())
     return about
 
 
@@ -82,20 +84,11 @@ def read_identity_config(folder: Path) -> IdentityWeights:
     Raises:
         UserError: unreadable, another format or version, or values that do not fit.
     """
-    path = folder / "config.json"
-    try:
-        content = read_json(path, "the config of identity weights", max_bytes=MAX_CONFIG_BYTES)
-        found = isinstance(content, dict) and (content.get("format"), content.get("version"))
-        if found and found != (FORMAT, VERSION):
-            raise UserError(
-                f"{path}: expected {FORMAT} version {VERSION}, found {found[0]} version {found[1]}:"
-                " update this package or import MICA again"
-            )
-        about = from_json(IdentityWeights, content, f"{path}: not the config of identity weights")
-    except ContentError as error:
-        raise UserError(str(error)) from error
+    about = KIND.read_config(IdentityWeights, folder)
     if len(about.layers) != 4 or not all(0 < blocks <= MAX_BLOCKS for blocks in about.layers):
-        raise UserError(f"{path}: expected the blocks of 4 stages, got layers {about.layers}")
+        raise UserError(
+            f"{folder / CONFIG}: expected the blocks of 4 stages, got layers {about.layers}"
+        )
     return about
 
 
@@ -106,27 +99,11 @@ def load_identity_network(folder: Path) -> IdentityNetwork:
         UserError: unreadable, damaged (sha256), not finite, or tensors of another network.
     """
     about = read_identity_config(folder)
-    path = folder / "model.safetensors"
-    try:
-        packed = read_bounded(path, MAX_WEIGHTS_BYTES)
-    except (OSError, ContentError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: cannot be read ({reason}): import MICA again") from error
-    if hashlib.sha256(packed).hexdigest() != about.sha256:
-        raise UserError(
-            f"{path} is damaged: its sha256 is not its config.json's; import MICA again"
-        )
+    tensors = KIND.read_tensors(folder, about.sha256)
     with torch.device("meta"):
         network = IdentityNetwork(about.layers)
     try:
-        tensors = load(packed)
         network.load_state_dict(tensors, strict=True, assign=True)
-    except (SafetensorError, RuntimeError) as error:
-        lines = str(error).splitlines()
-        raise UserError(
-            f"{path}: expected weights of this network ({lines[-1].strip()})"
-        ) from error
-    for key, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise UserError(f"{path}: {key} holds NaN or infinity; import MICA again")
+    except RuntimeError as error:
+        raise not_of_network(folder / TENSORS, error) from error
     return network.eval()

@@ -5,19 +5,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from mica_ext.errors import UserError
 from mica_ext.landmarks.network import LandmarkNetwork, fuse_batch_norms
-from pacofr.errors import UserError as ContentError
-from pacofr.utils.bounded import read_bounded
-from pacofr.utils.config_json import from_json, read_json
+from mica_ext.weights_folder import CONFIG, TENSORS, WeightsKind, not_of_network
 from pacofr.utils.files import write_atomic, write_json
 
-FORMAT, VERSION = "mica-ext landmarks478", 1
 NAME = "landmarks478"
-MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES = 1 << 20, 256 << 20
+KIND = WeightsKind(
+    f"mica-ext {NAME}",
+    version=1,
+    what="landmark weights",
+    again="train again with `mica-ext train-landmarks`, or reinstall",
+    max_bytes=256 << 20,
+)
 SHIPPED = Path(__file__).parents[1] / "weights" / NAME
 
 
@@ -53,8 +55,8 @@ def save_landmark_network(
     }
     packed = save(tensors)
     about = LandmarkWeights(
-        format=FORMAT,
-        version=VERSION,
+        format=KIND.format,
+        version=KIND.version,
         name=NAME,
         licence=licence,
         sha256=hashlib.sha256(packed).hexdigest(),
@@ -63,8 +65,8 @@ def save_landmark_network(
         seed=seed,
         score=score,
     )
-    write_atomic(folder / "model.safetensors", packed)
-    write_json(folder / "config.json", about._asdict())
+    write_atomic(folder / TENSORS, packed)
+    write_json(folder / CONFIG, about._asdict())
     return about
 
 
@@ -74,23 +76,13 @@ def read_landmark_config(folder: Path | None = None) -> LandmarkWeights:
     Raises:
         UserError: unreadable, another format or version, or keys and types that do not fit.
     """
-    path = (folder or SHIPPED) / "config.json"
+    path = (folder or SHIPPED) / CONFIG
     if not path.exists():
         raise UserError(
             f"{path}: expected landmark weights, found no such file: give the folder `model` of a "
             "run of `mica-ext train-landmarks`, or reinstall"
         )
-    try:
-        content = read_json(path, "the config of landmark weights", max_bytes=MAX_CONFIG_BYTES)
-        about = from_json(LandmarkWeights, content, f"{path}: not the config of landmark weights")
-    except ContentError as error:
-        raise UserError(str(error)) from error
-    if (about.format, about.version) != (FORMAT, VERSION):
-        raise UserError(
-            f"{path}: expected {FORMAT} version {VERSION}, found {about.format} version "
-            f"{about.version}: train again with `mica-ext train-landmarks`"
-        )
-    return about
+    return KIND.read_config(LandmarkWeights, path.parent)
 
 
 def load_landmark_network(folder: Path | None = None) -> LandmarkNetwork:
@@ -112,29 +104,15 @@ def read_landmark_network(network: LandmarkNetwork, folder: Path | None = None) 
         UserError: unreadable, damaged (sha256), not finite, or tensors of another network.
     """
     about = read_landmark_config(folder)
-    path = (folder or SHIPPED) / "model.safetensors"
-    try:
-        packed = read_bounded(path, MAX_WEIGHTS_BYTES)
-    except (OSError, ContentError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: cannot be read ({reason}): reinstall") from error
-    digest = hashlib.sha256(packed).hexdigest()
-    if digest != about.sha256:
-        raise UserError(
-            f"{path}: expected sha256 {about.sha256[:12]}... of its config.json, found "
-            f"{digest[:12]}...: the file is damaged or not its own, reinstall or copy both again"
-        )
+    path = (folder or SHIPPED) / TENSORS
+    stored = KIND.read_tensors(path.parent, about.sha256)
+    tensors = {key: value.float() for key, value in stored.items()}
     wanted = {key for key, value in network.state_dict().items() if value.is_floating_point()}
+    if tensors.keys() != wanted:
+        odd = sorted(tensors.keys() ^ wanted)
+        raise UserError(f"{path}: expected this network's tensors, differing in {odd[0]}")
     try:
-        tensors = {key: value.float() for key, value in load(packed).items()}
-        if tensors.keys() != wanted:
-            odd = sorted(tensors.keys() ^ wanted)
-            raise UserError(f"{path}: expected this network's tensors, differing in {odd[0]}")
-        for key, tensor in tensors.items():
-            if not tensor.isfinite().all():
-                raise UserError(f"{path}: {key} holds NaN or infinity; get the weights anew")
         network.load_state_dict(tensors, strict=False)  # all but the batch counters
-    except (SafetensorError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{path}: expected weights of this network ({first})") from error
+    except RuntimeError as error:
+        raise not_of_network(path, error) from error
     return about

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from flame_assets.errors import UserError as FlameError
+from mica_ext.data.augmentation import occlusion
+from mica_ext.data.augmentation.augment import local_warp, photometric_augment
 from mica_ext.errors import UserError
 from mica_ext.landmarks.config import LandmarkTrainingConfig
-from mica_ext.landmarks.distillation import occlusion
-from mica_ext.landmarks.distillation.augment import local_warp, photometric_augment
 from mica_ext.landmarks.distillation.data import (
     CropReader,
     decoder_regression,

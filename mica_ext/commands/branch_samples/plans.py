@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+import numpy as np
 import torch
 
 from flame_assets.model.head import HeadModel
@@ -103,7 +104,8 @@ class _PhotoSamples(NamedTuple):
 
 
 def _head_parts(config: SamplesConfig, head: HeadModel) -> list[Part]:
-    faces = SyntheticFaces(head, seed=config.seed, size=RENDER_PX)
+    yaw = float(np.radians(config.max_yaw))
+    faces = SyntheticFaces(head, seed=config.seed, size=RENDER_PX, max_yaw=yaw)
     starts = range(0, config.count, HEADS_PER_PART)
     splits = split_people([f"heads {at}" for at in starts], config.val, config.test)
     return [

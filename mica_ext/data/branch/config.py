@@ -43,7 +43,7 @@ class SamplesConfig:
     views: Views = "colour"
     """Cameras to use: colour (*_C), stereo (*_A, *_B, grey) or all."""
     max_yaw: float = 80.0
-    """Largest yaw of a head towards the camera in real pictures [degrees]."""
+    """Largest yaw of a head towards the camera, in real pictures and of heads [degrees]."""
     renders: int = 1
     """coma: pictures rendered of every mesh."""
     every: int = 1

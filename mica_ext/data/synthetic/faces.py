@@ -55,10 +55,26 @@ class SyntheticFace(NamedTuple):
 class SyntheticFaces:
     """An endless set of faces of one head model; stateless."""
 
-    def __init__(self, head: HeadModel, *, seed: int = 0, size: int = 256) -> None:
+    def __init__(
+        self,
+        head: HeadModel,
+        *,
+        seed: int = 0,
+        size: int = 256,
+        max_yaw: float | None = None,
+    ) -> None:
+        """Set up for one head.
+
+        Args:
+            head: whose faces are rendered.
+            seed: another one, other faces.
+            size: side of the pictures [px].
+            max_yaw: see `sampling.sample_head_rotation` [rad].
+        """
         self.head = head
         self.seed = seed
         self.size = size
+        self.max_yaw = max_yaw
         self.decoder = HeadDecoder(head)
         with torch.inference_mode():
             neutral = self.decoder(HeadParameters.zeros(head))
@@ -67,7 +83,7 @@ class SyntheticFaces:
     def sample(self, index: int) -> SyntheticFace:
         """Face number `index`."""
         generator = np.random.default_rng([self.seed, index])
-        parameters = sample_head(generator, self.head)
+        parameters = sample_head(generator, self.head, self.max_yaw)
         with torch.inference_mode():
             mesh = self.decoder(parameters)
         vertices = mesh.vertices[0].numpy()

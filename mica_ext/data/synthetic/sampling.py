@@ -18,10 +18,12 @@ UNIFORM_ROTATIONS = 0.35
 """Fraction of heads rotated uniformly within `MAX_ROTATION`; the others are nearly frontal."""
 
 
-def sample_head(generator: np.random.Generator, head: HeadModel) -> HeadParameters:
+def sample_head(
+    generator: np.random.Generator, head: HeadModel, max_yaw: float | None = None
+) -> HeadParameters:
     """Random identity, a natural expression, gaze and head rotation; a batch of one.
 
-    Rotation is shared between neck and root joint.
+    Rotation is shared between neck and root joint; `max_yaw` is that of `sample_head_rotation`.
     """
     shape = generator.standard_normal(head.shape_count) * generator.uniform(0.8, 1.15)
     if head.expression_convention == "arkit":
@@ -32,16 +34,22 @@ def sample_head(generator: np.random.Generator, head: HeadModel) -> HeadParamete
         jaw = np.array([max(0.0, generator.normal(0.02, 0.14)), 0.0, 0.0])
         gaze = generator.normal(0, [0.10, 0.16, 0.0])
         pose = ArkitPose(*(row.astype(np.float32) for row in (expression, jaw, gaze, gaze)))
-    rotation = sample_head_rotation(generator)
+    rotation = sample_head_rotation(generator, max_yaw)
     neck = generator.uniform(0, 0.4)
     rows = (shape, pose.expression, rotation * (1 - neck), rotation * neck, *pose[1:])
     return HeadParameters(*(torch.from_numpy(row.astype(np.float32)[None]) for row in rows))
 
 
-def sample_head_rotation(generator: np.random.Generator) -> Float[np.ndarray, "3"]:
-    """Rotation vector [rad] of Rz(roll) Rx(pitch) Ry(yaw)."""
+def sample_head_rotation(
+    generator: np.random.Generator, max_yaw: float | None = None
+) -> Float[np.ndarray, "3"]:
+    """Rotation vector [rad] of Rz(roll) Rx(pitch) Ry(yaw).
+
+    `max_yaw` is the largest yaw of heads that are rotated uniformly [rad]; None: `MAX_ROTATION`'s.
+    """
     if generator.random() < UNIFORM_ROTATIONS:
         pitch, yaw, roll = generator.uniform(-1, 1, 3) * MAX_ROTATION
+        yaw *= 1.0 if max_yaw is None else max_yaw / MAX_ROTATION[1]
     else:
         sigma = np.deg2rad([9.0, 18.0, 8.0])
         pitch, yaw, roll = np.clip(

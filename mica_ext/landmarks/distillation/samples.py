@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from mica_ext.landmarks.distillation.augment import as_drawing, local_warp, photometric_augment
+from mica_ext.data.augmentation.augment import as_drawing, local_warp, photometric_augment
+from mica_ext.data.augmentation.occlusion import Scene, occlude
 from mica_ext.landmarks.distillation.face_store import LabelledFace
 from mica_ext.landmarks.distillation.face_surface import FaceSurface, yaw_of
-from mica_ext.landmarks.distillation.occlusion import Scene, occlude
 from mica_ext.landmarks.distillation.turning import turn_face
 from mica_ext.landmarks.network import ROLL_FROM_MOUTH, SIDE_PER_BOX
 from mica_ext.landmarks.regions import REGIONS

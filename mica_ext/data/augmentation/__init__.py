@@ -1,0 +1,1 @@
+"""Random changes of face pictures, shared by all trainings on photos."""

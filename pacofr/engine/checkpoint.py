@@ -7,6 +7,7 @@
         training/state.json          step, images seen, world size, seconds, the run's configuration
         training/optimizer.safetensors   "PARAMETER|exp_avg" ...
         training/rng.safetensors     one row of generator bytes per rank
+        training/loss_scale.safetensors  of a run in float16
         training/weights.safetensors   } of a run that keeps a moving average (EMA) of the weights:
         training/ema.safetensors       } both; model/ is then exported from the average
       last -> checkpoints/step_00001200    relative, so the folder can be moved
@@ -32,6 +33,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pacofr.engine.ema import Ema
+from pacofr.engine.loss_scale import LossScale
 from pacofr.engine.tensor_files import current_name, load_tensors, load_weights, save_tensors
 from pacofr.errors import UserError
 from pacofr.utils.config_json import from_json, read_json
@@ -63,6 +65,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     ema: Ema | None
     progress: Progress
+    loss_scale: LossScale | None = None
 
 
 def save_checkpoint(
@@ -107,6 +110,8 @@ def save_checkpoint(
             save_tensors(ema.model.state_dict(), training / "ema.safetensors")
         save_tensors(_optimizer_tensors(model, state.optimizer), training / "optimizer.safetensors")
         save_tensors({"generators": rng_states}, training / "rng.safetensors")
+        if state.loss_scale is not None:
+            save_tensors(state.loss_scale.tensors(), training / "loss_scale.safetensors")
         _write_json(training / "state.json", about)
         if folder.exists():
             _delete(folder)
@@ -199,6 +204,8 @@ def load_checkpoint(checkpoint: Path, state: TrainingState) -> UInt8[Tensor, "ra
         load_weights(state.ema.model, training / "ema.safetensors")
         state.ema.updates = saved.ema_updates
     _load_optimizer(state.model, state.optimizer, training / "optimizer.safetensors")
+    if state.loss_scale is not None:
+        state.loss_scale.load(training / "loss_scale.safetensors")
     state.progress = saved.progress
     rows = load_tensors(training / "rng.safetensors").get("generators")
     if rows is None or rows.dtype != torch.uint8 or rows.ndim != 2:

@@ -2,7 +2,8 @@
 
 import functools
 import time
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, cast
 
 import torch
 from jaxtyping import UInt8
@@ -10,6 +11,13 @@ from torch import Tensor
 
 from pacofr.errors import UserError
 
+Precision = Literal["bf16", "fp16", "fp32"]
+"""Number format of matrix products under autocast; fp16 needs a scaled loss (`loss_scale`)."""
+DTYPES: Mapping[Precision, torch.dtype] = {
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp32": torch.float32,
+}
 LEAST_SPEEDUP = 1.3
 """Of bf16 over float32 products, from which on its further casts pay."""
 
@@ -55,7 +63,7 @@ def _can_compute(device: str) -> bool:
         return False
 
 
-def resolve_precision(name: str, device: torch.device) -> Literal["bf16", "fp32"]:
+def resolve_precision(name: str, device: torch.device) -> Precision:
     """Resolve "auto" to bf16 where `device` is faster with it, else to fp32.
 
     That is CUDA from Ampere on (a V100 only emulates it) and processors that multiply it natively
@@ -63,7 +71,7 @@ def resolve_precision(name: str, device: torch.device) -> Literal["bf16", "fp32"
     slower than fp32.
     """
     if name != "auto":
-        return "bf16" if name == "bf16" else "fp32"
+        return cast(Precision, name)
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -88,6 +96,12 @@ def cpu_bf16_speedup(side: int = 256, repeats: int = 7) -> float:
             seconds.append(time.process_time() - began)
         fastest.append(max(min(seconds), 1e-9))
     return fastest[0] / fastest[1]
+
+
+def mixed_precision(device: torch.device, precision: Precision) -> torch.autocast:
+    """Context in which matrix products are computed in `precision`."""
+    enabled = precision != "fp32"
+    return torch.autocast(device.type, DTYPES[precision] if enabled else None, enabled=enabled)
 
 
 def rng_state(device: torch.device) -> UInt8[Tensor, " n"]:

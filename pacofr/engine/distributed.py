@@ -114,7 +114,7 @@ def even_slices(count: int, parts: int) -> list[slice]:
 
 
 def all_reduce_sum(values: Float64[Tensor, " n"], world: World) -> Float64[Tensor, " n"]:
-    """Sum a CPU vector over all ranks, in place."""
+    """Sum a vector over all ranks, in place."""
     if world.size > 1:
         dist.all_reduce(values)
     return values

@@ -39,6 +39,8 @@ class RunLog:
     ) -> None:
         self.run, self.writes = run, writes
         self._throughput = Throughput()
+        self.mfu_per_rate: float | None = None
+        """Model-flops utilisation of a rate of one image per second, where it is known."""
         if not writes:
             return
         self._total = total_steps
@@ -72,6 +74,8 @@ class RunLog:
         rate = self._throughput.rate
         known = {name: value for name, value in fields.items() if value is not None}
         known["images_per_second"] = round(rate, 2)
+        if self.mfu_per_rate is not None:
+            known["mfu"] = round(rate * self.mfu_per_rate, 4)
         try:
             self._file.write(json.dumps(known) + "\n")
         except OSError as error:
@@ -81,6 +85,8 @@ class RunLog:
                 if isinstance(value, (int, float)):
                     self._board.add_scalar(name, value, step)
         line = f"loss {fields.get('loss', math.nan):.4f}  {rate:.3g} images/s"
+        if self.mfu_per_rate is not None:
+            line += f"  MFU {rate * self.mfu_per_rate:.0%}"
         self._progress.update(self._task, completed=step, line=line)
         if self._progress.disable and time.monotonic() - self._logged > LOG_SECONDS:
             self._logged = time.monotonic()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from pacofr.engine.distributed import World, all_reduce_sum
@@ -43,6 +43,43 @@ class StepMetrics(NamedTuple):
         return math.isfinite(next(iter(self.losses.values()))) and math.isfinite(self.grad_norm)
 
 
+class ReducedStep:
+    """A step's sums over ranks, on the device and on their way to the host."""
+
+    def __init__(
+        self,
+        values: Float[Tensor, " n"],
+        loss_names: tuple[str, ...],
+        part_names: tuple[str, ...],
+    ) -> None:
+        self._loss_names, self._part_names = loss_names, part_names
+        self.finite: Bool[Tensor, ""] = (
+            values[0].isfinite() & values[3 + len(part_names)].isfinite()
+        )
+        """`StepMetrics.finite`, on the device."""
+        self._host, self._copied = values, None
+        if values.is_cuda:
+            self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._host.copy_(values, non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def read(self) -> StepMetrics:
+        """The numbers; waits for the device to have computed them."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        norm, *parts = self._host[: 1 + len(self._part_names)].tolist()
+        save, stop, *losses = self._host[1 + len(parts) :][: 2 + len(self._loss_names)].tolist()
+        return StepMetrics(
+            losses=dict(zip(self._loss_names, losses, strict=True)),
+            grad_norm=norm,
+            grad_norms=dict(zip(self._part_names, parts, strict=True)),
+            counts=self._host[3 + len(parts) + len(losses) :].double(),
+            save=save > 0,
+            stop=stop > 0,
+        )
+
+
 class StepAccumulator:
     """Collects the micro-batches of one step on the device."""
 
@@ -63,8 +100,8 @@ class StepAccumulator:
         else:
             self._sums, self._counts = self._sums + means, self._counts + counts
 
-    def all_reduce(self, norms: GradientNorms, *, save: bool, stop: bool) -> StepMetrics:
-        """Sum over ranks, the step's only synchronisation.
+    def all_reduce(self, norms: GradientNorms, *, save: bool, stop: bool) -> ReducedStep:
+        """Sum over ranks: the step's only collective beside the gradients'. Does not wait for CUDA.
 
         Args:
             norms: of gradients that are averaged over ranks already, hence equal everywhere.
@@ -72,17 +109,10 @@ class StepAccumulator:
             stop: whether this rank was asked to stop.
         """
         names, parts = zip(*norms.parts, strict=True)
+        on_cuda = self._sums.is_cuda
+        flags = torch.tensor([save, stop]).to(self._sums, non_blocking=True)
         lengths = torch.stack([norms.total, *parts]).to(self._sums)
-        here = torch.cat([lengths, self._sums, self._counts]).cpu().double()  # waits for the device
-        lengths, own = here[: 1 + len(parts)], here[1 + len(parts) :]
-        flags = torch.tensor([save, stop], dtype=torch.float64)
-        summed = all_reduce_sum(torch.cat([flags, own]), self.world)
-        losses = summed[2 : 2 + len(self._names)].tolist()
-        return StepMetrics(
-            losses=dict(zip(self._names, losses, strict=True)),
-            grad_norm=float(lengths[0]),
-            grad_norms=dict(zip(names, lengths[1:].tolist(), strict=True)),
-            counts=summed[2 + len(self._names) :],
-            save=bool(summed[0] > 0),
-            stop=bool(summed[1] > 0),
-        )
+        values = torch.cat([lengths, flags, self._sums, self._counts])
+        values = values.double() if on_cuda else values.cpu().double()
+        all_reduce_sum(values[len(lengths) :], self.world)
+        return ReducedStep(values, self._names, names)

@@ -5,7 +5,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from pacofr.engine.checkpoint import Json, Progress
+from pacofr.engine.device import Precision
 from pacofr.engine.sampling import RankBatch, SamplingPlan
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
 from pacofr.errors import UserError
@@ -32,6 +33,8 @@ class RunOptions:
     """Checkpoints to keep."""
     tensorboard: bool = False
     """Write OUT/tensorboard too."""
+    profile: bool = False
+    """Write OUT/profile/trace.json: what a few steps spend their time on."""
 
     def __post_init__(self) -> None:
         if self.keep < 1:
@@ -42,8 +45,8 @@ class RunOptions:
 class TrainerConfig:
     """How the trainer carries out the steps of a task."""
 
-    precision: Literal["bf16", "fp32"]
-    """bf16: the task's loss is computed under autocast."""
+    precision: Precision
+    """bf16, fp16: the task's loss is computed under autocast; fp16 also with a scaled loss."""
     accumulate: int = 1
     """Micro-batches per step and rank."""
     clip_norm: float | None = None
@@ -51,7 +54,11 @@ class TrainerConfig:
     ema_decay: float | None = None
     """Keep an exponential moving average of the weights, and publish that."""
     compile: bool = False
-    """torch.compile the model."""
+    """torch.compile the model, where that works (`speed.compiling`)."""
+    deferred: bool | None = None
+    """Apply each step before the host knows its numbers, which it reads while the next one is
+    computed: a step that is not finite leaves the weights alone on the device. Needs a fused
+    optimiser; None: on CUDA, where waiting for every step leaves the device idle."""
     workers: int = 0
     """Reading processes per training process; 0 reads between the steps."""
     save_minutes: float = math.inf
@@ -123,6 +130,10 @@ class TrainingTask(abc.ABC, Generic[Batch]):
 
         Without a moving average, model.safetensors must hold exactly `model.state_dict()`.
         """
+
+    def flop_per_image(self, stage: Stage) -> float | None:
+        """Floating-point operations of a step over its images, for the utilisation in the log."""
+        return None
 
     def initialize(self) -> None:
         """Start the model from data; only called where there is no checkpoint to go on from."""

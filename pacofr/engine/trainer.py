@@ -10,20 +10,25 @@ import gc
 import logging
 import time
 from collections.abc import Mapping
-from typing import Generic, cast
+from typing import Generic, NamedTuple, cast
 
 import torch
 from torch import nn
 
 from pacofr.engine import checkpoint, distributed, optim
 from pacofr.engine.checkpoint import Progress, TrainingState
-from pacofr.engine.device import rng_state, set_rng_state
+from pacofr.engine.device import mixed_precision, rng_state, set_rng_state
 from pacofr.engine.distributed import World
 from pacofr.engine.ema import Ema
 from pacofr.engine.loader import BatchLoader
+from pacofr.engine.loss_scale import MOST_OVERFLOWS, LossScale
 from pacofr.engine.run_log import RunLog
 from pacofr.engine.sampling import RankSampler, SamplingPlan
-from pacofr.engine.step_metrics import StepAccumulator, StepMetrics
+from pacofr.engine.speed.compiling import can_compile
+from pacofr.engine.speed.device_batches import DeviceBatches
+from pacofr.engine.speed.profiling import StepProfiler
+from pacofr.engine.speed.utilization import matmul_rate
+from pacofr.engine.step_metrics import ReducedStep, StepAccumulator, StepMetrics
 from pacofr.engine.task import Batch, RunOptions, Stage, TrainerConfig, TrainingTask
 from pacofr.errors import UserError
 from pacofr.utils.locks import exclusive_run
@@ -34,6 +39,18 @@ LOGGER = logging.getLogger(__name__)
 
 class NotFiniteError(UserError):
     """A loss or a gradient is not finite; the step was not applied."""
+
+
+class LaunchedStep(NamedTuple):
+    """A step whose numbers the host has not read yet."""
+
+    stage: Stage
+    epoch: int
+    rate: float
+    """Learning rate."""
+    progress: Progress
+    """After the step."""
+    reduced: ReducedStep
 
 
 def fit(task: TrainingTask[Batch], config: TrainerConfig, options: RunOptions, world: World) -> int:
@@ -60,6 +77,12 @@ class _Trainer(Generic[Batch]):
         self.state: TrainingState
         self.log: RunLog
         self.stop = StopRequest()
+        self.deferred = False
+        self.unread: list[LaunchedStep] = []
+        self.overflows = 0
+        """Steps in a row that were skipped for an overflow of float16."""
+        self.flop_rate: float | None = None
+        self.profiler = StepProfiler(self.folder, enabled=options.profile and world.is_main)
         self.saved_step = -1
         self.saved_at = self.timed_from = time.monotonic()
 
@@ -125,8 +148,9 @@ class _Trainer(Generic[Batch]):
             optimizer=task.make_optimizer(),
             ema=self._new_ema(),
             progress=Progress(step=0, images=0, seconds=0.0, world_size=self.world.size),
+            loss_scale=LossScale(self.world.device) if self.config.precision == "fp16" else None,
         )
-        if self.config.compile:
+        if self.config.compile and can_compile(self.world.device):
             task.model.compile()
 
     def _new_ema(self) -> Ema | None:
@@ -142,6 +166,7 @@ class _Trainer(Generic[Batch]):
                 state.ema = self._new_ema()
             state.optimizer = task.make_optimizer()
         task.begin_stage(stage)
+        self._prepare_speed(stage)
         gc.collect()  # the gradient hooks of the last stage's wrapper go with it
         forward = distributed.data_parallel(state.model, self.world)
         data = task.data(stage)
@@ -151,21 +176,74 @@ class _Trainer(Generic[Batch]):
             workers=self.config.workers,
             pin=self.world.device.type == "cuda",
         )
-        with contextlib.closing(batches):
+        with contextlib.closing(batches), self.profiler:
             self.timed_from = time.monotonic()
-            for batch in batches:
-                metrics = self._step(forward, batch, stage, data.plan)
-                if metrics.save or metrics.stop:
+            on_device: DeviceBatches[Batch] = DeviceBatches(batches, self.world.device)
+            for batch in on_device:
+                self.unread.append(self._launch(forward, batch, stage, data.plan))
+                on_device.prefetch()
+                step = state.progress.step
+                leave = 1 if self.deferred and not self._needs_numbers(step, end) else 0
+                save, stop = self._read(leave)
+                if save or stop:
+                    self._read(0)
                     self._save()
-                if metrics.stop:
+                if stop:
                     return False
+                self.profiler.step()
                 self.timed_from = time.monotonic()
         return True
 
-    def _step(
+    def _prepare_speed(self, stage: Stage) -> None:
+        """Decide whether the host may lag behind, and measure what utilisation is relative to."""
+        fused = all(group.get("fused") for group in self.state.optimizer.param_groups)
+        wanted = self.config.deferred
+        self.deferred = fused and (self.world.device.type == "cuda" if wanted is None else wanted)
+        flop = self.task.flop_per_image(stage)
+        if flop is None or not self.world.is_main:
+            return
+        if self.flop_rate is None:
+            self.flop_rate = matmul_rate(self.world.device, self.config.precision)
+        self.log.mfu_per_rate = flop / (self.flop_rate * self.world.size)
+
+    def _needs_numbers(self, step: int, end: int) -> bool:
+        """Whether something happens after this step that must see its numbers, or it is the last
+        of its stage; the same on every rank."""
+        config = self.config
+        every = (config.validate_steps, config.picture_steps, config.save_steps)
+        return step == end or any(_due(steps, step, last=False) for steps in every)
+
+    def _read(self, leave: int) -> tuple[bool, bool]:
+        """Read and record the numbers of all launched steps but the last `leave`.
+
+        Returns:
+            Whether to save, and whether to stop.
+
+        Raises:
+            NotFiniteError: a step was not finite.
+        """
+        save = stop = False
+        while len(self.unread) > leave:
+            launched = self.unread.pop(0)
+            metrics = launched.reduced.read()
+            self._check_finite(launched, metrics)
+            self._record(launched, metrics)
+            save, stop = save or metrics.save, stop or metrics.stop
+        return save, stop
+
+    def _check_finite(self, launched: LaunchedStep, metrics: StepMetrics) -> None:
+        if metrics.finite:
+            self.overflows = 0
+            return
+        self.overflows += 1
+        if self.state.loss_scale is None or self.overflows > MOST_OVERFLOWS:
+            raise NotFiniteError(self._not_finite(launched.progress.step, metrics))
+
+    def _launch(
         self, forward: nn.Module, batch: Batch, stage: Stage, plan: SamplingPlan
-    ) -> StepMetrics:
+    ) -> LaunchedStep:
         config, world, state = self.config, self.world, self.state
+        scale = state.loss_scale
         step = state.progress.step
         rate = self.task.learning_rate(step)
         optim.set_learning_rate(state.optimizer, rate)
@@ -175,37 +253,50 @@ class _Trainer(Generic[Batch]):
         accumulator = StepAccumulator(world)
         slices = distributed.even_slices(len(batch[0]), config.accumulate)
         for part in slices:
-            micro_batch = _to_device(batch, part, world.device)
+            micro_batch = cast(Batch, type(batch)(*(tensor[part] for tensor in batch)))
             weight = len(micro_batch[0]) / plan.batch_size
             with distributed.no_sync(forward, hold=part is not slices[-1]):
-                mixed = config.precision == "bf16"
-                with torch.autocast(world.device.type, torch.bfloat16, enabled=mixed):
+                with mixed_precision(world.device, config.precision):
                     loss = self.task.loss(forward, micro_batch, stage)
-                minimised = next(iter(loss.means.values()))
-                (minimised * (weight * world.size)).backward()
+                minimised = next(iter(loss.means.values())) * (weight * world.size)
+                scaled = minimised if scale is None else scale.scaled(minimised)
+                scaled.backward()
             accumulator.add(loss, weight)
 
-        # Nothing is applied before it is known, on all ranks alike, to be finite.
+        if scale is not None:
+            scale.unscale(state.model.parameters())
         norms = optim.gradient_norms(state.model)
         due = world.is_main and self._save_is_due(step + 1)
-        metrics = accumulator.all_reduce(norms, save=due, stop=self.stop.signal is not None)
-        if not metrics.finite:
-            raise NotFiniteError(self._not_finite(step + 1, metrics))
-        if config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
-        state.optimizer.step()
-        if state.ema is not None:
-            state.ema.update(state.model)
+        reduced = accumulator.all_reduce(norms, save=due, stop=self.stop.signal is not None)
+        if scale is not None:
+            scale.update(reduced.finite)
+        self._apply(reduced)
 
         seconds = state.progress.seconds + time.monotonic() - self.timed_from
         images = state.progress.images + plan.batch_size
         state.progress = Progress(step + 1, images, seconds, world.size)
-        self._record(stage, plan.epoch(step), rate, metrics)
-        return metrics
+        return LaunchedStep(stage, plan.epoch(step), rate, state.progress, reduced)
 
-    def _record(self, stage: Stage, epoch: int, rate: float, metrics: StepMetrics) -> None:
+    def _apply(self, reduced: ReducedStep) -> None:
+        """Step the optimiser and the average, unless loss or gradient, the same on all ranks, are
+        not finite."""
+        state = self.state
+        if self.deferred:
+            # fused optimisers read it on the device, as they do for torch.amp.GradScaler
+            found_inf = (~reduced.finite).to(self.world.device, torch.float32)
+            setattr(state.optimizer, "found_inf", found_inf)  # noqa: B010
+        elif not reduced.finite:
+            return
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(state.model.parameters(), self.config.clip_norm)
+        state.optimizer.step()
+        if state.ema is not None:
+            state.ema.update(state.model)
+
+    def _record(self, launched: LaunchedStep, metrics: StepMetrics) -> None:
         """Write the step's line, after validating if that is due, and the picture."""
-        progress, config = self.state.progress, self.config
+        stage, epoch, rate, progress, _ = launched
+        config = self.config
         measured: Mapping[str, float] = {}
         last = progress.step == self.total_steps
         if self.world.is_main and _due(config.validate_steps, progress.step, last):
@@ -217,9 +308,10 @@ class _Trainer(Generic[Batch]):
                 "epoch": epoch,
                 "images": progress.images,
                 "lr": rate,
-                **metrics.losses,
-                "grad_norm": metrics.grad_norm,
-                "grad_norms": metrics.grad_norms,
+                **(metrics.losses if metrics.finite else {}),
+                "grad_norm": metrics.grad_norm if metrics.finite else None,
+                "grad_norms": metrics.grad_norms if metrics.finite else None,
+                "skipped": None if metrics.finite else True,
                 **self.task.record(stage, progress, metrics),
                 **measured,
             }
@@ -265,16 +357,18 @@ class _Trainer(Generic[Batch]):
         terms = ", ".join(f"{name} {value:.4g}" for name, value in metrics.losses.items())
         good = checkpoint.checkpoints(self.folder)
         kept = f"the last good checkpoint is {good[0]}" if good else "no checkpoint was written yet"
+        if self.state.loss_scale is not None:
+            return (
+                f"{self.overflows} steps in a row up to step {step} overflowed float16 ({terms},"
+                f" gradient norm {metrics.grad_norm:.4g}) and were not applied, though the loss's"
+                f" scale went down each time; {kept}; give --precision bf16 or fp32, or a lower"
+                f" {self.task.learning_rate_flag}, and another --out"
+            )
         return (
             f"step {step} is not finite ({terms}, gradient norm {metrics.grad_norm:.4g}) and was"
             f" not applied; {kept}; lower {self.task.learning_rate_flag} and start with another"
             " --out"
         )
-
-
-def _to_device(batch: Batch, part: slice, device: torch.device) -> Batch:
-    tensors = (tensor[part].to(device, non_blocking=True) for tensor in batch)
-    return cast(Batch, type(batch)(*tensors))
 
 
 def _due(every: int, step: int, last: bool) -> bool:

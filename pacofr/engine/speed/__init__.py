@@ -1,0 +1,1 @@
+"""What makes training steps fast, and what tells how fast they are."""

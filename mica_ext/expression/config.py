@@ -6,6 +6,10 @@ from typing import Literal
 
 from mica_ext.errors import UserError
 
+CROP_PX = 224
+"""Side of the encoders' crop, as `pacofr.faces.align` has it, which imports OpenCV."""
+MIN_WINDOW = 96
+
 
 @dataclass(frozen=True, kw_only=True)
 class BranchConfig:
@@ -22,6 +26,9 @@ class BranchConfig:
     """Decoder layers."""
     mlp_ratio: float = 2.0
     """Hidden width of a decoder layer's MLP over its width."""
+    window: int = CROP_PX
+    """Side of the middle of the crop that the encoder sees [crop px]: all of it, as encoders were
+    pre-trained, or less in more detail; 144 holds a face from brows to chin."""
 
     def __post_init__(self) -> None:
         if not self.layers or any(not 1 <= layer <= 12 for layer in self.layers):
@@ -33,6 +40,10 @@ class BranchConfig:
         if not 1 <= self.width <= 4096 or self.width % self.heads:
             raise UserError(
                 f"expected a width up to 4096 that {self.heads} heads divide, got {self.width}"
+            )
+        if not MIN_WINDOW <= self.window <= CROP_PX or self.window % 2:
+            raise UserError(
+                f"expected an even window of {MIN_WINDOW} to {CROP_PX} pixels, got {self.window}"
             )
         if not 0.1 <= self.mlp_ratio <= 16:
             raise UserError(f"expected an MLP ratio between 0.1 and 16, got {self.mlp_ratio}")
@@ -54,8 +65,10 @@ class LossWeights:
     camera: float = 5.0
     """Absolute log scale and offset in half crops: 0.05 is 5 % or 6 pixels."""
     points: float = 20.0
-    """Reprojected landmarks per half crop, with their confidence: all that photos without 3D
-    have; 0.05 is 6 pixels."""
+    """Reprojected landmarks per half crop, with their confidence: 0.05 is 6 pixels."""
+    seen_distances: float = 40.0
+    """Reprojected lid and lip distances per half crop: what tells a photo's expression where it
+    has no labels in 3D; 0.025 is 3 pixels."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -64,10 +77,29 @@ class LossWeights:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpressionTrainingConfig:
-    """Train the expression branch of a head on rendered faces, on any pre-trained face encoder.
+class CropChanges:
+    """Random changes of training crops."""
 
-    A laptop: `mica-ext train --encoder pacofr --encoder-weights runs/micro --out RUN`.
+    five_points: float = 0.03
+    """Noise of the five points that crops are cut by, in eye distances: what detectors do."""
+    occlusion: float = 0.3
+    """Fraction of crops behind glasses, masks, hands, hair or blocks."""
+    light: float = 0.7
+    """Fraction of crops with other resolution, light, colour and noise."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.five_points <= 0.5:
+            raise UserError("--changes.five-points: expected 0 to 0.5 eye distances")
+        if not (0 <= self.occlusion <= 1 and 0 <= self.light <= 1):
+            raise UserError("expected --changes.occlusion and --changes.light from 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpressionTrainingConfig:
+    """Train the expression branch of a head, on any pre-trained face encoder.
+
+    On rendered faces, and with --data on samples that `mica-ext samples` made. A laptop:
+    `mica-ext train --encoder pacofr --encoder-weights runs/micro --data photos --out RUN`.
     """
 
     out: Path
@@ -76,6 +108,8 @@ class ExpressionTrainingConfig:
     """Whose features are read; scratch: random weights, the baseline."""
     encoder_weights: Path | None = None
     """Its file, or the run of `pacofr pretrain`."""
+    encoder_pixels: int | None = None
+    """Side of the encoder's input [px]; default: what it was trained with."""
     tuned: bool = False
     """Train the encoder too."""
     head: str = "anthro"
@@ -84,6 +118,15 @@ class ExpressionTrainingConfig:
     """Sizes of the branch."""
     weights: LossWeights = field(default_factory=LossWeights)
     """Of the loss."""
+    changes: CropChanges = field(default_factory=CropChanges)
+    """Of the crops."""
+    data: tuple[Path, ...] = ()
+    """Folders of `mica-ext samples` for this head: train/ is trained on, val/ measured on."""
+    data_weights: tuple[float, ...] = ()
+    """Shares of the folders in a batch, relative to each other; default: their numbers of
+    samples."""
+    rendered: float = 0.5
+    """Share of faces rendered on the way in a batch; all of it without --data."""
     steps: int = 20_000
     """Optimiser steps."""
     batch: int = 32
@@ -128,6 +171,15 @@ class ExpressionTrainingConfig:
             raise UserError("expected --workers, --validate-every and --warm-up of 0 or more")
         if not 0 < self.learning_rate < 1 or not 0 <= self.encoder_rate <= 1:
             raise UserError("expected --learning-rate between 0 and 1, --encoder-rate 0 to 1")
+        if self.data_weights and len(self.data_weights) != len(self.data):
+            raise UserError(
+                f"--data-weights: expected one for each of {len(self.data)} folders of --data, "
+                f"got {len(self.data_weights)}"
+            )
+        if any(not 0 < weight < 1e6 for weight in self.data_weights):
+            raise UserError("--data-weights: expected numbers above 0")
+        if not 0 <= self.rendered <= 1:
+            raise UserError("--rendered: expected a share from 0 to 1")
         if not 0 <= self.ema_decay < 1 or not 0 <= self.weight_decay < 1:
             raise UserError("expected --ema-decay and --weight-decay from 0 to 1")
         if not self.save_minutes > 0:

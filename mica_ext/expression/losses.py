@@ -36,7 +36,8 @@ class Truth(NamedTuple):
     confidence: Float[Tensor, "B 68"]
     """Of the landmarks, 0 to 1."""
     has_3d: Float[Tensor, " B"]
-    """1 where `movement` is known, 0 where the landmarks alone are."""
+    """Weight of `movement`: 1 where it is exact, less where a fit made it, 0 where the landmarks
+    alone are known."""
 
 
 class BranchLoss(NamedTuple):
@@ -49,6 +50,7 @@ class BranchLoss(NamedTuple):
     pose: Float[Tensor, ""]
     camera: Float[Tensor, ""]
     points: Float[Tensor, ""]
+    seen_distances: Float[Tensor, ""]
 
 
 class ExpressionLoss(nn.Module):
@@ -73,6 +75,7 @@ class ExpressionLoss(nn.Module):
         with torch.no_grad():
             wanted = self.decoder(_at_rest(truth.movement, truth.shape))
         known = truth.has_3d / truth.has_3d.mean().clamp(min=1e-6)
+        seen = _seen(found, output)
         terms = {
             "posed_mm": (known * self._posed(found, wanted)).mean(),
             "parameters": (known * _parameters(output, truth.movement)).mean(),
@@ -81,20 +84,19 @@ class ExpressionLoss(nn.Module):
             "camera": (
                 known * (output.crop_camera - truth.movement.crop_camera).abs().mean(1)
             ).mean(),
-            "points": _points(found, output, truth).mean(),
+            "points": _points(seen, truth).mean(),
+            "seen_distances": _seen_distances(seen, truth).mean(),
         }
-        by_weight = zip(
-            terms.values(),
-            (
-                weights.posed,
-                weights.parameters,
-                weights.distances,
-                weights.pose,
-                weights.camera,
-                weights.points,
-            ),
-            strict=True,
+        factors = (
+            weights.posed,
+            weights.parameters,
+            weights.distances,
+            weights.pose,
+            weights.camera,
+            weights.points,
+            weights.seen_distances,
         )
+        by_weight = zip(terms.values(), factors, strict=True)
         loss = torch.stack([weight * term for term, weight in by_weight]).sum()
         return BranchLoss(loss, *terms.values())
 
@@ -123,16 +125,17 @@ def _parameters(output: BranchOutput, truth: BranchOutput) -> Float[Tensor, " B"
     return torch.stack([(a - b).square().mean(1) for a, b in pairs], 1).sum(1)
 
 
+def _lengths(points: Float[Tensor, "B 68 d"]) -> Float[Tensor, "B n"]:
+    """Distances of `LID_PAIRS` and `LIP_PAIRS`."""
+    first, second = torch.tensor(LID_PAIRS + LIP_PAIRS, device=points.device).T
+    return ((points[:, first] - points[:, second]).square().sum(-1) + 1e-12).sqrt()
+
+
 def _distances(
     found: Float[Tensor, "B 68 3"], wanted: Float[Tensor, "B 68 3"]
 ) -> Float[Tensor, " B"]:
     """Mean difference of lid and lip distances [mm]."""
-    first, second = torch.tensor(LID_PAIRS + LIP_PAIRS, device=found.device).T
-
-    def lengths(points: Float[Tensor, "B 68 3"]) -> Float[Tensor, "B n"]:
-        return ((points[:, first] - points[:, second]).square().sum(-1) + 1e-12).sqrt()
-
-    return MM * (lengths(found) - lengths(wanted)).abs().mean(1)
+    return MM * (_lengths(found) - _lengths(wanted)).abs().mean(1)
 
 
 def _pose(output: BranchOutput, truth: BranchOutput) -> Float[Tensor, " B"]:
@@ -140,14 +143,25 @@ def _pose(output: BranchOutput, truth: BranchOutput) -> Float[Tensor, " B"]:
     return difference.abs().mean((1, 2))
 
 
-def _points(found: HeadMesh, output: BranchOutput, truth: Truth) -> Float[Tensor, " B"]:
-    """Mean distance of reprojected inner landmarks, weighted by confidence [half crops].
+def _seen(found: HeadMesh, output: BranchOutput) -> Float[Tensor, "B 68 2"]:
+    """Landmarks as the branch says that the crop shows them [crop px].
 
-    The contour is left out: where it lies on the head depends on the pose.
+    The contour is a frontal head's: where it lies on the head depends on the pose.
     """
     view = crop_view(output.crop_pose, output.crop_camera)
-    anchor = anchor_of(found.landmarks)
-    seen = project_to_crop(found.landmarks[:, 17:], anchor, view)
-    offsets = ((seen - truth.points_px[:, 17:]).square().sum(-1) + 1e-6).sqrt() / HALF
+    return project_to_crop(found.landmarks, anchor_of(found.landmarks), view)
+
+
+def _points(seen: Float[Tensor, "B 68 2"], truth: Truth) -> Float[Tensor, " B"]:
+    """Mean distance of reprojected inner landmarks, weighted by confidence [half crops]."""
+    offsets = ((seen - truth.points_px).square().sum(-1) + 1e-6).sqrt()[:, 17:] / HALF
     confidence = truth.confidence[:, 17:]
     return (offsets * confidence).sum(1) / confidence.sum(1).clamp(min=1.0)
+
+
+def _seen_distances(seen: Float[Tensor, "B 68 2"], truth: Truth) -> Float[Tensor, " B"]:
+    """Mean difference of lid and lip distances in the crop, weighted by confidence [half crops]."""
+    first, second = torch.tensor(LID_PAIRS + LIP_PAIRS, device=seen.device).T
+    confidence = torch.minimum(truth.confidence[:, first], truth.confidence[:, second])
+    difference = (_lengths(seen) - _lengths(truth.points_px)).abs() / HALF
+    return (difference * confidence).sum(1) / confidence.sum(1).clamp(min=1.0)

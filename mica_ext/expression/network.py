@@ -10,6 +10,7 @@ from mica_ext.expression.config import BranchConfig
 from mica_ext.expression.crop_camera import anchor_of, crop_view, to_photo
 from mica_ext.fitting.geometry.rotations import matrix_to_axis_angle
 from mica_ext.models.types import AlignedFace, Camera, FaceParameters
+from pacofr.faces.align import CROP_PX, CropWindow
 from pacofr.models.encoders import FaceEncoder, face_encoder
 from pacofr.models.vit import VisionTransformer
 
@@ -43,11 +44,44 @@ class ExpressionNetwork(nn.Module):
             self.encoder.requires_grad_(False)
         vit.norm.requires_grad_(False)  # levels are read before it
 
-    def forward(self, crops: Float[Tensor, "B 3 S S"]) -> BranchOutput:
+    def read(self, crops: Float[Tensor, "B 3 224 224"]) -> BranchOutput:
         """Read RGB crops in [0, 1] (`AlignedFace.crop`)."""
+        window = self.window
+        inside = slice(window.start, window.start + window.side)
+        return self(area_resize(crops[:, :, inside, inside], window.pixels))
+
+    @property
+    def window(self) -> CropWindow:
+        """What the encoder sees of the crop."""
+        return encoder_window(self.branch.config, self.encoder.config.image_size)
+
+    def forward(self, crops: Float[Tensor, "B 3 S S"]) -> BranchOutput:
+        """Read the middle of crops: `window.pixels` a side, RGB in [0, 1]."""
+        if crops.shape[-1] != self.window.pixels:
+            raise ValueError(
+                f"expected windows of {self.window.pixels} pixels, got {crops.shape[-1]}"
+            )
         with torch.set_grad_enabled(self.tuned and torch.is_grad_enabled()):
             levels = self.encoder(crops)
         return self.branch(levels)
+
+
+def encoder_window(config: BranchConfig, image_size: int) -> CropWindow:
+    """What an encoder with inputs of `image_size` sees of the crop; never enlarged."""
+    side = config.window
+    return CropWindow((CROP_PX - side) // 2, side, min(side, image_size))
+
+
+def area_resize(images: Float[Tensor, "B C S S"], size: int) -> Float[Tensor, "B C size size"]:
+    """Shrink square images by averaging the area under each pixel, as OpenCV's INTER_AREA."""
+    side = images.shape[-1]
+    if side == size:
+        return images
+    edges = torch.arange(size + 1, dtype=torch.float64) * (side / size)
+    pixels = torch.arange(side, dtype=torch.float64)
+    overlap = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
+    weights = (overlap.clamp(min=0) * (size / side)).to(images)
+    return weights @ images @ weights.T
 
 
 def head_parameters(

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from flame_assets.model.fingerprint import weighted_sum
 from flame_assets.model.head import HeadModel
@@ -16,14 +14,13 @@ from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import ExpressionTrainingConfig
-from mica_ext.expression.losses import ExpressionLoss, Truth
+from mica_ext.expression.losses import ExpressionLoss
 from mica_ext.expression.network import ExpressionNetwork
-from mica_ext.expression.rendered import RenderedCrops, TrainingCrops
+from mica_ext.expression.training_data import FlatBatch, make_data
 from mica_ext.expression.weights import save_expression_network
 from pacofr.engine.checkpoint import Progress
 from pacofr.engine.distributed import World, process_group
 from pacofr.engine.optim import learning_rate, make_adamw
-from pacofr.engine.sampling import MixturePlan, MixtureSource, RankBatch
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
 from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, TrainingTask
 from pacofr.engine.trainer import fit
@@ -35,54 +32,13 @@ CLIP_NORM = 5.0
 RESUME_MAY_CHANGE = frozenset(
     {"workers", "save_minutes", "validate_every", "tensorboard", "device"}
 )
-NOT_COMPARED = ("out", "encoder_weights", "head", "licence")
+NOT_COMPARED = ("out", "encoder_weights", "head", "licence", "data")
 """Places, whose numbers are compared, and what changes no weight."""
-HELD_OUT_SEED = 1 << 20
-"""Added to the seed for the faces to measure on: other people, other light."""
 VALIDATION_BATCH = 16
 
 
-class FlatBatch(NamedTuple):
-    """`TrainingCrops` as tensors side by side, as the engine slices them."""
-
-    crops: Float[Tensor, "B 3 224 224"]
-    shape: Float[Tensor, "B S"]
-    expression: Float[Tensor, "B E"]
-    jaw_pose: Float[Tensor, "B 3"]
-    left_eye_pose: Float[Tensor, "B 3"]
-    right_eye_pose: Float[Tensor, "B 3"]
-    crop_pose: Float[Tensor, "B 3"]
-    crop_camera: Float[Tensor, "B 3"]
-    points_px: Float[Tensor, "B 68 2"]
-    confidence: Float[Tensor, "B 68"]
-    has_3d: Float[Tensor, " B"]
-
-    @classmethod
-    def of(cls, samples: TrainingCrops) -> "FlatBatch":
-        """The same samples."""
-        truth = samples.truth
-        others = (truth.points_px, truth.confidence, truth.has_3d)
-        return cls(samples.crops, truth.shape, *truth.movement, *others)
-
-    @property
-    def truth(self) -> Truth:
-        """What is known of the crops."""
-        return Truth(self.shape, BranchOutput(*self[2:8]), *self[8:])
-
-
-class FlatReader:
-    """A reader of `TrainingCrops` for the engine."""
-
-    def __init__(self, crops: RenderedCrops) -> None:
-        self.crops = crops
-
-    def __call__(self, batch: RankBatch) -> FlatBatch:
-        """The samples of a step."""
-        return FlatBatch.of(self.crops(batch))
-
-
 class ExpressionTraining(TrainingTask[FlatBatch]):
-    """One stage: the multi-task loss on rendered faces."""
+    """One stage: the multi-task loss on rendered faces and samples."""
 
     resume_may_change = RESUME_MAY_CHANGE
 
@@ -100,17 +56,15 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
             vit, config.branch, head.expression_count, tuned=config.tuned
         )
         self.multi_task = ExpressionLoss(HeadDecoder(head), config.weights).to(world.device)
-        self.crops = RenderedCrops(head, config.seed, epoch_size=config.faces)
-        other = RenderedCrops(head, config.seed + HELD_OUT_SEED, epoch_size=config.faces)
-        held_out = [other.sample(number) for number in range(config.held_out)]
-        flat = [FlatBatch.of(sample) for sample in held_out]
-        self.held_out = FlatBatch(*(torch.cat(parts) for parts in zip(*flat, strict=True)))
+        self.batches = make_data(config, head, self.network.window)
         self.device = world.device
         self.score = "not measured"
         options = {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
+        sizes = {str(source.stream): source.samples for source in self.batches.plan.sources}
         embedding = vit.patch_embed.proj.weight.detach().cpu().double().numpy()
         self.run_config = {
             **options,
+            "samples": sizes,
             "head_expression_basis": f"{weighted_sum(head.expression_basis):.5f}",
             "encoder_patches": f"{weighted_sum(embedding):.5f}",
         }
@@ -125,9 +79,8 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
         )
 
     def data(self, stage: Stage) -> StageData[FlatBatch]:
-        """Rendered faces, new ones in every epoch."""
-        source = MixtureSource(self.config.faces, self.config.batch, 0)
-        return StageData(MixturePlan((source,), seed=self.config.seed), FlatReader(self.crops))
+        """Rendered faces, new ones in every epoch, and the folders' samples."""
+        return StageData(self.batches.plan, self.batches.reader)
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then half a cosine to 0."""
@@ -149,32 +102,43 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> Mapping[str, float]:
-        """Terms on the faces kept out, and the same of the face at rest, the baseline."""
-        sums = {
-            "val_posed_mm": 0.0,
-            "val_distances_mm": 0.0,
-            "val_points": 0.0,
-            "rest_posed_mm": 0.0,
-        }
-        count = len(self.held_out.crops)
+        """Terms on faces kept out, and the posed error of the face at rest, the baseline."""
+        rendered = self._measure(model, self.batches.rendered)
+        count = len(self.batches.rendered.crops)
+        self.score = (
+            f"posed error {rendered['posed_mm']:.2f} mm on {count} rendered faces of other people, "
+            f"at rest {rendered['rest_posed_mm']:.2f} mm"
+        )
+        found = {f"val_{name}": value for name, value in rendered.items()}
+        found["rest_posed_mm"] = found.pop("val_rest_posed_mm")
+        if self.batches.held_out is not None:
+            people = self._measure(model, self.batches.held_out)
+            found |= {f"val_data_{name}": value for name, value in people.items()}
+            self.score += (
+                f"; {people['posed_mm']:.2f} mm from the labels of "
+                f"{len(self.batches.held_out.crops)} samples of --data, at rest "
+                f"{people['rest_posed_mm']:.2f} mm"
+            )
+        return {name: round(value, 4) for name, value in found.items()}
+
+    def _measure(self, model: nn.Module, faces: FlatBatch) -> dict[str, float]:
+        """Means over faces."""
+        names = ("posed_mm", "distances_mm", "points")
+        sums: dict[str, float] = dict.fromkeys((*names, "rest_posed_mm"), 0.0)
+        count = len(faces.crops)
         for begin in range(0, count, VALIDATION_BATCH):
             rows = slice(begin, begin + VALIDATION_BATCH)
-            part = FlatBatch(*(values[rows].to(self.device) for values in self.held_out))
+            part = FlatBatch(*(values[rows].to(self.device) for values in faces))
             output = model(part.crops)
             found = self.multi_task(output, part.truth)
             rest = output._replace(
                 **{name: 0 * getattr(output, name) for name in output._fields[:4]}
             )
             weight = len(part.crops) / count
-            sums["val_posed_mm"] += weight * float(found.posed_mm)
-            sums["val_distances_mm"] += weight * float(found.distances_mm)
-            sums["val_points"] += weight * float(found.points)
+            for name in names:
+                sums[name] += weight * float(getattr(found, name))
             sums["rest_posed_mm"] += weight * float(self.multi_task(rest, part.truth).posed_mm)
-        self.score = (
-            f"posed error {sums['val_posed_mm']:.2f} mm on {count} rendered faces of other people, "
-            f"at rest {sums['rest_posed_mm']:.2f} mm"
-        )
-        return {name: round(value, 4) for name, value in sums.items()}
+        return sums
 
     def record(
         self, stage: Stage, progress: Progress, metrics: StepMetrics
@@ -199,7 +163,7 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
 
 
 def make_task(config: ExpressionTrainingConfig, world: World) -> ExpressionTraining:
-    """Load encoder and head and render the faces to measure on.
+    """Load encoder, head and data.
 
     Raises:
         UserError: one of them cannot be used.
@@ -211,7 +175,7 @@ def make_task(config: ExpressionTrainingConfig, world: World) -> ExpressionTrain
         )
     head = load_head(config.head)
     torch.manual_seed(config.seed)
-    encoder = load_encoder(config.encoder, config.encoder_weights)
+    encoder = load_encoder(config.encoder, config.encoder_weights, config.encoder_pixels)
     return ExpressionTraining(config, encoder.vit, head, world)
 
 

@@ -20,7 +20,7 @@ from pacofr.utils.files import write_atomic, write_json
 
 KIND = WeightsKind(
     "mica-ext expression",
-    version=1,
+    version=2,
     what="expression weights",
     again="train again with `mica-ext train`, or get the pack anew",
     max_bytes=2048 << 20,

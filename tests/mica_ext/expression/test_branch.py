@@ -30,7 +30,7 @@ def crops():
 
 
 def test_an_untrained_branch_gives_the_neutral_face_from_the_front(vit, crops):
-    for values in ExpressionNetwork(vit, SMALL, EXPRESSIONS)(crops):
+    for values in ExpressionNetwork(vit, SMALL, EXPRESSIONS).read(crops):
         assert torch.equal(values, torch.zeros_like(values))
 
 
@@ -55,17 +55,17 @@ def test_an_encoder_of_few_blocks_has_fewer_levels(crops):
     vit = VisionTransformer(VitConfig(image_size=32, width=24, depth=4, heads=2))
     network = ExpressionNetwork(vit, SMALL, EXPRESSIONS)
     assert len(network.encoder(crops)) == len(network.branch.level_embedding) == 3
-    assert network(crops).expression.shape == (3, EXPRESSIONS)
+    assert network.read(crops).expression.shape == (3, EXPRESSIONS)
 
 
 def trained(network, crops, steps=3):
     """A few steps towards made-up parameters."""
     targets = torch.Generator().manual_seed(2)
-    wanted = [0.3 * torch.randn(values.shape, generator=targets) for values in network(crops)]
+    wanted = [0.3 * torch.randn(values.shape, generator=targets) for values in network.read(crops)]
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=3e-3)
     losses = []
     for _ in range(steps):
-        pairs = zip(network(crops), wanted, strict=True)
+        pairs = zip(network.read(crops), wanted, strict=True)
         loss = torch.stack([(found - true).square().mean() for found, true in pairs]).sum()
         optimizer.zero_grad()
         loss.backward()
@@ -106,12 +106,12 @@ def test_the_neutral_mesh_stays_mica_s_to_the_last_bit(vit, crops):
     arcface = torch.rand(3, 3, 112, 112, generator=torch.Generator().manual_seed(3)) * 2 - 1
     with torch.no_grad():
         shape = identity(arcface).shape
-        mica = head_parameters(ExpressionNetwork(vit, SMALL, EXPRESSIONS)(crops), shape, None)
+        mica = head_parameters(ExpressionNetwork(vit, SMALL, EXPRESSIONS).read(crops), shape, None)
         before = decoder(in_pose(mica, "neutral")).vertices
     network = ExpressionNetwork(vit, SMALL, head.expression_count)
     trained(network, crops)
     with torch.no_grad():
-        parameters = head_parameters(network(crops), identity(arcface).shape, (0.0, 1.0))
+        parameters = head_parameters(network.read(crops), identity(arcface).shape, (0.0, 1.0))
         after = decoder(in_pose(parameters, "neutral")).vertices
         posed = decoder(in_pose(parameters, "expressive")).vertices
     assert torch.equal(after, before)

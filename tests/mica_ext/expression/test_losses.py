@@ -9,12 +9,18 @@ from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.expression.branch import BranchOutput
-from mica_ext.expression.config import LossWeights
+from mica_ext.expression.config import BranchConfig, CropChanges, LossWeights
 from mica_ext.expression.crop_camera import anchor_of, crop_view
+from mica_ext.expression.crops import CropMaker
 from mica_ext.expression.losses import ExpressionLoss, Truth, project_to_crop
-from mica_ext.expression.rendered import RenderedCrops
+from mica_ext.expression.network import ExpressionNetwork
+from mica_ext.expression.rendered import RenderedHeads
+from mica_ext.expression.training_data import CropReader
 from mica_ext.models.projection import project
 from pacofr.engine.sampling import RankBatch
+from pacofr.faces.align import CropWindow, encoder_crop
+from pacofr.models.config import VitConfig
+from pacofr.models.vit import VisionTransformer
 
 HEAD = landmark_head()
 DECODER = HeadDecoder(HEAD)
@@ -110,7 +116,18 @@ def test_weights_below_zero_are_refused():
 
 @pytest.fixture(scope="module")
 def rendered():
-    return RenderedCrops(load_head("anthro"), seed=3, epoch_size=10)
+    return RenderedHeads(load_head("anthro"), seed=3, epoch_size=10)
+
+
+def reader(source, window=None, changes=None):
+    window = window or CropWindow(0, 224, 64)
+    changes = changes or CropChanges(occlusion=0.0, light=0.0)
+    return CropReader([source], CropMaker(source.faces.decoder, window, changes), seed=3)
+
+
+def batch_of(*numbers, epoch=0):
+    count = len(numbers)
+    return RankBatch(np.zeros(count, int), np.full(count, epoch), np.array(numbers))
 
 
 def test_a_rendered_crop_shows_what_its_truth_says(rendered):
@@ -122,9 +139,9 @@ def test_a_rendered_crop_shows_what_its_truth_says(rendered):
     decoder = rendered.faces.decoder
     errors = []
     for number in range(6):
-        crops, truth = rendered.sample(number)
-        assert crops.shape == (1, 3, 224, 224)
-        found = ExpressionLoss(decoder, LossWeights())(truth.movement, truth)
+        batch = reader(rendered)(batch_of(number))
+        assert batch.crops.shape == (1, 3, 64, 64)
+        found = ExpressionLoss(decoder, LossWeights())(batch.truth.movement, batch.truth)
         assert float(found.posed_mm) < 1e-2
         errors.append(float(found.points))
         face = rendered.faces.sample(number)
@@ -137,7 +154,36 @@ def test_a_rendered_crop_shows_what_its_truth_says(rendered):
 
 
 def test_samples_follow_from_epoch_and_index(rendered):
-    batch = rendered(RankBatch(np.zeros(2, int), np.array([0, 1]), np.array([4, 1])))
-    assert torch.equal(batch.crops[1:], rendered.sample(11).crops)
-    assert torch.equal(batch.truth.shape[:1], rendered.sample(4).truth.shape)
-    assert batch.truth.movement.expression.shape[0] == 2
+    read = reader(rendered, changes=CropChanges(occlusion=1.0, light=1.0))
+    batch = read(batch_of(4, 1, epoch=1))
+    alone = read(batch_of(1, epoch=1))
+    assert torch.equal(batch.crops[1:], alone.crops)
+    assert not torch.equal(batch.crops[1:], read(batch_of(1)).crops)
+    faces = [rendered(1, index).parameters.head.shape for index in (4, 1)]
+    assert torch.equal(batch.shape, torch.cat(faces))
+
+
+def test_the_window_is_what_the_network_cuts_out_of_the_crop(rendered):
+    """The crop of `reconstruct`, read by the network, against the training's way with OpenCV."""
+    vit = VisionTransformer(VitConfig(image_size=48, width=8, depth=1, heads=1))
+    network = ExpressionNetwork(vit, BranchConfig(width=8, heads=1, window=144), 4)
+    seen = []
+    network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    face = rendered(0, 2)
+    crop = encoder_crop(face.picture, face.five_points)
+    network.read(torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255)
+    changes = CropChanges(five_points=0.0, occlusion=0.0, light=0.0)
+    batch = reader(rendered, network.window, changes)(batch_of(2))
+    assert seen[0].shape == (1, 3, 48, 48)
+    torch.testing.assert_close(seen[0], batch.crops, rtol=0, atol=1.01 / 255)
+    with pytest.raises(ValueError, match="windows of 48 pixels, got 224"):
+        network(torch.zeros(1, 3, 224, 224))
+
+
+def test_occluders_cover_the_face_and_no_label(rendered):
+    plain = reader(rendered)(batch_of(0, 1, 2, 3))
+    covered = reader(rendered, changes=CropChanges(occlusion=1.0, light=0.0))(batch_of(0, 1, 2, 3))
+    for name, ours, theirs in zip(plain._fields, plain, covered, strict=True):
+        assert name == "crops" or torch.equal(ours, theirs), name
+    changed = ((plain.crops - covered.crops).abs().amax(1) > 0.03).float().mean((1, 2))
+    assert changed.max() > 0.05

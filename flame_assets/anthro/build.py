@@ -17,7 +17,7 @@ from flame_assets.anthro.surface.template import half_template
 from flame_assets.arkit import EXPRESSIONS
 from flame_assets.model.head import HeadModel, LidClosure, LidContact
 
-VERSION = "2.1"  # raised with the geometry: saved parameters belong to one version
+VERSION = "2.2"  # raised with the geometry: saved parameters belong to one version
 LICENCE = (
     "Apache-2.0; proportions and identity statistics derived from ICT-FaceKit, MIT License, "
     "Copyright (c) 2020 USC Institute for Creative Technologies"

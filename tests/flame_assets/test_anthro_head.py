@@ -17,17 +17,17 @@ from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.model.landmarks import contour_row
 
 KNOWN = {
-    "2.1": Fingerprint(
-        template=1.8985536265,
-        shape_basis=0.0027298667,
-        expression_basis=-0.0872321987,
+    "2.2": Fingerprint(
+        template=1.9006926231,
+        shape_basis=0.0120279427,
+        expression_basis=-0.1063178661,
         pose_basis=0.0,
         skinning_weights=-5.2213854477,
         joint_regressor=-0.0289411008,
-        triangles=-1.6897455756,
+        triangles=-1.6855698572,
         landmarks=0.0780936856,
         contours=0.0012034675,
-        lid_contacts=0.0529886039,
+        lid_contacts=0.0529885759,
     )
 }
 """One entry: saved parameters belong to a version, so another geometry needs another number."""

@@ -37,10 +37,12 @@ LIDS_MEET = 0.12
 """Where the lids meet in a blink: this share of the way up from the lower margin."""
 _JAW_SHIFTS = {
     "jawForward": (0.0, 0.0, 5.0),
-    "jawLeft": (7.8, 0.0, 0.0),
-    "jawRight": (-7.8, 0.0, 0.0),
+    "jawLeft": (7.8, 0.0, 0.5),
+    "jawRight": (-7.8, 0.0, 0.5),
 }
 """Translations of the whole jaw [mm]."""
+_CLEARANCE = np.array([0.0, -0.9, 0.0])
+"""Of the mouth's inside under closed lips, so that the shifted teeth clear each other [mm]."""
 _CLOSE = {
     "stoL stoL1 stoL2 vermL vmL1 vmL2": 1.0,
     "stoU2 vmU2 vbU2 cheilion ch_out vbL2": 1.0,
@@ -105,7 +107,7 @@ def _sideways(controls: ControlSet, sign: float) -> Float[ndarray, "c 3"]:
         for name in names:
             row = controls.index[name]
             for k in {row, int(controls.mirror[row])}:
-                along = -0.11 * sign * controls.positions[k, 0]  # around the dental arch
+                along = -0.25 * sign * controls.positions[k, 0]  # around the dental arch
                 field[k] = share * np.array([sign * table.SIDEWAYS, 0.0, along])
     return field
 
@@ -158,8 +160,9 @@ def expression_modes(
         made[name + "Left"], made[name + "Right"] = spread(left), spread(controls.mirrored(left))
     for name in SINGLES:
         made[name] = spread(_single(controls, name, weights))
+    mouth = _mouth_inside(surface)
     for name, shift in _JAW_SHIFTS.items():
-        made[name] += surface.jaw[:, None] * np.array(shift)
+        made[name] += surface.jaw[:, None] * (np.array(shift) + mouth[:, None] * _CLEARANCE)
     made["jawOpen"] += surface.jaw[:, None] * _glide()
     for side, prefix in (("Left", ""), ("Right", "right_")):
         _meet_lids(surface, made[f"eyeBlink{side}"], prefix)
@@ -168,6 +171,14 @@ def expression_modes(
             _keep_lips_apart(surface, made[name])
     _shut_lips(surface, made["mouthClose"], made["jawOpen"])
     return np.stack([made[name] for name in EXPRESSIONS], 2)
+
+
+def _mouth_inside(surface: Surface) -> Float[ndarray, " v"]:
+    """1 for teeth, tongue and the cavity's walls, 0 for all others."""
+    inside = np.zeros(len(surface.vertices))
+    for name in ("lower_teeth", "tongue", "bag", "right_bag"):
+        inside[surface.parts[name]] = 1.0
+    return inside
 
 
 def _meet_lids(surface: Surface, move: Float[ndarray, "v 3"], prefix: str) -> None:

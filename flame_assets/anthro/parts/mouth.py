@@ -60,11 +60,11 @@ class _Section(NamedTuple):
 
 _AXIS = -70.6
 _SECTIONS = (
-    _Section(26.5, 9.5, 10.0, 94.2, 79.0, 0.45),
-    _Section(29.5, 13.5, 14.0, 91.1, 74.0, 0.08),
-    _Section(32.0, 15.0, 15.5, 82.0, 67.0, 0.0),
-    _Section(33.0, 15.5, 16.0, 66.0, 60.0, 0.0),
-    _Section(30.0, 14.5, 15.0, 50.0, 47.0, 0.0),
+    _Section(28.5, 9.5, 10.0, 96.4, 80.0, 0.45),
+    _Section(33.0, 13.5, 13.5, 93.7, 76.0, 0.08),
+    _Section(36.5, 15.0, 15.5, 85.0, 69.0, 0.0),
+    _Section(37.5, 15.5, 16.0, 67.0, 60.0, 0.0),
+    _Section(35.0, 15.0, 16.0, 50.0, 45.0, 0.0),
     _Section(17.0, 9.0, 9.0, 40.0, 38.0, 0.0),
 )
 THROAT = np.array([0.0, -70.6, 37.0])
@@ -76,7 +76,7 @@ def bag(lips: Float[ndarray, "21 3"]) -> list[BagRing]:
     t = np.abs(lips[:, 0]) / lips[COLUMNS, 0]
     one = np.ones(len(lips))
     rings = []
-    for inward, spread, follow in ((1.5, 0.15, 1.0), (4.2, 1.9, 0.85)):
+    for inward, spread, follow in ((1.2, 0.15, 1.0), (2.6, 1.6, 0.85)):
         shift = np.stack([0 * t, side * spread * (1 - 0.6 * t), -inward + 0 * t], 1)
         rings.append(BagRing(lips + shift, follow * one, None))
     angle = np.pi / 2 * side * (1 - np.linspace(0, 1, COLUMNS + 1)[_column_index()])

@@ -29,6 +29,11 @@ COMMANDS = {
         "pacofr.commands:curate",
         leading="--sources",
     ),
+    "repack": Command(
+        "copy crops to larger shards, or at another size",
+        "pacofr.data.repack_config:RepackConfig",
+        "pacofr.commands:repack",
+    ),
     "pretrain": Command(
         "pre-train an encoder on crops",
         "pacofr.pretraining.command:AnyPreset",

@@ -4,6 +4,7 @@ from pacofr.analysis.config import ProbeCommand, ShowConfig
 from pacofr.analysis.table7_config import EvidenceConfig
 from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.stats import in_words
+from pacofr.data.repack_config import RepackConfig
 from pacofr.pretraining.command import PretrainCommand
 from pacofr.tasks.command import Evaluate, Predict, Sweep, Table, Train
 from pacofr.utils.threads import set_threads
@@ -22,9 +23,13 @@ def pretrain(command: PretrainCommand) -> int:
     side = config.model.encoder.image_size
     crops = ShardCrops(command.shards, side=side, config=config.data, seed=config.seed)
     options = RunOptions(
-        out=command.out, device=command.device, keep=command.keep, tensorboard=command.tensorboard
+        out=command.out,
+        device=command.device,
+        keep=command.keep,
+        tensorboard=command.tensorboard,
+        profile=command.profile,
     )
-    return pretrain(config, crops, options)
+    return pretrain(config, crops, options, command.init_from)
 
 
 def curate(config: CurateConfig) -> None:
@@ -38,6 +43,15 @@ def curate(config: CurateConfig) -> None:
         print(f"left out: {in_words(stats.left_out, examples=True)}")
     if not stats.complete:
         print("other parts are still to be done; the index follows the last of them")
+
+
+def repack(config: RepackConfig) -> None:
+    """Write larger shards; prints how many."""
+    from pacofr.data.repack import repack
+
+    shards = repack(config)
+    crops, size = sum(s.crops for s in shards), sum(s.bytes for s in shards)
+    print(f"{crops} crops in {len(shards)} shards, {size / 1e9:.2f} GB: {config.out}")
 
 
 def show(config: ShowConfig) -> None:

@@ -24,6 +24,11 @@ class TarWriter:
         self.locations: list[tuple[int, int]] = []
         """(offset, size) of each crop's JPEG."""
 
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._bytes
+
     def add(
         self, key: str, jpeg: bytes, about: dict[str, Any], tensors: bytes | None = None
     ) -> None:

@@ -9,12 +9,21 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from pacofr.data.shard_cache import ShardCache
 from pacofr.data.shard_index import TAR_BLOCK, read_index
 from pacofr.errors import UserError
 from pacofr.utils.budgets import CROP_JSON_BYTES, CROP_TENSOR_BYTES
 from pacofr.utils.config_json import parse_json
 
-OPEN_FILES = 128
+
+def _open_files() -> int:
+    """Shards that a process keeps open: half of what the system lets it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 128
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 4096 if allowed < 0 else min(4096, max(16, allowed // 2))
 
 
 def _member_size(header: bytes) -> int:
@@ -25,11 +34,18 @@ def _member_size(header: bytes) -> int:
 
 
 class ShardDataset:
-    """Crops by number: `dataset[i]` is RGB. May be used in forked and spawned workers."""
+    """Crops by number: `dataset[i]` is RGB. May be used in forked and spawned workers.
 
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+    Args:
+        folder: of the shards.
+        cache: a folder that shards are copied to before they are read (`shard_cache`).
+    """
+
+    def __init__(self, folder: Path | str, cache: Path | None = None) -> None:
+        self.folder, self.cache = Path(folder), cache
         self.index = read_index(folder)
+        self._cache = None if cache is None else ShardCache(cache, self.index)
+        self.open_files = _open_files()
         self._files: OrderedDict[int, int] = OrderedDict()
 
     def __len__(self) -> int:
@@ -73,6 +89,13 @@ class ShardDataset:
             raise self._damaged(number, "its JSON is no object")
         return about
 
+    def has_tensors(self, number: int) -> bool:
+        """Whether a crop is labelled."""
+        at = self._json_at(number)
+        size = _member_size(self._header(number, at))
+        name = self._header(number, at + TAR_BLOCK + size + -size % TAR_BLOCK)[:100]
+        return name.rstrip(b"\0").endswith(b".safetensors")
+
     def tensors(self, number: int) -> bytes:
         """The safetensors behind a labelled crop's JSON."""
         at = self._json_at(number)
@@ -101,9 +124,11 @@ class ShardDataset:
         if shard in self._files:
             self._files.move_to_end(shard)
             return self._files[shard]
-        if len(self._files) >= OPEN_FILES:
+        if len(self._files) >= self.open_files:
             os.close(self._files.popitem(last=False)[1])
         path = self.folder / self.index.shards[shard].name
+        if self._cache is not None:
+            path = self._cache.path(path, self.index.shards[shard])
         try:
             self._files[shard] = os.open(path, os.O_RDONLY)
         except OSError as error:
@@ -118,10 +143,10 @@ class ShardDataset:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder}
+        return {"folder": self.folder, "cache": self.cache}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"])
+        self.__init__(state["folder"], state["cache"])
 
     def __del__(self) -> None:
         for descriptor in getattr(self, "_files", {}).values():

@@ -37,6 +37,9 @@ class PretrainCommand:
     """Folder of the run: metrics.jsonl, pictures/, checkpoints/, last; model/ when it is done."""
     row: RowName | None = None
     """A row of the paper's Table 7; sets the codebook and the predictor accordingly."""
+    init_from: Path | None = None
+    """A run, or its model/, whose weights this one begins with: the encoder, and every other part
+    of the same shape."""
     device: Device = "auto"
     """Where to compute; auto is CUDA where there is one."""
     threads: int | None = None
@@ -45,6 +48,8 @@ class PretrainCommand:
     """Checkpoints to keep."""
     tensorboard: bool = False
     """Write RUN/tensorboard too."""
+    profile: bool = False
+    """Write RUN/profile/trace.json: what a few steps spend their time on."""
     config: Annotated[PretrainConfig, tyro.conf.arg(name="")]
 
     def __post_init__(self) -> None:

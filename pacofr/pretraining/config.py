@@ -204,9 +204,15 @@ class DataConfig:
     """Mirror half of the images."""
     workers: int = 4
     """Decoding processes per training process."""
+    held_out: int = 0
+    """Crops, evenly over the data set, that are not trained on; after each epoch the error of
+    reconstructing their masked patches is recorded."""
+    cache: Path | None = None
+    """Folder on a fast local disk, or in memory (/dev/shm), that shards are copied to before they
+    are read; a shard that does not fit is read from where it is."""
 
     def __post_init__(self) -> None:
-        at_least(0, self, "workers")
+        at_least(0, self, "workers", "held_out")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -223,10 +229,11 @@ class PretrainConfig:
     """Images per optimiser step over all processes and accumulation steps."""
     accumulate: int = 1
     """Micro-batches per optimiser step."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """bf16: autocast, the losses in float32; auto: bf16 where the device multiplies it natively."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """bf16: autocast, the losses in float32; auto: bf16 where the device multiplies it natively;
+    fp16, for GPUs without bf16 such as V100: the same with a dynamic scale of the loss."""
     compile: bool = False
-    """torch.compile the model and the perceptual net."""
+    """torch.compile the model and the perceptual net, where that works."""
     seed: int = 0
     """Every draw is a function of (seed, epoch, sample index)."""
     checkpoint_minutes: float = 10.0

@@ -29,7 +29,7 @@ class ShardCrops:
     """
 
     def __init__(self, folder: Path | str, *, side: int, config: DataConfig, seed: int) -> None:
-        self.dataset = ShardDataset(folder)
+        self.dataset = ShardDataset(folder, config.cache)
         self.side, self.config, self.seed = side, config, seed
 
     def __len__(self) -> int:

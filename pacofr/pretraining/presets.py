@@ -26,12 +26,12 @@ def paper() -> PretrainConfig:
     torchrun --nproc-per-node 8 -m pacofr pretrain paper --shards SHARDS --out RUN
     --loss.perceptual-weights vit-b-300ep.pth.tar
     """
-    return PretrainConfig()
+    return PretrainConfig(data=DataConfig(held_out=2048), compile=True)
 
 
 def paper_20m() -> PretrainConfig:
     """`paper` on 20 M faces; the paper gives no number of epochs for it, so the same 32."""
-    return PretrainConfig()
+    return paper()
 
 
 def small() -> PretrainConfig:

@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,17 +22,22 @@ from torch import Tensor, nn
 
 from pacofr.engine import optim
 from pacofr.engine.checkpoint import Progress, recorded_setting, write_model
-from pacofr.engine.device import resolve_precision
+from pacofr.engine.device import Precision, resolve_precision
 from pacofr.engine.distributed import World, process_group
 from pacofr.engine.sampling import EpochPlan, RankBatch
+from pacofr.engine.speed.compiling import can_compile
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
 from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, TrainingTask
 from pacofr.engine.trainer import fit
 from pacofr.errors import UserError
 from pacofr.models.normalization import denormalise, normalise
 from pacofr.pretraining.config import VERSION_1_METHOD, PretrainConfig, model_to_json
+from pacofr.pretraining.crops import CropDataset
+from pacofr.pretraining.held_out import held_out_error, split_crops
+from pacofr.pretraining.initial_weights import initialize_from, weights_sha256
 from pacofr.pretraining.method.candidate_usage import candidate_usage, count_candidates
 from pacofr.pretraining.method.codebook import restructure, unpatchify
+from pacofr.pretraining.method.flops import step_flop
 from pacofr.pretraining.method.masking import sample_masks
 from pacofr.pretraining.method.model import PaCoFR, pretraining_loss
 from pacofr.pretraining.method.perceptual_net import load_perceptual
@@ -57,6 +62,8 @@ perceptual network is one of them; the fingerprint of its weights is compared in
 
 IMPLIED_CONFIG: Mapping[str, object] = {
     "loss.mse_over": "image",
+    "data.held_out": 0,
+    "init_from.fingerprint": None,
     **{
         f"model.{part}.{name}": value
         for part, fields in VERSION_1_METHOD.items()
@@ -64,24 +71,6 @@ IMPLIED_CONFIG: Mapping[str, object] = {
     },
 }
 """Fields that runs of version 1 lack, by what they did."""
-
-
-@runtime_checkable
-class CropDataset(Protocol):
-    """Face crops by position; augmentations are functions of (seed, epoch, position)."""
-
-    def __len__(self) -> int:
-        """Number of crops."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash that changes with the crops or their order."""
-        ...
-
-    def read(self, epoch: int, positions: Int64[np.ndarray, " b"]) -> UInt8[np.ndarray, "b 3 H W"]:
-        """RGB crops at the model's input size."""
-        ...
 
 
 class PretrainBatch(NamedTuple):
@@ -104,8 +93,23 @@ class Reconstructions(NamedTuple):
     mask: Bool[Tensor, "b K"]
 
 
-def pretrain(config: PretrainConfig, crops: CropDataset, options: RunOptions) -> int:
-    """Pre-train, or go on with a run; the process's exit code: 0 done, 143 after SIGTERM."""
+def pretrain(
+    config: PretrainConfig,
+    crops: CropDataset,
+    options: RunOptions,
+    init_from: Path | None = None,
+) -> int:
+    """Pre-train, or go on with a run; the process's exit code: 0 done, 143 after SIGTERM.
+
+    Args:
+        config: all that decides the run's numbers beside the crops.
+        crops: face crops.
+        options: where the run goes.
+        init_from: a run whose weights it begins with (`initial_weights`).
+
+    Raises:
+        UserError: among others files that cannot be used, a folder of another run.
+    """
     with process_group(options.device) as world, _out_of_memory_as_user_error(config):
         wanted = config.precision
         recorded = recorded_setting(options.out, "precision") if wanted == "auto" else None
@@ -119,7 +123,10 @@ def pretrain(config: PretrainConfig, crops: CropDataset, options: RunOptions) ->
             save_minutes=config.checkpoint_minutes,
             picture_steps=config.pictures_every,
         )
-        return fit(Pretraining(config, crops, world), trainer, options, world)
+        task = Pretraining(config, crops, world, init_from)
+        if config.data.held_out:
+            trainer = dataclasses.replace(trainer, validate_steps=task.plan.steps_per_epoch)
+        return fit(task, trainer, options, world)
 
 
 class Pretraining(TrainingTask[PretrainBatch]):
@@ -129,9 +136,18 @@ class Pretraining(TrainingTask[PretrainBatch]):
     implied_config = IMPLIED_CONFIG
     learning_rate_flag = "--optim.base-lr"
 
-    def __init__(self, config: PretrainConfig, crops: CropDataset, world: World) -> None:
-        self.config, self.crops = config, crops
-        self.plan = EpochPlan(len(crops), config.batch_size, config.epochs, config.seed)
+    def __init__(
+        self,
+        config: PretrainConfig,
+        crops: CropDataset,
+        world: World,
+        init_from: Path | None = None,
+    ) -> None:
+        self.config, self.world, self.init_from = config, world, init_from
+        self.crops, self.held_out = crops, None
+        if config.data.held_out:
+            self.crops, self.held_out = split_crops(crops, config.data.held_out)
+        self.plan = EpochPlan(len(self.crops), config.batch_size, config.epochs, config.seed)
         self.plan.check(world)
         incubation = config.incubation_steps(self.plan.steps, self.plan.steps_per_epoch)
         stages = (Stage("incubation", incubation), Stage("main", self.plan.steps - incubation))
@@ -140,21 +156,29 @@ class Pretraining(TrainingTask[PretrainBatch]):
         torch.manual_seed(config.seed)
         self.model = self.pacofr = PaCoFR(config.model)
         self.perceptual = load_perceptual(config.loss)
+        fingerprints = {
+            "perceptual": None if self.perceptual is None else self.perceptual.fingerprint,
+            "init_from": None if init_from is None else weights_sha256(init_from),
+        }
+        self.run_config = _run_config(config, crops, fingerprints)
         if self.perceptual is not None:
             self.perceptual.to(world.device)
-            if config.compile:
+            if config.precision == "bf16":
+                self.perceptual.store_products_in(torch.bfloat16)
+            if config.compile and can_compile(world.device):
                 self.perceptual.compile()
-        perceptual_fingerprint = None if self.perceptual is None else self.perceptual.fingerprint
-        self.run_config = _run_config(config, crops, perceptual_fingerprint)
         self.last_reconstructions: Reconstructions | None = None
 
     def initialize(self) -> None:
-        """Initialise the tokens from the first crops of the first epoch, alike on every rank."""
+        """Initialise the tokens from the first crops of the first epoch, alike on every rank; then
+        take over what `init_from` has."""
         images = KMEANS_CROPS if self.config.model.codebook.init == "kmeans" else START_CROPS
         crops = torch.from_numpy(self.crops.read(0, self.plan.order(0)[:images]))
         generator = torch.Generator().manual_seed(self.config.seed)
         patch = self.config.model.encoder.patch_size
         self.pacofr.codebook.initialize_from(normalise(crops / 255), patch, generator)
+        if self.init_from is not None:
+            initialize_from(self.pacofr, self.init_from)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """AdamW; the codebook does not decay and has its own factor of the learning rate."""
@@ -222,6 +246,18 @@ class Pretraining(TrainingTask[PretrainBatch]):
         usage = candidate_usage(metrics.counts, self.config.model)
         return {"usage_entropy": usage.entropy, "dead_share": usage.dead_token_fraction}
 
+    def validate(self, model: nn.Module) -> Mapping[str, float]:
+        """`held_out_error`, where crops are held out."""
+        if self.held_out is None:
+            return {}
+        precision = cast(Precision, self.config.precision)
+        return held_out_error(model, self.held_out, self.config, self.world.device, precision)
+
+    def flop_per_image(self, stage: Stage) -> float:
+        """`step_flop` of the stage."""
+        net = None if self.perceptual is None else self.perceptual.encoder.config
+        return step_flop(self.config.model, net, incubating=stage.name == "incubation")
+
     def picture(self) -> UInt8[np.ndarray, "H W 3"] | None:
         """`reconstruction_grid` of the last micro-batch, with the tokens as they are now."""
         return (
@@ -273,10 +309,11 @@ def reconstruction_grid(
 
 
 def _run_config(
-    config: PretrainConfig, crops: CropDataset, perceptual: str | None
+    config: PretrainConfig, crops: CropDataset, fingerprints: Mapping[str, str | None]
 ) -> dict[str, object]:
-    """The settings without the machine's paths; data and perceptual net by their fingerprints."""
+    """The settings without the machine's paths; data and other weights by their fingerprints."""
     content = dataclasses.asdict(config)
+    del content["data"]["cache"]
     for name in ("perceptual_net", "perceptual_weights"):
         if content["loss"][name] is not None:
             kind, colon, path = str(content["loss"][name]).rpartition(":")
@@ -284,7 +321,7 @@ def _run_config(
     return {
         **content,
         "shards": {"images": len(crops), "fingerprint": crops.fingerprint},
-        "perceptual": {"fingerprint": perceptual},
+        **{name: {"fingerprint": fingerprint} for name, fingerprint in fingerprints.items()},
     }
 
 

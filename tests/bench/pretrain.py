@@ -19,10 +19,11 @@ import torch
 from jaxtyping import Float64
 
 from pacofr.engine.device import resolve_precision
-from pacofr.models.config import VitConfig
+from pacofr.engine.speed.utilization import matmul_rate
 from pacofr.models.vit import VisionTransformer
-from pacofr.pretraining.config import DecoderConfig, PretrainConfig
+from pacofr.pretraining.config import PretrainConfig
 from pacofr.pretraining.method.codebook import unpatchify
+from pacofr.pretraining.method.flops import step_flop
 from pacofr.pretraining.method.masking import sample_masks
 from pacofr.pretraining.method.model import PaCoFR, pretraining_loss
 from pacofr.pretraining.method.perceptual_net import PerceptualNet
@@ -70,26 +71,6 @@ def peak_bytes(step: Callable[[], None], device: torch.device) -> float:
     return sum(kept.values())
 
 
-def gmac(vit: VitConfig, decoder: DecoderConfig) -> tuple[float, float]:
-    """Multiply-adds of a forward pass of the encoder and of the decoder, in 1e9 per image."""
-    tokens = vit.patches + 1
-
-    def blocks(width: int, depth: int, ratio: float = 4.0) -> float:
-        return depth * (tokens * width**2 * (4 + 2 * ratio) + 2 * tokens**2 * width)
-
-    encoder = (
-        blocks(vit.width, vit.depth, vit.mlp_ratio) + vit.patches * vit.patch_values * vit.width
-    )
-    ends = tokens * decoder.width * (vit.width + vit.patch_values)
-    return encoder / 1e9, (blocks(decoder.width, decoder.depth) + ends) / 1e9
-
-
-def matmul_rate(device: torch.device, size: int = 8192) -> float:
-    """Measured bf16 matmul rate in flop/s."""
-    a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
-    return 2 * size**3 / float(seconds([lambda: torch.mm(a, a)], device, 20).min())
-
-
 class Passes:
     """A pre-training step and the bare passes it is made of, on tensors that are already there."""
 
@@ -133,7 +114,8 @@ class Passes:
                     self._reconstruction()
                 wanted = self.perceptual(self.images)
             found = self.perceptual(self._reconstruction())
-            total = sum((a - b).float().square().mean() for a, b in zip(wanted, found, strict=True))
+            pairs = zip(wanted, found, strict=True)
+            total = torch.stack([(a - b).float().square().mean() for a, b in pairs]).sum()
         self.model.zero_grad(set_to_none=True)
         total.backward()
 
@@ -142,9 +124,8 @@ class Passes:
 
     def flop(self, *, incubating: bool) -> float:
         """Floating-point operations of a step: a backward pass counts as two forward ones."""
-        encoder, decoder = gmac(self.model.config.encoder, self.model.config.decoder)
-        passes = 3 + (self.candidates if incubating else 0)
-        return 2e9 * len(self.images) * (passes * (encoder + decoder) + 3 * encoder)
+        config = self.model.config
+        return len(self.images) * step_flop(config, config.encoder, incubating=incubating)
 
 
 class StepFigures(NamedTuple):
@@ -203,7 +184,7 @@ def main() -> None:
             " passes"
         )
         if device.type == "cuda":
-            possible = matmul_rate(device)
+            possible = matmul_rate(device, "bf16")
             print(
                 f"  {rate / possible:.1%} of the bf16 matmul rate of {possible / 1e12:.0f} TFLOP/s"
             )

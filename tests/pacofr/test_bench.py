@@ -3,13 +3,14 @@
 import pytest
 import torch
 from bench.faces import measure as measure_faces
-from bench.pretrain import Passes, gmac, measure, peak_bytes
+from bench.pretrain import Passes, measure, peak_bytes
 from helpers.pacofr_tiny import tiny_config
 from PIL import Image
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mica_ext.commands.photo_run.output_plan import EXAMPLE
+from pacofr.pretraining.method.flops import gmac
 
 CPU = torch.device("cpu")
 

@@ -86,7 +86,7 @@ def test_equation_4_candidate_j_fills_every_masked_position_of_image_j(batch):
     torch.manual_seed(2)
     model = PaCoFR(SMALL)
     chosen = torch.zeros(mask.shape, dtype=torch.int64)
-    ours = model.candidate_pixels(patches, mask, mask, chosen)
+    ours = torch.stack(list(model.candidate_pixels(patches, mask, mask, chosen)))
     assert not ours.requires_grad
     tokens = model.codebook().detach()
     for j in range(CANDIDATES):

@@ -124,7 +124,7 @@ def test_judging_some_positions_leaves_the_others_their_choice():
     assert not (judged & ~mask).any()
     patches = patchify(normalise(images), 8)
     chosen = torch.randint(3, mask.shape)
-    decoded = model.candidate_pixels(patches, mask, judged, chosen)
+    decoded = torch.stack(list(model.candidate_pixels(patches, mask, judged, chosen)))
     tokens = model.codebook().detach()
     inputs = patches.clone()
     for b, i in mask.nonzero().tolist():

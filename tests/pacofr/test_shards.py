@@ -76,9 +76,9 @@ def test_workers_see_what_one_process_sees(folder):
     assert np.array_equal(copy.copy(dataset)[3], alone[3])  # as a spawned worker gets it
 
 
-def test_many_shards_need_few_open_files(folder, monkeypatch):
-    monkeypatch.setattr("pacofr.data.shards.OPEN_FILES", 1)
+def test_many_shards_need_few_open_files(folder):
     dataset = ShardDataset(folder)
+    dataset.open_files = 1
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     for number in (0, 5, 1, 6, 2):
         assert near(dataset[number], picture(number))

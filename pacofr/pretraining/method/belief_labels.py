@@ -3,6 +3,8 @@
 The paper prints the argmin of the cosine and says "the most similar"; this is the most similar one.
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -17,14 +19,15 @@ SINKHORN_TEMPERATURE = 0.1
 
 
 def belief_labels(
-    candidates: Float[Tensor, "n _ K P"],
+    candidates: Iterable[Float[Tensor, "_ K P"]],
     patches: Float[Tensor, "B K P"],
     config: PredictorConfig,
 ) -> Int64[Tensor, "B K"]:
     """Eq. 5: the candidate most similar to each patch.
 
     Args:
-        candidates: their decoded pixels (eq. 4) of every image, or the tokens themselves, of one.
+        candidates: the n candidates one after the other, so that only one need be in memory: their
+            decoded pixels (eq. 4) of every image, or the tokens themselves, of one.
         patches: ImageNet-normalised.
         config: `similarity` and `balance`.
     """

@@ -14,7 +14,7 @@ encoder's output (`PredictorConfig.reads`) chooses nothing, and its cross-entrop
 encoder.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -187,21 +187,20 @@ class PaCoFR(nn.Module):
             candidates = self.candidate_pixels(patches, mask, judged, chosen)
         return belief_labels(candidates, patches, self.config.predictor)
 
-    @torch.no_grad()
     def candidate_pixels(
         self,
         patches: Float[Tensor, "B K P"],
         mask: Bool[Tensor, "B K"],
         judged: Bool[Tensor, "B K"],
         chosen: Int64[Tensor, "B K"],
-    ) -> Float[Tensor, "n B K P"]:
+    ) -> Iterator[Float[Tensor, "B K P"]]:
         """Eq. 4: e_i^j = F(t_i^j), decoded from image j: token j at all judged positions."""
         tokens = self.codebook()
-        decoded = []
         for number in range(tokens.shape[1]):
             inputs = restructure(patches, tokens, torch.where(judged, number, chosen), mask)
-            decoded.append(self.reconstruct(inputs))
-        return torch.stack(decoded)
+            with torch.no_grad():
+                decoded = self.reconstruct(inputs)
+            yield decoded
 
     def freeze_predictor(self) -> None:
         """End the incubation stage: the predictor gets no gradient any more."""

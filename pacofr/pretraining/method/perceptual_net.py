@@ -2,6 +2,7 @@
 
 import hashlib
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -24,6 +25,12 @@ class PerceptualNet(nn.Module):
         super().__init__()
         self.encoder = encoder.requires_grad_(False).eval()
         self.layers = scaled_layers(layers, encoder.config.depth)
+
+    def store_products_in(self, dtype: torch.dtype) -> None:
+        """Store the weights of matrix products in the format that autocast would cast them to."""
+        for module in self.encoder.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d)):
+                module.to(dtype)
 
     @property
     def fingerprint(self) -> str:

@@ -1,0 +1,80 @@
+"""Shards of another size: fewer and larger files, and crops stored as they are trained on."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import cv2
+from rich.progress import Progress
+
+from pacofr.data.repack_config import RepackConfig
+from pacofr.data.shard_index import ShardEntry, write_index
+from pacofr.data.shard_writer import TarWriter
+from pacofr.data.shards import ShardDataset
+from pacofr.errors import UserError
+
+JPEG_QUALITY = 95
+
+
+def repack(config: RepackConfig) -> list[ShardEntry]:
+    """Copy shards to larger ones; the new shards, in order.
+
+    The folder appears when it is complete.
+
+    Raises:
+        UserError: the shards cannot be read, or the folder exists or cannot be written.
+    """
+    crops, out = ShardDataset(config.shards), config.out
+    if out.exists():
+        raise UserError(f"{out} exists; give a new folder for the new shards")
+    canvas = crops.index.canvas
+    side = canvas if config.side is None else config.side
+    if side > canvas:
+        raise UserError(f"--side {side}: the crops have {canvas} px, enlarging them adds nothing")
+    face = round(crops.index.face * side / canvas)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+            folder = Path(scratch) / "shards"
+            folder.mkdir()
+            entries, locations = _write_shards(crops, folder, config, side)
+            write_index(folder, entries, locations, canvas=side, face=face)
+            if (stats := config.shards / "stats.json").is_file():
+                shutil.copyfile(stats, folder / "stats.json")
+            folder.rename(out)
+    except OSError as error:
+        raise UserError(f"cannot write {out} ({error}); give another --out") from error
+    return entries
+
+
+def _write_shards(
+    crops: ShardDataset, folder: Path, config: RepackConfig, side: int
+) -> tuple[list[ShardEntry], list[list[tuple[int, int]]]]:
+    entries: list[ShardEntry] = []
+    locations: list[list[tuple[int, int]]] = []
+    writer: TarWriter | None = None
+    with Progress(transient=True) as bar:
+        task = bar.add_task("repacking", total=len(crops))
+        for number in range(len(crops)):
+            if writer is None:
+                writer = TarWriter(folder / f"shard-{len(entries):06d}.tar")
+            jpeg = crops.jpeg(number)
+            if side != crops.index.canvas:
+                jpeg = _resized(crops, number, side)
+            labels = crops.tensors(number) if crops.has_tensors(number) else None
+            key = f"{len(entries):06d}_{len(writer.locations):06d}"
+            writer.add(key, jpeg, crops.about(number), labels)
+            if writer.size >= config.shard_bytes or number == len(crops) - 1:
+                entries.append(writer.close())
+                locations.append(writer.locations)
+                writer = None
+            bar.update(task, completed=number + 1)
+    return entries, locations
+
+
+def _resized(crops: ShardDataset, number: int, side: int) -> bytes:
+    """The crop as the loader would resize it, as JPEG."""
+    small = cv2.resize(crops.decode(number), (side, side), interpolation=cv2.INTER_AREA)
+    done, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert done
+    return jpeg.tobytes()

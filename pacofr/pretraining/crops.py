@@ -1,0 +1,24 @@
+"""What pre-training reads its images from."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+
+@runtime_checkable
+class CropDataset(Protocol):
+    """Face crops by position; augmentations are functions of (seed, epoch, position)."""
+
+    def __len__(self) -> int:
+        """Number of crops."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash that changes with the crops or their order."""
+        ...
+
+    def read(self, epoch: int, positions: Int64[np.ndarray, " b"]) -> UInt8[np.ndarray, "b 3 H W"]:
+        """RGB crops at the model's input size."""
+        ...

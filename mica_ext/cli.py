@@ -85,6 +85,10 @@ COMMANDS = {
         "mica_ext.data.synthetic.config:SynthParsingConfig",
         "mica_ext.data.synthetic.parsing:synth_parsing",
     ),
+    "synth-video": Command(
+        "mica_ext.data.synthetic.config:SynthVideoConfig",
+        "mica_ext.commands.synth_video:synth_video",
+    ),
 }
 
 

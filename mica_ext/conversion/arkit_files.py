@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64
 
 from mica_ext.conversion.fields import Fields, numbers, write_npz
+from mica_ext.conversion.live_link_angles import ANGLES
+from mica_ext.conversion.live_link_time import seconds_of, timecode
 from mica_ext.conversion.motion import ARKIT_NAMES, ArkitMotion
 from mica_ext.errors import UserError
 from mica_ext.files import write_bytes_atomic
@@ -33,9 +36,6 @@ LIVE_LINK = (
 )
 # fmt: on
 """The order of Live Link Face's columns."""
-ANGLES = tuple(f"{part}{axis}" for part in ("Head", "LeftEye", "RightEye")
-               for axis in ("Yaw", "Pitch", "Roll"))  # fmt: skip
-"""Its last columns; a conversion of expressions knows nothing of them and writes zero."""
 TIMECODE, COUNT = "Timecode", "BlendShapeCount"
 NAMES, WEIGHTS = ("names", "columns"), ("weights", "blendshapes")
 
@@ -72,7 +72,11 @@ def read_live_link(path: Path) -> ArkitMotion:
     motion = arkit_motion(fields, path)
     if motion is None:
         raise UserError(f"{path}: expected a header with ARKit's names such as EyeBlinkLeft")
-    return motion._replace(timecodes=timecodes)
+    return motion._replace(
+        timecodes=timecodes,
+        angles=_angles(fields, path),
+        times_s=None if timecodes is None else seconds_of(timecodes),
+    )
 
 
 def arkit_motion(fields: Fields, path: Path) -> ArkitMotion | None:
@@ -110,7 +114,9 @@ def arkit_motion(fields: Fields, path: Path) -> ArkitMotion | None:
 
 
 def write_arkit_motion(path: Path, motion: ArkitMotion, fps: float) -> None:
-    """Write .csv (Live Link Face), .json or .npz, by the suffix.
+    """Write .csv (Live Link Face, with angles and times), .json or .npz, by the suffix.
+
+    `fps` counts the frames of time codes, and gives the times where the motion has none.
 
     Raises:
         UserError: it cannot be written.
@@ -126,20 +132,26 @@ def write_arkit_motion(path: Path, motion: ArkitMotion, fps: float) -> None:
     else:
         titles = [name[0].upper() + name[1:] for name in LIVE_LINK]
         lines = [",".join([TIMECODE, COUNT, *titles, *ANGLES])]
-        times = motion.timecodes or [timecode(row, fps) for row in range(len(weights))]
-        zeros = ["0"] * len(ANGLES)
-        for time, row in zip(times, weights, strict=True):
+        seconds = np.arange(len(weights)) / fps if motion.times_s is None else motion.times_s
+        times = motion.timecodes or [timecode(moment, fps) for moment in seconds.tolist()]
+        none = np.zeros((len(weights), len(ANGLES)))
+        angles = none if motion.angles is None else motion.angles
+        for time, row in zip(times, np.concatenate([weights, angles], 1), strict=True):
             values = [f"{value:.6f}" for value in row]
-            lines.append(",".join([time, str(len(titles) + len(ANGLES)), *values, *zeros]))
+            lines.append(",".join([time, str(len(values)), *values]))
         write_bytes_atomic(path, ("\n".join(lines) + "\n").encode())
 
 
-def timecode(frame: int, fps: float) -> str:
-    """Live Link Face's HH:MM:SS:FF.mmm of a frame from the start."""
-    seconds, rest = divmod(frame / fps, 1)
-    minutes, second = divmod(int(seconds), 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour:02}:{minute:02}:{second:02}:{int(rest * fps + 1e-6):02}.000"
+def _angles(fields: Fields, path: Path) -> Float64[np.ndarray, "N 9"] | None:
+    """The columns of head and eyes; None where the recording lacks one.
+
+    Raises:
+        UserError: they are no numbers.
+    """
+    if not all(name in fields for name in ANGLES):
+        return None
+    columns = [numbers(fields, (name,), path) for name in ANGLES]
+    return np.stack([column.ravel() for column in columns if column is not None], 1)
 
 
 def _plain(time: str) -> str:

@@ -28,3 +28,7 @@ class ArkitMotion(NamedTuple):
     """In the order of `ARKIT_NAMES`."""
     timecodes: tuple[str, ...] | None = None
     """Of a Live Link Face recording."""
+    angles: Float64[np.ndarray, "N 9"] | None = None
+    """Of head, left and right eye as Live Link Face has them; see `live_link_angles`."""
+    times_s: Float64[np.ndarray, " N"] | None = None
+    """From the first frame [s]; without them frames follow at an even rate."""

@@ -119,6 +119,11 @@ def refuse_stranger(head: bytes, name: str) -> None:
         raise UserError(f"{name} is {stranger.noun}: {stranger.advice}")
 
 
+def is_video_head(head: bytes) -> bool:
+    """Whether a file's first bytes are those of a video."""
+    return image_kind(head) is None and _stranger(head) is VIDEO
+
+
 def _stranger(head: bytes) -> Stranger | None:
     for prefix, stranger in STRANGERS:
         if head.startswith(prefix):

@@ -1,4 +1,4 @@
-"""Options of `mica-ext synth-now` and `synth-parsing`; imports nothing heavy."""
+"""Options of `mica-ext synth-now`, `synth-parsing` and `synth-video`; imports nothing heavy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,5 +63,41 @@ class SynthParsingConfig:
             raise ValueError("expected --train, --val and --test of 1 or more")
         if not 64 <= self.size <= 2048:
             raise ValueError("expected --size of 64 to 2048 px")
+        if self.seed < 0:
+            raise ValueError("expected --seed of 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthVideoConfig:
+    """Film a rendered head that speaks, blinks and looks about, with its truth beside it.
+
+    Beside NAME.mp4 lie NAME.truth.json (identity, and expression, gaze and pose of every frame, as
+    `reconstruct NAME.mp4 --params` writes them) and NAME.truth.csv (Live Link Face's columns).
+    """
+
+    out: Annotated[Path, tyro.conf.Positional]
+    """Video to write (.mp4 .mov .webm)."""
+    seconds: float = 10.0
+    """Length; with --motion at most that of the recording."""
+    fps: float = 30.0
+    """Frames a second."""
+    size: tuple[int, int] = (640, 480)
+    """Width and height [px]."""
+    motion: Path | None = None
+    """A Live Link Face recording (.csv) to play; without it a speaker is made up by the seed."""
+    head: str = "anthro"
+    """Head model with ARKit's expressions that the person is drawn from."""
+    seed: int = 0
+    """Another seed, another person who moves differently."""
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Replace files that exist."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds <= 3600:
+            raise ValueError("expected --seconds above 0, at most 3600")
+        if not 1 <= self.fps <= 240:
+            raise ValueError("expected --fps of 1 to 240")
+        if min(self.size) < 64 or max(self.size) > 4096:
+            raise ValueError("expected --size of 64 to 4096 px on each side")
         if self.seed < 0:
             raise ValueError("expected --seed of 0 or more")

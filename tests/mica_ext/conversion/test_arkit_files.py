@@ -5,15 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from flame_assets.arkit import EXPRESSIONS
+from flame_assets.arkit import EXPRESSIONS, arkit
 from mica_ext.conversion.arkit_files import (
     LIVE_LINK,
     arkit_motion,
     read_live_link,
-    timecode,
     write_arkit_motion,
 )
 from mica_ext.conversion.fields import read_fields
+from mica_ext.conversion.live_link_angles import live_link_angles, rotation_vectors
+from mica_ext.conversion.live_link_time import seconds_of, timecode
 from mica_ext.conversion.motion import ARKIT_NAMES, ArkitMotion
 from mica_ext.errors import UserError
 
@@ -43,8 +44,51 @@ def test_a_csv_has_live_link_s_header_and_time_codes(tmp_path):
     assert header.endswith("TongueOut,HeadYaw,HeadPitch,HeadRoll,LeftEyeYaw,LeftEyePitch,"
                            "LeftEyeRoll,RightEyeYaw,RightEyePitch,RightEyeRoll")  # fmt: skip
     assert first.startswith("00:00:00:00.000,61,")
-    assert timecode(30 * 3661 + 7, 30.0) == "01:01:01:07.000"
+    assert timecode(3661 + 7 / 30, 30.0) == "01:01:01:07.000"
     assert read_live_link(tmp_path / "clip.csv").timecodes is not None
+
+
+def test_times_and_angles_of_a_csv_come_back(tmp_path):
+    random = np.random.default_rng(1)
+    times = np.cumsum(random.uniform(0.01, 0.9, 6)) - 0.01  # a variable frame rate
+    turns = random.uniform(-0.5, 0.5, (3, 6, 3))
+    motion = ArkitMotion(WEIGHTS, angles=live_link_angles(*turns), times_s=times - times[0])
+    write_arkit_motion(tmp_path / "clip.csv", motion, 30.0)
+    again = read_live_link(tmp_path / "clip.csv")
+    np.testing.assert_allclose(again.times_s, motion.times_s, atol=2e-5)
+    np.testing.assert_allclose(rotation_vectors(again.angles), turns, atol=3e-6)
+
+
+def test_eyes_turn_as_in_recordings(shared_data):
+    """Recorded yaw falls as the left eye looks out, pitch grows as it looks down."""
+    recorded = np.load(shared_data / "arkit_livelink" / "arkit_frames.npz")
+    table = recorded["weights"].astype(np.float64)[::50]
+    column = {name[0].lower() + name[1:]: table[:, k] for k, name in enumerate(recorded["columns"])}
+    names = [
+        f"eyeLook{way}{side}" for side in ("Left", "Right") for way in ("Down", "In", "Out", "Up")
+    ]
+    eyes = [
+        arkit({name: row[k] for k, name in enumerate(names)})
+        for row in np.stack([column[n] for n in names], 1)
+    ]
+    left, right = (np.stack([eye[k] for eye in eyes]).astype(np.float64) for k in (2, 3))
+    angles = live_link_angles(np.zeros_like(left), left, right)
+    for index, name in (
+        (3, "leftEyeYaw"),
+        (4, "leftEyePitch"),
+        (6, "rightEyeYaw"),
+        (7, "rightEyePitch"),
+    ):
+        assert np.corrcoef(angles[:, index], column[name])[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("codes", [("x", "y"), ("00:00:01:00", "00:00:00:00"), ()])
+def test_odd_time_codes_are_no_times(codes):
+    assert seconds_of(codes) is None
+
+
+def test_a_recording_goes_on_over_midnight():
+    np.testing.assert_allclose(seconds_of(("23:59:59:29.500", "00:00:00:00.500")), [0, 1 / 30])
 
 
 def test_one_face_of_mediapipe_and_a_plain_mapping(tmp_path):

@@ -21,10 +21,10 @@ class ReconstructConfig:
 
     photos: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Photos, or folders of photos (there all but *.overlay.png and *.texture.png, which this
-    command writes)."""
+    command writes); or one video (.mp4 .mov .webm)."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Mesh to write (.obj .ply .stl .glb .off .3mf .dae); a folder when there are several photos.
-    Folders that are missing are made."""
+    Folders that are missing are made. Of a video: an animated .glb."""
     example: Flag = False
     """Reconstruct the public-domain portrait that comes with the package."""
     recursive: Flag = False
@@ -56,12 +56,15 @@ class ReconstructConfig:
     unit: Literal["mm", "cm", "m"] | None = None
     """Unit of the mesh and landmark files; mm unless given (GLB, and landmarks with it: m)."""
     params: Path | None = None
-    """Also write the parameters (JSON): `mica-ext rebuild` makes the very same mesh from them."""
+    """Also write the parameters (JSON): `mica-ext rebuild` makes the very same mesh from them. Of a
+    video: identity, and every frame's expression, gaze and pose."""
+    csv: Path | None = None
+    """Also write a video's ARKit weights, head and eye angles in Live Link Face's columns."""
     landmarks: Path | None = None
     """Also write the 68 and the 7 NoW landmarks (JSON)."""
     overlay: Path | None = None
     """Also write a picture (.png .jpg): the photo, the mesh over it, and three views of the
-    mesh."""
+    mesh. Of a video: a video (.mp4 .mov .webm)."""
     overlay_style: Literal["clay", "wire", "textured"] = "clay"
     """How the picture shows the mesh: as smooth clay, by its triangles' edges, or with the photo's
     texture."""

@@ -1,4 +1,4 @@
-"""`reconstruct`: photos in, the files of the plan out."""
+"""`reconstruct`: photos, or a video, in, the files of the plan out."""
 
 import json
 import signal
@@ -16,6 +16,8 @@ from mica_ext.commands.photo_run.reuse import FolderRecords, Selection, select_j
 from mica_ext.commands.photo_run.run_record import PhotoIdentity, Settings
 from mica_ext.commands.photo_run.same_person import merge_jobs
 from mica_ext.commands.photo_run.staging import remove_abandoned, staged_files
+from mica_ext.commands.video_run.plan import video_among
+from mica_ext.commands.video_run.run import reconstruct_video
 from mica_ext.errors import UserError, error_line, exit_on_interrupt, printable
 from pacofr.utils.ordered_map import ordered_map
 from pacofr.utils.stop_request import StopRequest
@@ -43,6 +45,8 @@ def reconstruct(config: ReconstructConfig) -> int:
     Raises:
         UserError: before anything is written, or for the one photo of a run over one.
     """
+    if (video := video_among(config.photos)) is not None:
+        return reconstruct_video(config, video)
     plan = make_plan(config)
     if plan.skipped:
         print(skipped_line(plan.skipped), file=sys.stderr)

@@ -71,11 +71,26 @@ def morphs(
     return Morphs(rest, targets, _skeleton(decoder, neutral, mesh))
 
 
+@torch.no_grad()
+def morphs_without_joints(decoder: HeadDecoder, shape: Float[Tensor, "1 S"]) -> Morphs:
+    """An identity at rest, and the head's own expressions without the turns of jaw and eyes.
+
+    For animations that turn these joints of the skeleton themselves: both together are the head's
+    own model, but for what lids touch.
+    """
+    neutral = HeadParameters.zeros(decoder.head)._replace(shape=shape)
+    mesh = decoder(neutral)
+    targets = _own_targets(decoder, neutral, neutral, mesh.vertices[0], with_joints=False)
+    return Morphs(mesh.vertices[0], targets, _skeleton(decoder, neutral, mesh))
+
+
 def _own_targets(
     decoder: HeadDecoder,
     parameters: HeadParameters,
     neutral: HeadParameters,
     rest: Float[Tensor, "V 3"],
+    *,
+    with_joints: bool = True,
 ) -> list[MorphTarget]:
     """The head's expressions, on the face `neutral`."""
     head = decoder.head
@@ -86,7 +101,7 @@ def _own_targets(
         batch = HeadParameters(*(values.repeat(len(names), 1) for values in neutral))
         for row, name in enumerate(names):
             batch.expression[row, start + row] = 1.0
-            if head.expression_convention == "arkit":
+            if with_joints and head.expression_convention == "arkit":
                 pose = arkit({name: 1.0})
                 batch.jaw_pose[row] = torch.from_numpy(pose.jaw_pose)
                 batch.left_eye_pose[row] = torch.from_numpy(pose.left_eye_pose)

@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32, Float64, Int32
 from scipy.spatial.transform import Rotation
 
 from eval_now.geometry.normals import vertex_normals
+from mica_ext.export.gltf_animation import Animation, animation_entry
 from mica_ext.export.gltf_buffer import INDICES, VERTICES, Buffer
 from mica_ext.export.surface import Surface
 from mica_ext.render.pictures import picture_bytes
@@ -52,8 +53,9 @@ def glb_bytes(
     targets: Sequence[MorphTarget],
     copyright_note: str,
     skeleton: Skeleton | None = None,
+    animation: Animation | None = None,
 ) -> bytes:
-    """The whole .glb file."""
+    """The whole .glb file; an animation needs a skeleton, whose joints it turns."""
     source, corners, uv = _split_at_seams(surface)
     buffer = Buffer()
     nodes: list[dict[str, object]] = [{"mesh": 0, "name": "head"}]
@@ -76,6 +78,8 @@ def glb_bytes(
         nodes[0]["skin"] = 0
         document["skins"] = [_skin(buffer, skeleton, nodes)]
         document["scenes"] = [{"nodes": [0, 1]}]
+    if animation is not None:
+        document["animations"] = [animation_entry(buffer, animation, mesh_node=0, first_joint=1)]
     document |= {
         "accessors": buffer.accessors,
         "bufferViews": buffer.views,

@@ -71,5 +71,5 @@ class Buffer:
         return len(self.accessors) - 1
 
 
-def _extent(array: Shaped[np.ndarray, "N 3"]) -> dict[str, list[float]]:
+def _extent(array: Shaped[np.ndarray, "N k"]) -> dict[str, list[float]]:
     return {"min": array.min(axis=0).tolist(), "max": array.max(axis=0).tolist()}

@@ -29,7 +29,12 @@ from mica_ext.fitting.correspondence.anchors import locate_points
 from mica_ext.fitting.correspondence.calibration import PointCalibration
 from mica_ext.fitting.correspondence.mean_picture import mean_picture
 from mica_ext.fitting.gaze import IRISES, EyeObservations, estimate_gaze, iris_rotations
-from mica_ext.fitting.geometry.gauss_newton import cauchy_weights, normal_equations, solve_free
+from mica_ext.fitting.geometry.gauss_newton import (
+    cauchy_weights,
+    normal_equations,
+    solve_free,
+    solve_shared,
+)
 from mica_ext.fitting.geometry.jacobians import Observations
 from mica_ext.fitting.geometry.pose import (
     Pose,
@@ -49,6 +54,8 @@ from mica_ext.models.types import Camera, FaceParameters
 from pacofr.faces.landmarks68 import inter_ocular
 
 MIN_CONFIDENCE = 1e-4
+INDEPENDENT_PHOTOS = 6
+"""Of one person, whose errors average out: the network errs alike on all photos of a face."""
 
 
 class FitResult(NamedTuple):
@@ -112,12 +119,13 @@ class LandmarkFitter:
         *,
         confidence: Float[Tensor, "B 478"] | None = None,
         shape: Float[Tensor, "B S"] | None = None,
+        one_person: bool = False,
     ) -> FitResult:
         """Fit to points [px] in photos of `photo_size` (height, width) [px], of all or of each.
 
         `confidence`, 0 to 1, divides the variance of each point; 1 without it. With `shape` the
-        identity is not fitted: these coefficients are the result's. The principal point is the
-        photo's centre.
+        identity is not fitted: these coefficients are the result's; with `one_person` one identity
+        is fitted to all photos together. The principal point is the photo's centre.
 
         Raises:
             UserError: if the fit diverges or the points are not finite.
@@ -141,7 +149,7 @@ class LandmarkFitter:
         gaze = self._gaze(state, eyes, observations)
         for _ in range(self.config.iterations):
             noise = self._photo_noise(state.pose, observations, trust)
-            state = self._step(self._look(state, gaze), observations, noise, held)
+            state = self._step(self._look(state, gaze), observations, noise, held, one_person)
             _check_finite([*state.pose, *state[1:]])
             gaze = self._gaze(state, eyes, observations)
         state = self.lips.brought_together(state, closed, self.prior.lower, self.prior.upper)
@@ -210,17 +218,26 @@ class LandmarkFitter:
         observations: Observations,
         noise: PhotoNoise,
         held: Bool[np.ndarray, " M"],
+        one_person: bool,
     ) -> FitState:
         """Projected Gauss-Newton step of all that is not held: bounds by active set, clipping."""
         prior, coefficients = self.prior, state.coefficients
+        precision = prior.precision
+        if one_person:  # the sum over all photos counts as `INDEPENDENT_PHOTOS`
+            share = 1 / min(len(coefficients), INDEPENDENT_PHOTOS)
+            precision = precision * np.where(self.shape_columns, share, 1.0)
         residuals, jacobian = self.model.residuals(state, observations, noise.modes_px)
         weights = cauchy_weights(residuals, noise.sigma_px, self.config.robust_threshold)
         H, g = normal_equations(jacobian, residuals, weights)
-        g[:, 6:] -= coefficients @ prior.precision + prior.rate
-        H[:, 6:, 6:] += prior.precision
+        g[:, 6:] -= coefficients @ precision + prior.rate
+        H[:, 6:, 6:] += precision
         fixed = held | ((coefficients <= prior.lower) & (g[:, 6:] < 0))
         fixed |= (coefficients >= prior.upper) & (g[:, 6:] > 0)
-        step = solve_free(H, g, np.concatenate([np.zeros((len(g), 6), bool), fixed], 1))
+        fixed = np.concatenate([np.zeros((len(g), 6), bool), fixed], 1)
+        if one_person:
+            step = solve_shared(H, g, fixed, np.r_[np.zeros(6, bool), self.shape_columns])
+        else:
+            step = solve_free(H, g, fixed)
         found = np.clip(coefficients + step[:, 6:], prior.lower, prior.upper)
         return self.model.split(moved(state.pose, step[:, :6]), prior.exclude_opposites(found))
 

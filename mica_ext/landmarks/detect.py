@@ -7,7 +7,7 @@ one that the detector took to be upside down, the other three orientations are t
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from mica_ext.landmarks.readers import PointReader
 from mica_ext.preprocess.align_face import DetectedPoints
@@ -44,10 +44,25 @@ def detect_points(
     return max([detected, *turned], key=lambda each: each.confidence)
 
 
-def _read_following(
-    reader: PointReader, image: UInt8[np.ndarray, "H W 3"], region: Region
+def follow_points(
+    reader: PointReader, image: UInt8[np.ndarray, "H W 3"], before: Float[np.ndarray, "478 2"]
 ) -> DetectedPoints:
-    """Crop and read until crop and points agree, at most `MAX_PASSES` times."""
+    """The points of a face whose points in the frame before are known: one crop where they stand.
+
+    Where the face moved far from it, it is cropped anew, as in `detect_points`.
+    """
+    region = region_of_points(before, reader.side_per_box, roll_from_mouth=reader.roll_from_mouth)
+    return _read_following(reader, image, region, passes=1)
+
+
+def _read_following(
+    reader: PointReader,
+    image: UInt8[np.ndarray, "H W 3"],
+    region: Region,
+    passes: int | None = None,
+) -> DetectedPoints:
+    """Crop and read until crop and points agree, `passes` to `MAX_PASSES` times."""
+    least = reader.passes if passes is None else passes
     for number in range(1, MAX_PASSES + 1):
         pixels = torch.from_numpy(crop_region(image, region, reader.size))
         crop = pixels.permute(2, 0, 1)[None].float() / 255
@@ -58,7 +73,7 @@ def _read_following(
             points.numpy(), reader.side_per_box, roll_from_mouth=reader.roll_from_mouth
         )
         growth = abs(float(np.log(implied.side / region.side)))
-        agree = number >= reader.passes and _agree(region, implied, growth)
+        agree = number >= least and _agree(region, implied, growth)
         if agree or growth > PLAUSIBLE_GROWTH:
             break
         region = implied

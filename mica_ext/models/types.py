@@ -61,3 +61,12 @@ class FaceParameters(NamedTuple):
             HeadParameters(*(values[rows] for values in self.head)),
             Camera(*(values[rows] for values in self.camera)),
         )
+
+    @classmethod
+    def concatenated(cls, batches: Sequence["FaceParameters"]) -> "FaceParameters":
+        """Several batches as one."""
+        heads, cameras = zip(*batches, strict=True)
+        return cls(
+            HeadParameters(*(torch.cat(values) for values in zip(*heads, strict=True))),
+            Camera(*(torch.cat(values) for values in zip(*cameras, strict=True))),
+        )

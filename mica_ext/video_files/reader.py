@@ -204,7 +204,7 @@ def _info(
     scale = min(MAX_SIDE / max(width, height), 1.0)
     small = max(round(width * scale), 1), max(round(height * scale), 1)
     if rotation % 180:
-        (width, height), small = (height, width), small[::-1]
+        (width, height), small = (height, width), (small[1], small[0])
     rate = float(stream.average_rate or stream.guessed_rate or 0)
     duration = 0.0
     if stream.duration and stream.time_base:

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,7 +51,8 @@ class VideoWriter:
         if not usable:
             raise UserError(f"{path}: this PyAV cannot write {path.suffix} ({' or '.join(names)})")
         self.codec = usable[0]
-        self.container = self.stream = None
+        self.container: Any = None
+        self.stream: Any = None
 
     def __enter__(self) -> "VideoWriter":
         try:

@@ -93,6 +93,8 @@ def _check_options(config: ReconstructConfig) -> None:
         raise UserError("--bbox, --landmarks5 and --aligned exclude each other: choose one")
     if any(places) and (config.chosen_face == "all" or config.same_person):
         raise UserError("--bbox, --landmarks5, --aligned name one face: leave --face all out")
+    if config.csv is not None:
+        raise UserError("--csv is for a video: leave it out for photos")
     if config.example and config.photos:
         raise UserError("--example brings its own photo: leave the other photos out")
 

@@ -1,4 +1,4 @@
-"""Progress of runs over many photos: a bar on a terminal, a line now and then elsewhere."""
+"""Progress over many photos or frames: a bar on a terminal, a line now and then elsewhere."""
 
 import sys
 import time
@@ -14,9 +14,10 @@ class Progress:
         self,
         total: int,
         *,
+        what: str = "photos",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._total, self._done = total, 0
+        self._total, self._done, self._what = total, 0, what
         self._clock = clock
         self._began = self._last_line = clock()
         self._bar = None
@@ -29,7 +30,7 @@ class Progress:
                 transient=True,
                 redirect_stdout=sys.stdout.isatty(),  # a redirected output keeps its lines
             )
-            self._task = self._bar.add_task("photos", total=total)
+            self._task = self._bar.add_task(what, total=total)
 
     def __enter__(self) -> "Progress":
         if self._bar is not None:
@@ -59,4 +60,4 @@ class Progress:
         rate = self._done / elapsed_s
         minutes = (self._total - self._done) / rate / 60
         left = f"{minutes:.0f} min" if minutes >= 1 else f"{60 * minutes:.0f} s"
-        return f"{self._done} of {self._total} photos, {rate:.1f} a second, {left} left"
+        return f"{self._done} of {self._total} {self._what}, {rate:.1f} a second, {left} left"

@@ -50,10 +50,10 @@ class FilmedHead(SyntheticFaces):
         appearance = self.appearances.sample(rng)
         lighting = sample_lighting(rng)
         hair = shaded_hair(rng, self.size, appearance.hair_colour)[:height, :width]
-        walls = [background(rng, height, width) for _ in range(2)]
+        wall, clothes = (background(rng, height, width) for _ in range(2))
         shape = torch.from_numpy(shape.astype(np.float32))
         camera = self._camera(shape, width, height)
-        self.scene = Scene(shape, appearance, lighting, *walls, hair, camera)
+        self.scene = Scene(shape, appearance, lighting, wall, clothes, hair, camera)
 
     def frame(
         self, moved: HeadParameters, camera: Camera, number: int

@@ -34,3 +34,30 @@ def solve_free(
     diagonal = np.arange(g.shape[1])
     H[:, diagonal, diagonal] = np.where(fixed, 1.0, H[:, diagonal, diagonal] * (1 + 1e-6) + 1e-9)
     return np.linalg.solve(H, (g * free)[..., None])[..., 0]
+
+
+def solve_shared(
+    H: Float64[np.ndarray, "B N N"],
+    g: Float64[np.ndarray, "B N"],
+    fixed: Bool[np.ndarray, "B N"],
+    shared: Bool[np.ndarray, " N"],
+) -> Float64[np.ndarray, "B N"]:
+    """`solve_free` where the unknowns `shared`, none of them fixed, are the same for all items.
+
+    The sum of the items' problems, reduced to the shared unknowns (Schur complement).
+    """
+    own = ~shared
+    free = ~fixed[:, own]
+    among = H[:, own][:, :, own] * (free[:, :, None] & free[:, None, :])
+    diagonal = np.arange(free.shape[1])
+    among[:, diagonal, diagonal] = np.where(free, among[:, diagonal, diagonal] * (1 + 1e-6), 1.0)
+    across = H[:, own][:, :, shared] * free[..., None]
+    sides = np.concatenate([across, (g[:, own] * free)[..., None]], 2)
+    solved = np.linalg.solve(among, sides)
+    by_shared, alone = solved[..., :-1], solved[..., -1]
+    reduced = H[:, shared][:, :, shared] - across.transpose(0, 2, 1) @ by_shared
+    rest = g[:, shared] - (across * alone[..., None]).sum(1)
+    step = np.empty_like(g)
+    step[:, shared] = np.linalg.solve(reduced.sum(0), rest.sum(0))
+    step[:, own] = alone - by_shared @ step[0, shared]
+    return step

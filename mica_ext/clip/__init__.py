@@ -1,0 +1,1 @@
+"""Faces of videos: tracked, one identity, smoothed over time."""

@@ -1,0 +1,193 @@
+"""From a tracked face to the parameters of every frame: one identity, smooth over time.
+
+Runs of frames with the face, within one shot, are smoothed each for itself: cuts and gaps restart
+the filter, not the identity. Frames without the face take the values between those before and after
+a gap of up to `SHORT_GAP_S`, else the last values before it (at a shot's start the first after it).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int
+from scipy.spatial.transform import Rotation
+
+from flame_assets.arkit import eye_look_weights
+from flame_assets.model.head import HeadModel
+from flame_assets.model.head_module import HeadParameters
+from mica_ext.clip.frame_fits import fit_frames
+from mica_ext.clip.identity import ClipIdentity
+from mica_ext.clip.smoothing import adaptive_wiener
+from mica_ext.clip.tracker import TrackedFace
+from mica_ext.models.types import Camera, FaceParameters
+from mica_ext.reconstruct import Reconstructor
+
+SHORT_GAP_S = 0.3
+MIN_NOISE = {"weight": 0.004, "angle": 0.002, "length": 0.0002, "gaze": 0.006}
+"""Least standard deviation of the fits' jitter: of expressions, rotations [rad], positions [m]."""
+PARTS = ("brow", "eye", "cheek", "nose", "jaw mouth")
+"""Expressions whose names begin alike move together."""
+
+
+class ClipEstimate(NamedTuple):
+    """All N frames."""
+
+    parameters: FaceParameters
+    residual: Float64[np.ndarray, " N"]
+    """Of the fits, in outer eye corner distances; 0 where there was no face."""
+
+
+class _Track(NamedTuple):
+    """Everything that is smoothed, as columns, and which of them belong together."""
+
+    values: Float64[np.ndarray, "N C"]
+    floor: Float64[np.ndarray, " C"]
+    groups: list[Int[np.ndarray, " n"]]
+    middle: Rotation
+    """Rotations of the head are relative to it."""
+
+
+def estimate_clip(
+    reconstructor: Reconstructor,
+    tracked: TrackedFace,
+    identity: ClipIdentity,
+    size: tuple[int, int],
+) -> ClipEstimate:
+    """Fit every frame that shows the face with this identity, smooth, and fill the others.
+
+    Raises:
+        UserError: no head fits a frame.
+    """
+    seen = tracked.confidence > 0
+    numbers = np.flatnonzero(seen)
+    fits = fit_frames(
+        reconstructor,
+        tracked,
+        numbers.tolist(),
+        size,
+        focal_px=identity.focal_px,
+        shape=identity.shape,
+    )
+    head = reconstructor.head
+    track = _columns(head, fits.parameters)
+    values = np.zeros((len(seen), track.values.shape[1]))
+    values[numbers] = track.values
+    trust = tracked.confidence * tracked.visibility.mean(1)
+    for run in _runs(seen, tracked.starts):
+        values[run] = adaptive_wiener(
+            tracked.times_s[run],
+            values[run],
+            trust[run].astype(np.float64).clip(0.05, 1),
+            track.groups,
+            track.floor,
+        )
+    _fill(values, seen, tracked)
+    residual = np.zeros(len(seen))
+    residual[numbers] = fits.residual.double().numpy()
+    parameters = _parameters(head, values, track.middle, identity, fits.parameters)
+    return ClipEstimate(parameters, residual)
+
+
+def _columns(head: HeadModel, found: FaceParameters) -> _Track:
+    """Expression, jaw, gaze, rotation relative to the mean one, position."""
+    moved, camera = found
+    middle = Rotation.from_rotvec(moved.global_pose.double().numpy())
+    mean = middle.mean()
+    parts = (
+        moved.expression.double().numpy(),
+        moved.jaw_pose.double().numpy(),
+        torch.cat([moved.left_eye_pose, moved.right_eye_pose], 1).double().numpy(),
+        (mean.inv() * middle).as_rotvec(),
+        camera.translation.double().numpy(),
+    )
+    kinds = ("weight", "angle", "gaze", "angle", "length")
+    widths = [part.shape[1] for part in parts]
+    floor = np.repeat([MIN_NOISE[kind] for kind in kinds], widths)
+    ends = np.cumsum([0, *widths])
+    columns = [np.arange(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
+    expressions = _expression_groups(head)
+    expressions[-1] = np.r_[expressions[-1], columns[1]]  # the jaw goes with the mouth
+    return _Track(np.concatenate(parts, 1), floor, [*expressions, *columns[2:]], mean)
+
+
+def _expression_groups(head: HeadModel) -> list[Int[np.ndarray, " n"]]:
+    """Columns of expressions that move together; all of a head without ARKit's names."""
+    if head.expression_convention != "arkit":
+        return [np.arange(head.expression_count)]
+    names = np.array(head.expression_names)
+    groups = []
+    for part in PARTS:
+        begins = [np.char.startswith(names, word) for word in part.split()]
+        groups.append(np.flatnonzero(np.any(begins, 0)))
+    return groups
+
+
+def _runs(seen: Bool[np.ndarray, " N"], starts: tuple[int, ...]) -> list[slice]:
+    """Runs of frames with a face that no cut divides."""
+    ends = [*starts[1:], len(seen)]
+    runs = []
+    for start, end in zip(starts, ends, strict=True):
+        steps = np.flatnonzero(np.diff(np.r_[0, seen[start:end].astype(int), 0])) + start
+        runs += [slice(*pair) for pair in steps.reshape(-1, 2)]
+    return runs
+
+
+def _fill(
+    values: Float64[np.ndarray, "N C"], seen: Bool[np.ndarray, " N"], tracked: TrackedFace
+) -> None:
+    """Give frames without a face the values of their neighbours, in place."""
+    shot_of = np.searchsorted(tracked.starts, np.arange(len(seen)), side="right")
+    known = np.flatnonzero(seen)
+    for row in np.flatnonzero(~seen):
+        after = np.searchsorted(known, row)
+        before = known[after - 1] if after else known[0]
+        later = known[after] if after < len(known) else before
+        same = [other for other in (before, later) if shot_of[other] == shot_of[row]]
+        left, right = (same[0], same[-1]) if same else (before, before)
+        gap = tracked.times_s[right] - tracked.times_s[left]
+        share = 0.0
+        if left < row < right and gap <= SHORT_GAP_S:
+            share = (tracked.times_s[row] - tracked.times_s[left]) / gap
+        values[row] = (1 - share) * values[left] + share * values[right]
+
+
+def _parameters(
+    head: HeadModel,
+    values: Float64[np.ndarray, "N C"],
+    middle: Rotation,
+    identity: ClipIdentity,
+    found: FaceParameters,
+) -> FaceParameters:
+    """The inverse of `_columns`, within the head's bounds."""
+    count = len(values)
+    widths = [head.expression_count, 3, 3, 3, 3, 3]
+    expression, jaw, left, right, turned, translation = np.split(values, np.cumsum(widths)[:-1], 1)
+    if head.expression_bounds is not None:
+        expression = expression.clip(*head.expression_bounds)
+    if head.expression_convention == "arkit":
+        expression = _with_gaze(head, expression, left, right)
+    rotation = (middle * Rotation.from_rotvec(turned)).as_rotvec()
+    parts = (expression, rotation, np.zeros_like(jaw), jaw, left, right)
+    moving = [torch.from_numpy(part).float() for part in parts]
+    return FaceParameters(
+        HeadParameters(identity.shape.expand(count, -1), *moving),
+        Camera(
+            found.camera.focal_px[:1].expand(count),
+            found.camera.centre_px[:1].expand(count, -1),
+            torch.from_numpy(translation).float(),
+        ),
+    )
+
+
+def _with_gaze(
+    head: HeadModel,
+    expression: Float64[np.ndarray, "N E"],
+    left: Float64[np.ndarray, "N 3"],
+    right: Float64[np.ndarray, "N 3"],
+) -> Float64[np.ndarray, "N E"]:
+    """The eyeLook weights are those of the eyes' rotations."""
+    expression = expression.copy()
+    for name, weights in eye_look_weights(left, right).items():
+        if name in head.expression_names:
+            expression[:, head.expression_names.index(name)] = weights
+    return expression

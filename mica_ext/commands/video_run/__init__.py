@@ -1,0 +1,1 @@
+"""`reconstruct` of a video."""

@@ -1,0 +1,49 @@
+"""The overlay video of a clip: the video is read a second time and drawn over."""
+
+from pathlib import Path
+
+import torch
+
+from flame_assets.model.head_module import HeadParameters
+from mica_ext.commands.photo_run.progress import Progress
+from mica_ext.commands.video_run.stopping import leave_if_asked
+from mica_ext.export.clip_json import SavedClip
+from mica_ext.models.pose import in_pose
+from mica_ext.reconstruct import Reconstructor
+from mica_ext.render.clip_overlay import ClipOverlay
+from mica_ext.video_files.reader import VideoReader
+from mica_ext.video_files.writer import VideoWriter
+from pacofr.utils.stop_request import StopRequest
+
+
+@torch.no_grad()
+def write_overlay(
+    path: Path,
+    clip: SavedClip,
+    reconstructor: Reconstructor,
+    reader: VideoReader,
+    stop: StopRequest,
+) -> None:
+    """Write the overlay of `clip`, made from the frames of `reader`.
+
+    Raises:
+        UserError: it cannot be written.
+        KeyboardInterrupt, SystemExit: a stop was asked for; the file is not whole then.
+    """
+    decoder, count = reconstructor.decoder, len(clip.times_s)
+    person = HeadParameters.zeros(decoder.head)._replace(shape=clip.parameters.head.shape[:1])
+    rest = decoder(person).vertices[0].numpy()
+    draw = ClipOverlay(decoder.head, rest, clip.video.size, reconstructor.rasterizer)
+    with (
+        VideoWriter(path, reader.info.rate or 25.0) as video,
+        Progress(count, what="frames of the overlay") as progress,
+    ):
+        for number, frame in zip(range(count), reader, strict=False):
+            leave_if_asked(stop)
+            one = clip.parameters.select(number)
+            straight = decoder(in_pose(one.head, "expressive")).vertices[0].numpy()
+            posed = None
+            if clip.states[number] != "held":
+                posed = decoder(one.head).vertices[0].numpy()
+            video.add(draw(frame.image, one.camera, posed, straight), frame.time_s)
+            progress.advance()

@@ -22,6 +22,8 @@ from flame_assets.model.head_module import HeadDecoder, HeadMesh
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.export.face_json import ModelPack, Provenance, Source
+from mica_ext.expression.predictor import ExpressionPredictor
+from mica_ext.expression.weights import read_expression_config, require_head
 from mica_ext.fitting.correspondence.calibration import load_calibration
 from mica_ext.identity.predictor import IdentityPredictor, require_own_head
 from mica_ext.identity.same_person import PersonIdentity, merge_identities
@@ -29,7 +31,7 @@ from mica_ext.identity.weights import read_identity_config
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import PointChoice, open_reader
 from mica_ext.landmarks.regions import REGIONS
-from mica_ext.models.estimator import FaceEstimator
+from mica_ext.models.estimator import FaceEstimator, FitChoice
 from mica_ext.models.pack import Pack, load_pack
 from mica_ext.models.pose import Pose, in_pose
 from mica_ext.models.quality import FaceSignals, assess_quality, face_luma, roll_degrees
@@ -62,6 +64,7 @@ class Reconstructor:
         identity: IdentityChoice | None = None,
         points: PointChoice = "auto",
         detector: DetectorChoice = "mtcnn",
+        fit: FitChoice = "full",
     ) -> None:
         self.head = head
         scrfd = ScrfdDetector() if detector == "mica" else None
@@ -72,13 +75,16 @@ class Reconstructor:
         self.head_fingerprint = fingerprint(head)
         self.reader = open_reader(points, pack.landmarks, device)
         self.detect_points = partial(detect_points, self.reader)
-        self.estimator = FaceEstimator(self.decoder, load_calibration(self.reader.calibration))
+        predictor = _expression_predictor(pack, self.decoder, device, fit)
+        calibration = load_calibration(self.reader.calibration)
+        self.estimator = FaceEstimator(self.decoder, calibration, predictor, fit)
         self.provenance = Provenance(
             head=Source(head.name, head.version, head.licence),
             weights=self.reader.source,
             detector=Source(*(scrfd.source if scrfd else DETECTOR)),
             model=ModelPack(pack.name, pack.licence),
-            identity=_identity_source(self.identity),
+            identity=_source(self.identity),
+            expression=_source(predictor),
         )
 
     @property
@@ -96,6 +102,7 @@ class Reconstructor:
         identity: IdentityChoice | None = None,
         points: PointChoice = "auto",
         detector: DetectorChoice = "mtcnn",
+        fit: FitChoice = "full",
     ) -> "Reconstructor":
         """Load a model pack (see `models.pack.find_pack`) and its head, or `head` in its place.
 
@@ -107,9 +114,12 @@ class Reconstructor:
                 one for this head.
             points: whose points the fit reads.
             detector: finds the faces.
+            fit: "full" fits all parameters to the points, starting from what the pack's expression
+                network sees where it has one for this head; "none" takes what it sees.
 
         Raises:
-            UserError: if pack, head, identity network, points, device or detector cannot be used.
+            UserError: if pack, head, identity or expression network, points, device or detector
+                cannot be used.
         """
         pack = load_pack(model)
         head_model = load_head(head or pack.head)
@@ -120,6 +130,7 @@ class Reconstructor:
             identity=identity,
             points=points,
             detector=detector,
+            fit=fit,
         )
 
     def __call__(
@@ -273,7 +284,26 @@ def _identity_predictor(
     return IdentityPredictor(pack.identity, head, device)
 
 
-def _identity_source(predictor: IdentityPredictor | None) -> Source | None:
+def _expression_predictor(
+    pack: Pack, decoder: HeadDecoder, device: torch.device, fit: FitChoice
+) -> ExpressionPredictor | None:
+    if pack.expression is None:
+        if fit == "full":
+            return None
+        raise UserError(
+            f"--fit none: the pack {pack.name} has no expression network: make one with `mica-ext "
+            "train` and `mica-ext pack --expression RUN/model`, and name it with --model"
+        )
+    if fit == "full":
+        about = read_expression_config(pack.expression)
+        try:
+            require_head(about, pack.expression, decoder.head)
+        except UserError:
+            return None
+    return ExpressionPredictor(pack.expression, decoder, device)
+
+
+def _source(predictor: IdentityPredictor | ExpressionPredictor | None) -> Source | None:
     if predictor is None:
         return None
     about = predictor.about

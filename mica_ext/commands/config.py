@@ -85,6 +85,10 @@ class ReconstructConfig:
     identity: Literal["mica", "fit"] | None = None
     """Where the identity comes from: the pack's identity network (FLAME 2020 only), or the fit to
     the points. Default: the network where the pack has one for its head."""
+    fit: Literal["full", "none"] = "full"
+    """full: all parameters are fitted to the points, from where the pack's expression network
+    sees them, if it has one for the head. none: what that network sees, not fitted, on the
+    identity network's person or else the mean head."""
     same_person: Flag = False
     """All photos show one person: one identity for all of them, from the identity network."""
     points: Literal["auto", "student", "face-mesh"] = "auto"
@@ -151,6 +155,8 @@ class PackConfig:
     """Folder of an identity network: `model` of a run of `mica-ext train-identity`."""
     landmarks: Path | None = None
     """Folder of a landmark network; by default the one that comes with the package is used."""
+    expression: Path | None = None
+    """Folder of an expression network of --head: `model` of a run of `mica-ext train`."""
     head: str = "auto"
     """The pack's head: auto, anthro, flame2020, ... or a folder."""
     name: str | None = None

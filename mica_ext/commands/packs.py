@@ -10,6 +10,7 @@ from flame_assets.model.fingerprint import weighted_sum
 from flame_assets.store import load_head
 from mica_ext.commands.config import ImportConfig, PackConfig
 from mica_ext.errors import UserError
+from mica_ext.expression.weights import load_expression_network, read_expression_config
 from mica_ext.identity.mica_file import read_mica
 from mica_ext.identity.predictor import require_own_head
 from mica_ext.identity.weights import (
@@ -33,7 +34,7 @@ from mica_ext.models.pack import (
 if TYPE_CHECKING:
     from flame_assets.model.head import HeadModel
 
-IDENTITY, LANDMARKS = "identity", "landmarks68"
+IDENTITY, LANDMARKS, EXPRESSION = "identity", "landmarks68", "expression"
 
 
 def import_mica(config: ImportConfig) -> None:
@@ -83,17 +84,26 @@ def pack(config: PackConfig) -> None:
         UserError: a network cannot be used, or the pack cannot be written.
     """
     _check_target(config.out, overwrite=config.overwrite)
-    if config.landmarks is None and config.identity is None:
-        raise UserError("expected --identity FOLDER or --landmarks FOLDER, got neither network")
+    if config.landmarks is None and config.identity is None and config.expression is None:
+        raise UserError(
+            "expected --identity, --landmarks or --expression with a FOLDER, got no network"
+        )
     licences = []
     if config.identity is not None:
         load_identity_network(config.identity)
         licences.append(read_identity_config(config.identity).licence)
+    if config.expression is not None:
+        load_expression_network(config.expression, load_head(config.head))
+        licences.append(read_expression_config(config.expression).licence)
     licences.append(read_landmark_config(config.landmarks).licence)
     name = config.name or config.out.name
 
     def fill(folder: Path) -> None:
-        folders = ((IDENTITY, config.identity), (LANDMARKS, config.landmarks))
+        folders = (
+            (IDENTITY, config.identity),
+            (LANDMARKS, config.landmarks),
+            (EXPRESSION, config.expression),
+        )
         for target, source in folders:
             if source is not None:
                 shutil.copytree(source, folder / target)
@@ -104,6 +114,7 @@ def pack(config: PackConfig) -> None:
             licence="; ".join(dict.fromkeys(licences)),
             identity=folder / IDENTITY if config.identity else None,
             landmarks=folder / LANDMARKS if config.landmarks else None,
+            expression=folder / EXPRESSION if config.expression else None,
         )
 
     print(write_folder(config.out, fill))
@@ -117,16 +128,30 @@ def write_pack_files(
     licence: str,
     identity: Path | None = None,
     landmarks: Path | None = None,
+    expression: Path | None = None,
 ) -> None:
     """Write pack.json and the card into the folder that holds the networks' folders."""
     points_folder = landmarks or load_pack(SHIPPED).landmarks
-    made = Pack(name=name, licence=licence, head=head, landmarks=points_folder, identity=identity)
+    made = Pack(
+        name=name,
+        licence=licence,
+        head=head,
+        landmarks=points_folder,
+        identity=identity,
+        expression=expression,
+    )
     save_pack(made, folder)
     rows = ["| network | name | made by | sha256 | licence |", "|---|---|---|---|---|"]
     if made.identity is not None:
         about = read_identity_config(made.identity)
         rows.append(
             f"| identity | {about.name} | `{about.made_by}` | {about.sha256} | {about.licence} |"
+        )
+    if made.expression is not None:
+        branch = read_expression_config(made.expression)
+        rows.append(
+            f"| expression | {branch.name} | `{branch.made_by}` | {branch.sha256} | "
+            f"{branch.licence} |"
         )
     points = read_landmark_config(made.landmarks)
     rows.append(

@@ -62,6 +62,7 @@ def reconstruct(config: ReconstructConfig) -> int:
             identity=config.identity,
             points=config.points,
             detector=config.detector,
+            fit=config.fit,
         )
     person = merge_jobs(config, plan.jobs, reconstructor)
     run = Run(config, plan, reconstructor, FolderRecords(), person)
@@ -138,6 +139,10 @@ class Run:
         for option in ("bbox", "landmarks5", "aligned"):
             if value := getattr(self.config, option):
                 settings[option] = str(value)
+        if made_with.expression is not None:
+            settings["expression"] = f"{made_with.expression.name} {made_with.expression.version}"
+        if self.config.fit != "full":
+            settings["fit"] = self.config.fit
         if made_with.identity is not None:
             settings["identity"] = f"{made_with.identity.name} {made_with.identity.version}"
         if self.person is not None:

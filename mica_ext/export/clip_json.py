@@ -108,6 +108,7 @@ class _ClipFile(NamedTuple):
     detector: Source
     model: ModelPack | None
     identity: Source | None
+    expression: Source | None
     fingerprint: Fingerprint
     video: VideoEntry
     smoothing: Smoothing
@@ -229,7 +230,9 @@ def _to_saved_clip(file: _ClipFile, frames: object, where: str) -> SavedClip:
         video=file.video,
         smoothing=file.smoothing,
         quality=file.quality,
-        provenance=Provenance(file.head, file.weights, file.detector, file.model, file.identity),
+        provenance=Provenance(
+            file.head, file.weights, file.detector, file.model, file.identity, file.expression
+        ),
         fingerprint=file.fingerprint,
     )
 

@@ -48,6 +48,8 @@ class Provenance(NamedTuple):
     """None in files of older versions."""
     identity: Source | None = None
     """The identity network; None where the fit gave the identity."""
+    expression: Source | None = None
+    """The expression network; None where the fit had no such start."""
 
 
 class SavedFace(NamedTuple):
@@ -94,6 +96,7 @@ class _FaceFile(NamedTuple):
     detector: Source
     model: ModelPack | None
     identity: Source | None
+    expression: Source | None
     fingerprint: Fingerprint
     photo: _PhotoEntry
     quality: Quality | None
@@ -101,7 +104,7 @@ class _FaceFile(NamedTuple):
     camera: _CameraEntry
 
 
-ADDED_KEYS = ("model", "quality", "identity")
+ADDED_KEYS = ("model", "quality", "identity", "expression")
 """Optional: older files lack them."""
 
 
@@ -167,7 +170,9 @@ def _to_saved_face(content: dict[str, Any], where: str) -> SavedFace:
     return SavedFace(
         parameters=FaceParameters(HeadParameters(**rows), camera),
         pose=file.pose,
-        provenance=Provenance(file.head, file.weights, file.detector, file.model, file.identity),
+        provenance=Provenance(
+            file.head, file.weights, file.detector, file.model, file.identity, file.expression
+        ),
         fingerprint=file.fingerprint,
         photo=file.photo.name,
         photo_size=file.photo.size,

@@ -78,8 +78,13 @@ def to_photo(
     pixel = (crop_to_image[..., :2] @ view.anchor_px[..., None])[..., 0] + crop_to_image[..., 2]
     ray = _ray(pixel, focal_px, centre_px)
     rotation = _to_ray(ray) @ _roll(crop_to_image) @ view.rotation
-    depth = focal_px / (view.scale * _zoom(crop_to_image))
+    depth = focal_px / photo_scale(view, crop_to_image)
     return PhotoView(rotation, depth[:, None] * ray)
+
+
+def photo_scale(view: CropView, crop_to_image: Float[Tensor, "B 2 3"]) -> Float[Tensor, " B"]:
+    """Scale of the heads in their photos [px / m] at the anchor."""
+    return view.scale * _zoom(crop_to_image)
 
 
 def to_crop(

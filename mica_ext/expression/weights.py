@@ -96,13 +96,12 @@ def read_expression_config(folder: Path) -> ExpressionWeights:
     return KIND.read_config(ExpressionWeights, folder)
 
 
-def load_expression_network(folder: Path, head: HeadModel) -> ExpressionNetwork:
-    """The network with the weights of `folder`, for inference on `head`, in float32.
+def require_head(about: ExpressionWeights, folder: Path, head: HeadModel) -> None:
+    """Refuse weights for other expressions than the head's.
 
     Raises:
-        UserError: unreadable, damaged (sha256), not finite, of another network or another head.
+        UserError: they are.
     """
-    about = read_expression_config(folder)
     same = about.expression_count == head.expression_count
     if same:
         same = abs(weighted_sum(head.expression_basis) - about.expression_basis) <= TOLERANCE
@@ -111,6 +110,16 @@ def load_expression_network(folder: Path, head: HeadModel) -> ExpressionNetwork:
             f"{folder}: reads the expressions of {about.head}, got the head {head.name} "
             f"{head.version}: give that head, or a pack for this one"
         )
+
+
+def load_expression_network(folder: Path, head: HeadModel) -> ExpressionNetwork:
+    """The network with the weights of `folder`, for inference on `head`, in float32.
+
+    Raises:
+        UserError: unreadable, damaged (sha256), not finite, of another network or another head.
+    """
+    about = read_expression_config(folder)
+    require_head(about, folder, head)
     tensors = KIND.read_tensors(folder, about.sha256)
     vit = VisionTransformer(about.encoder)
     network = ExpressionNetwork(vit, about.branch, about.expression_count)

@@ -28,6 +28,7 @@ from mica_ext.fitting.config import FitConfig
 from mica_ext.fitting.correspondence.anchors import locate_points
 from mica_ext.fitting.correspondence.calibration import PointCalibration
 from mica_ext.fitting.correspondence.mean_picture import mean_picture
+from mica_ext.fitting.expectation import SURE, Expectation, FacePrior, told_by_points
 from mica_ext.fitting.gaze import IRISES, EyeObservations, estimate_gaze, iris_rotations
 from mica_ext.fitting.geometry.gauss_newton import (
     cauchy_weights,
@@ -51,6 +52,7 @@ from mica_ext.fitting.point_noise import FIT_POINTS, PhotoNoise, PointNoise, noi
 from mica_ext.fitting.priors import CoefficientPrior
 from mica_ext.models.projection import project
 from mica_ext.models.types import Camera, FaceParameters
+from pacofr.faces.face_mesh.topology import INNER_LIPS
 from pacofr.faces.landmarks68 import inter_ocular
 
 MIN_CONFIDENCE = 1e-4
@@ -107,8 +109,10 @@ class LandmarkFitter:
             name: index for index, name in enumerate(names) if is_arkit and "eyeLook" in name
         }
         end = 3 + self.model.axes_count
+        head_expressions = self.head.expression_count
         columns = np.arange(len(self.prior.lower))
         self.shape_columns = (columns >= 3) & (columns < end)
+        self.noise_columns = columns >= end + head_expressions
         self.gaze_columns = np.isin(columns, [end + index for index in self.eye_looks.values()])
 
     def __call__(
@@ -119,13 +123,16 @@ class LandmarkFitter:
         *,
         confidence: Float[Tensor, "B 478"] | None = None,
         shape: Float[Tensor, "B S"] | None = None,
+        expected: FaceParameters | None = None,
         one_person: bool = False,
     ) -> FitResult:
         """Fit to points [px] in photos of `photo_size` (height, width) [px], of all or of each.
 
         `confidence`, 0 to 1, divides the variance of each point; 1 without it. With `shape` the
         identity is not fitted: these coefficients are the result's; with `one_person` one identity
-        is fitted to all photos together. The principal point is the photo's centre.
+        is fitted to all photos together. `expected` movements and rotations are where the fit
+        starts, and decide what the points do not tell; see `fitting.expectation`. The principal
+        point is the photo's centre.
 
         Raises:
             UserError: if the fit diverges or the points are not finite.
@@ -138,20 +145,29 @@ class LandmarkFitter:
             trust = confidence.detach().cpu().double().numpy().clip(MIN_CONFIDENCE, 1)
         pose, observations = self._pose(points, photo_size, focal, trust)
         start = np.tile(np.clip(0.0, self.prior.lower, self.prior.upper), (len(points), 1))
+        expectation = None
+        closed = lip_gaps(points, self._unit_px(pose, observations)) < self.closed_lips
+        if expected is not None:
+            expectation = Expectation.of(expected, self.model, self.prior)
+            start = expectation.coefficients.copy()
+            closed &= trust[:, INNER_LIPS].mean(1) >= SURE  # else the points' gap is a guess
         held = self.gaze_columns
         if shape is not None:
             known = shape.detach().cpu().double().numpy()
             start[:, self.shape_columns] = known @ self.model.basis.shape_axes
             held = held | self.shape_columns
         state = self.model.split(pose, start)
+        prior = self._prior(state, observations, trust, expectation, one_person)
         eyes = EyeObservations.from_points(points, trust)
-        closed = lip_gaps(points, self._unit_px(pose, observations)) < self.closed_lips
-        gaze = self._gaze(state, eyes, observations)
+        unseen = _unseen_gaze(trust, expectation)
+        gaze = self._gaze(state, eyes, observations) + unseen
         for _ in range(self.config.iterations):
             noise = self._photo_noise(state.pose, observations, trust)
-            state = self._step(self._look(state, gaze), observations, noise, held, one_person)
+            state = self._step(
+                self._look(state, gaze), observations, noise, held, prior, one_person
+            )
             _check_finite([*state.pose, *state[1:]])
-            gaze = self._gaze(state, eyes, observations)
+            gaze = self._gaze(state, eyes, observations) + unseen
         state = self.lips.brought_together(state, closed, self.prior.lower, self.prior.upper)
         return self._result(self._look(state, gaze), gaze, observations, shape)
 
@@ -169,6 +185,29 @@ class LandmarkFitter:
             threshold = self.config.robust_threshold
             pose = pose_step(pose, self.points, observations, sigma_px, threshold)
         return pose, observations
+
+    def _prior(
+        self,
+        state: FitState,
+        observations: Observations,
+        confidence: Float64[np.ndarray, "B 478"],
+        expectation: Expectation | None,
+        one_person: bool,
+    ) -> FacePrior:
+        """Of faces in the pose of `state`."""
+        population = self.prior
+        if one_person:  # the sum over all photos counts as `INDEPENDENT_PHOTOS`
+            share = 1 / min(len(state.shape), INDEPENDENT_PHOTOS)
+            factor = np.where(self.shape_columns, share, 1.0)
+            population = population._replace(precision=population.precision * factor)
+        if expectation is None:
+            return FacePrior.of_population(population)
+        noise = self._photo_noise(state.pose, observations, confidence)
+        _, jacobian = self.model.residuals(state, observations, noise.modes_px)
+        good = self.noise.sigma * self._unit_px(state.pose, observations)[:, None]
+        told = told_by_points(jacobian[..., 6:], noise.sigma_px, good)
+        told[:, self.shape_columns | self.noise_columns] = 1.0
+        return FacePrior.of_faces(population, expectation, told)
 
     def _initialize(
         self,
@@ -218,19 +257,15 @@ class LandmarkFitter:
         observations: Observations,
         noise: PhotoNoise,
         held: Bool[np.ndarray, " M"],
+        face_prior: FacePrior,
         one_person: bool,
     ) -> FitState:
         """Projected Gauss-Newton step of all that is not held: bounds by active set, clipping."""
         prior, coefficients = self.prior, state.coefficients
-        precision = prior.precision
-        if one_person:  # the sum over all photos counts as `INDEPENDENT_PHOTOS`
-            share = 1 / min(len(coefficients), INDEPENDENT_PHOTOS)
-            precision = precision * np.where(self.shape_columns, share, 1.0)
         residuals, jacobian = self.model.residuals(state, observations, noise.modes_px)
         weights = cauchy_weights(residuals, noise.sigma_px, self.config.robust_threshold)
         H, g = normal_equations(jacobian, residuals, weights)
-        g[:, 6:] -= coefficients @ precision + prior.rate
-        H[:, 6:, 6:] += precision
+        face_prior.add_to(H, g, state)
         fixed = held | ((coefficients <= prior.lower) & (g[:, 6:] < 0))
         fixed |= (coefficients >= prior.upper) & (g[:, 6:] > 0)
         fixed = np.concatenate([np.zeros((len(g), 6), bool), fixed], 1)
@@ -275,6 +310,15 @@ class LandmarkFitter:
         distance = np.linalg.norm(residuals, axis=-1).mean(1)
         residual = torch.from_numpy(distance / self._unit_px(state.pose, observations)).float()
         return FitResult(FaceParameters(head, camera), project(camera, mesh.landmarks), residual)
+
+
+def _unseen_gaze(
+    confidence: Float64[np.ndarray, "B 478"], expectation: Expectation | None
+) -> Float64[np.ndarray, "B 2 3"] | float:
+    """Expected gaze, as far as both irises cannot be relied on."""
+    if expectation is None:
+        return 0.0
+    return (1 - confidence[:, IRISES].max(1))[:, None, None] * expectation.gaze
 
 
 def _check_finite(arrays: Iterable[Float64[np.ndarray, "..."]]) -> None:

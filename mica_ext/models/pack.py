@@ -3,6 +3,7 @@
     PACK/pack.json      format, version, name, licence, head, and the networks' folders beside it
     PACK/<landmarks>/   config.json, model.safetensors; without it the network of this package
     PACK/<identity>/    config.json, model.safetensors: MICA's identity network, where there is one
+    PACK/<expression>/  the same: encoder and expression branch, where there are
     PACK/README.md      the card, for people
 
 The pack that comes with the package is `mica_ext/weights`; others lie in the store by their names
@@ -21,7 +22,7 @@ from mica_ext.files import write_bytes_atomic
 from pacofr.errors import UserError as ContentError
 from pacofr.utils.config_json import from_json, read_json
 
-FORMAT, VERSION = "mica-ext pack", 2
+FORMAT, VERSION = "mica-ext pack", 3
 PACK_FILE, CARD = "pack.json", "README.md"
 MAX_BYTES = 1 << 20
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -43,6 +44,8 @@ class Pack:
     """Folder of the landmark network."""
     identity: Path | None = None
     """Folder of the identity network."""
+    expression: Path | None = None
+    """Folder of the expression network."""
 
 
 class _PackFile(NamedTuple):
@@ -55,6 +58,11 @@ class _PackFile(NamedTuple):
     head: str
     landmarks: str | None
     identity: str | None
+    expression: str | None
+
+
+ADDED_KEYS: dict[int, tuple[str, ...]] = {2: ("identity",), 3: ("expression",)}
+"""Networks that packs have since a version."""
 
 
 def packs_folder() -> Path:
@@ -105,19 +113,23 @@ def load_pack(name_or_folder: str | Path = "auto") -> Pack:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise UserError(f"{path}: expected a file of the format {FORMAT!r}")
         version = content.get("version")
-        if type(version) is not int or version not in (1, VERSION):
+        if type(version) is not int or not 1 <= version <= VERSION:
             raise UserError(
-                f"{path}: expected version {VERSION} or 1, got {version!r}; update this package, "
+                f"{path}: expected version 1 to {VERSION}, got {version!r}; update this package, "
                 "or get the pack of this version"
             )
-        if version == 1:  # before packs had an identity network
-            content = {**content, "version": VERSION, "identity": None}
+        added = [key for since, keys in ADDED_KEYS.items() if since > version for key in keys]
+        content = {**content, "version": VERSION, **dict.fromkeys(added)}
         pack = from_json(_PackFile, content, str(path))
     except ContentError as error:
         raise UserError(str(error)) from error
     networks = {
         name: folder / held
-        for name, held in (("landmarks", pack.landmarks), ("identity", pack.identity))
+        for name, held in (
+            ("landmarks", pack.landmarks),
+            ("identity", pack.identity),
+            ("expression", pack.expression),
+        )
         if held is not None
     }
     for network in networks.values():
@@ -129,6 +141,7 @@ def load_pack(name_or_folder: str | Path = "auto") -> Pack:
         head=pack.head,
         landmarks=networks.get("landmarks") or load_pack(SHIPPED).landmarks,
         identity=networks.get("identity"),
+        expression=networks.get("expression"),
     )
 
 
@@ -149,6 +162,7 @@ def save_pack(pack: Pack, folder: Path) -> None:
         pack.head,
         inside(pack.landmarks),
         inside(pack.identity),
+        inside(pack.expression),
     )
     data = json.dumps(content._asdict(), indent=1) + "\n"
     write_bytes_atomic(folder / PACK_FILE, data.encode())

@@ -194,8 +194,8 @@ def write_pack(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"version": 3}, "expected version 2 or 1, got 3; update"),
-        ({"version": True}, "expected version 2"),
+        ({"version": 4}, "expected version 1 to 3, got 4; update"),
+        ({"version": True}, "expected version 1 to 3"),
         ({"identity": "gone"}, "network folder .*gone is missing"),
         ({"format": "other"}, "format"),
         ({"head": 5}, "must be text"),

@@ -1,0 +1,57 @@
+"""ExpressionPredictor: aligned faces to expression, jaw, eyes, pose and camera, without a fit."""
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from flame_assets.model.head_module import HeadDecoder
+from mica_ext.expression.branch import BranchOutput
+from mica_ext.expression.crop_camera import crop_view, photo_scale
+from mica_ext.expression.network import face_parameters
+from mica_ext.expression.weights import load_expression_network, read_expression_config
+from mica_ext.fitting.config import FitConfig
+from mica_ext.models.types import AlignedFace, FaceParameters
+
+
+class ExpressionPredictor:
+    """An expression network for one head; build once, call with any batch."""
+
+    def __init__(self, folder: Path, decoder: HeadDecoder, device: torch.device) -> None:
+        """Load the weights of `folder` for the decoder's head.
+
+        Raises:
+            UserError: the weights cannot be used, or belong to another head.
+        """
+        self.about = read_expression_config(folder)
+        self.decoder = decoder
+        self.small = decoder.landmark_head()
+        self.device = device
+        self.network = load_expression_network(folder, decoder.head).to(device)
+
+    @torch.no_grad()
+    def __call__(
+        self, faces: AlignedFace, shape: Float[Tensor, "B S"] | None = None
+    ) -> FaceParameters:
+        """Parameters of a batch of `collate_faces`, on the CPU.
+
+        The focal length is the one that `FitConfig` assumes.
+
+        Args:
+            faces: the batch.
+            shape: identity coefficients, kept to the last bit; None: the mean head's.
+        """
+        output = self.read(faces)
+        if shape is None:
+            shape = torch.zeros(len(faces.crop), self.decoder.head.shape_count)
+        scale = photo_scale(crop_view(output.crop_pose, output.crop_camera), faces.crop_to_image)
+        config = FitConfig()
+        longer = faces.image_size.amax(1).to(scale)
+        focal = torch.maximum(scale * config.default_distance_m, longer * config.min_focal_ratio)
+        return face_parameters(output, shape, faces, self.small, focal)
+
+    def read(self, faces: AlignedFace) -> BranchOutput:
+        """What the branch says of the crops; a face's does not depend on the others' of a batch."""
+        rows = [self.network.read(crop[None].to(self.device)) for crop in faces.crop]
+        return BranchOutput(*(torch.cat(parts).cpu() for parts in zip(*rows, strict=True)))

@@ -1,0 +1,136 @@
+"""What is known of faces besides their points; where the points are unsure, it decides.
+
+A network that sees the whole face reads expressions behind a hand or in a profile better than a
+population's prior. Points that tell a coefficient about as well as those of a good frontal photo
+(`SURE`) leave it to the fit; as they tell less, its prior passes from the population's to the
+network's.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+
+from mica_ext.fitting.geometry.pose import Pose
+from mica_ext.fitting.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from mica_ext.fitting.point_model import FitState, PointModel
+from mica_ext.fitting.priors import CoefficientPrior
+from mica_ext.models.types import FaceParameters
+
+SURE = 0.7
+"""Share of a good frontal photo's information from which points decide alone."""
+COEFFICIENT_SIGMA = 0.1
+"""Standard deviation of expected coefficients."""
+ROTATION_SIGMA = np.radians(4.0)
+"""Standard deviation of expected head rotations, per axis [rad]."""
+
+
+class Expectation(NamedTuple):
+    """Faces as a network sees them."""
+
+    rotation: Float64[np.ndarray, "B 3 3"]
+    """From the head's frame to the camera's."""
+    coefficients: Float64[np.ndarray, "B M"]
+    """In the order of the fit's; shape and noise are zero and not used."""
+    gaze: Float64[np.ndarray, "B 2 3"]
+    """Rotations of the left and right eye [rad]."""
+
+    @classmethod
+    def of(
+        cls, parameters: FaceParameters, model: PointModel, prior: CoefficientPrior
+    ) -> "Expectation":
+        """Parameters of a head as unknowns of its fit, within the prior's bounds."""
+        head = parameters.head
+        rows = (head.expression, head.global_pose, head.jaw_pose)
+        expression, pose, jaw = (part.detach().cpu().double().numpy() for part in rows)
+        eyes = [part.detach().cpu().double().numpy() for part in head[-2:]]
+        coefficients = np.zeros((len(expression), len(prior.lower)))
+        coefficients[:, :3] = jaw - expression @ model.jaw_of_expression.T
+        start = 3 + model.axes_count
+        coefficients[:, start : start + expression.shape[1]] = expression
+        coefficients = np.clip(coefficients, prior.lower, prior.upper)
+        return cls(axis_angle_to_matrix(pose), coefficients, np.stack(eyes, 1))
+
+    def rotation_gap(self, pose: Pose) -> Float64[np.ndarray, "B 3"]:
+        """Rotation vector from the left [rad] that leads from a pose to the expected one."""
+        return matrix_to_axis_angle(self.rotation @ pose.rotation.transpose(0, 2, 1))
+
+
+class FacePrior(NamedTuple):
+    """Prior of the unknowns of each face of a batch: -log p = c P c / 2 + rate c + k |c - e|^2 / 2,
+
+    and of the rotation, about the expected one.
+    """
+
+    precision: Float64[np.ndarray, "B M M"] | Float64[np.ndarray, "1 M M"]
+    rate: Float64[np.ndarray, "B M"] | Float64[np.ndarray, "1 M"]
+    expectation: Expectation | None = None
+    pull: Float64[np.ndarray, "B M"] | float = 0.0
+    """Precision k of the expected coefficients."""
+    rotation_pull: Float64[np.ndarray, " B"] | float = 0.0
+    """Precision of the expected rotation [1/rad^2]."""
+
+    @classmethod
+    def of_population(cls, prior: CoefficientPrior) -> "FacePrior":
+        """Where nothing else is known."""
+        return cls(prior.precision[None], prior.rate[None])
+
+    @classmethod
+    def of_faces(
+        cls,
+        prior: CoefficientPrior,
+        expectation: Expectation,
+        told: Float64[np.ndarray, "B M"],
+    ) -> "FacePrior":
+        """Between the population's and what is expected.
+
+        Args:
+            prior: of the population.
+            expectation: of these faces.
+            told: see `told_by_points`; 1 for what nothing is expected of.
+        """
+        sure = (told / SURE).clip(0, 1)
+        root = np.sqrt(sure)
+        unsure_head = 1 - sure.min(1, initial=1.0)
+        return cls(
+            root[:, :, None] * prior.precision * root[:, None],
+            sure * prior.rate,
+            expectation,
+            (1 - sure) / COEFFICIENT_SIGMA**2,
+            unsure_head / ROTATION_SIGMA**2,
+        )
+
+    def add_to(
+        self,
+        H: Float64[np.ndarray, "B N N"],
+        g: Float64[np.ndarray, "B N"],
+        state: FitState,
+    ) -> None:
+        """Add its second derivatives and its negative gradient to normal equations, in place."""
+        c = state.coefficients
+        H[:, 6:, 6:] += self.precision
+        g[:, 6:] -= (self.precision @ c[..., None])[..., 0] + self.rate
+        if self.expectation is None:
+            return
+        own = np.arange(6, H.shape[1])
+        H[:, own, own] += self.pull
+        g[:, 6:] += self.pull * (self.expectation.coefficients - c)
+        turns = np.arange(3)
+        pull = np.broadcast_to(self.rotation_pull, (len(g),))[:, None]
+        H[:, turns, turns] += pull
+        g[:, :3] += pull * self.expectation.rotation_gap(state.pose)
+
+
+def told_by_points(
+    jacobian: Float64[np.ndarray, "B L 2 N"],
+    sigma_px: Float64[np.ndarray, "B L"],
+    good_sigma_px: Float64[np.ndarray, "B L"],
+) -> Float64[np.ndarray, "B N"]:
+    """Information of the points about each unknown over that of the same points in a good photo.
+
+    Of an unknown that moves no point it is zero.
+    """
+    moved = np.square(jacobian).sum(2)
+    seen = (moved / np.square(sigma_px)[..., None]).sum(1)
+    good = (moved / np.square(good_sigma_px)[..., None]).sum(1)
+    return seen / np.maximum(good, 1e-12)

@@ -20,12 +20,19 @@ class Command(NamedTuple):
     function: str
     """`module:function` that takes the options; an int it returns is the exit code, else 0."""
     log_level: str = "WARNING"
+    optional_values: dict[str, tuple[str, ...]] = {}
+    """Options that may stand without a value: their values, the one that is meant first."""
 
 
 COMMANDS = {
     "reconstruct": Command(
         "mica_ext.commands.config:ReconstructConfig",
         "mica_ext.commands.reconstruct:reconstruct",
+        optional_values={"--view": ("page", "window")},
+    ),
+    "view": Command(
+        "mica_ext.commands.config:ViewConfig",
+        "mica_ext.commands.view:view",
     ),
     "rebuild": Command(
         "mica_ext.commands.config:RebuildConfig",
@@ -132,6 +139,7 @@ def _run(command: Command, program: str, arguments: list[str]) -> int:
 
     from pacofr.utils.threads import use_one_thread_per_operation
 
+    arguments = _with_values(arguments, command.optional_values)
     logging.basicConfig(level=command.log_level, format="%(levelname)s: %(message)s")
     with one_line_usage(program):
         config = tyro.cli(_import(command.config), prog=program, args=arguments)
@@ -140,6 +148,16 @@ def _run(command: Command, program: str, arguments: list[str]) -> int:
         function = _import(command.function)
     result = function(config)
     return result if isinstance(result, int) else 0
+
+
+def _with_values(arguments: list[str], optional: dict[str, tuple[str, ...]]) -> list[str]:
+    """The arguments with the first of its values behind each option that stands without one."""
+    complete: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        complete.append(argument)
+        if argument in optional and following not in optional[argument]:
+            complete.append(optional[argument][0])
+    return complete
 
 
 def _print_version(program: str) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from flame_assets.model.fingerprint import Fingerprint
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadMesh
-from mica_ext.conversion.named_targets import targets_for_file
+from mica_ext.conversion.named_targets import arkit_targets, targets_for_file
 from mica_ext.export.face_json import Provenance, SavedFace
 from mica_ext.export.face_mesh import save_mesh
 from mica_ext.export.mesh_files import Unit, to_trimesh
@@ -150,6 +150,42 @@ class Reconstruction(NamedTuple):
             solid=solid,
             named=named,
         )
+
+    def save_view(
+        self,
+        path: str | Path,
+        image: RgbImage,
+        title: str,
+        *,
+        texture: "TexturedMesh | None" = None,
+    ) -> None:
+        """Write an HTML page that shows the head, its expressions to move, and the photo.
+
+        Args:
+            path: of the page.
+            image: the photo that it was made from.
+            title: of the page.
+            texture: of `texture`.
+
+        Raises:
+            UserError: the page cannot be written.
+        """
+        from mica_ext.files import write_bytes_atomic
+        from mica_ext.viewer.face_page import face_page, face_scene, photo_view, provenance_notes
+
+        x0, y0, x1, y1 = self.face.box.tolist()
+        straight = in_pose(self.parameters.head, "expressive")
+        scene = face_scene(
+            self.decoder,
+            self.parameters,
+            title=title,
+            pose=self.pose,
+            notes=provenance_notes(self.provenance, self.quality),
+            named=arkit_targets(self.decoder, straight, Path(path).name),
+            texture=texture,
+            photo=photo_view(image, self.parameters, (x0, y0, x1, y1)),
+        )
+        write_bytes_atomic(Path(path), face_page(scene))
 
     def to_saved_face(self, photo_name: str) -> SavedFace:
         """The content of the parameter file."""

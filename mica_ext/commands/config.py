@@ -70,6 +70,11 @@ class ReconstructConfig:
     texture."""
     overlay_points: Flag = False
     """Also mark the detected points on the picture's photo."""
+    view: Literal["page", "window"] | None = None
+    """Show the head: in a page beside the mesh (NAME.view.html; --view alone means it) that the
+    browser opens and that needs no network, or in a window of Open3D."""
+    no_open: Flag = False
+    """Write the page of --view, and leave the browser alone."""
     texture: Flag = False
     """Unwrap the photo into the mesh's texture: NAME.texture.png beside an .obj (with NAME.mtl) or
     .ply. A .glb holds it always."""
@@ -129,6 +134,30 @@ class RebuildConfig:
     """Where the head is, if it is not known by its name."""
     overwrite: Flag = False
     """Replace a file that exists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewConfig:
+    """Show the face of a file that `reconstruct --params` wrote, in the browser."""
+
+    params: Annotated[Path, tyro.conf.Positional]
+    """The JSON file."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Page to write (.html); by default NAME.view.html beside the file, replacing an earlier
+    one."""
+    texture: Path | None = None
+    """The photo that the face was made from: gives the head its texture, and is shown behind
+    it."""
+    pose: Literal["expressive", "neutral", "posed"] | None = None
+    """Pose to begin with; by default that of the mesh written with the file."""
+    head: str | None = None
+    """Where the head is, if it is not known by its name."""
+    window: Flag = False
+    """Show it in a window of Open3D, and write no page."""
+    no_open: Flag = False
+    """Write the page, and leave the browser alone."""
+    overwrite: Flag = False
+    """Replace the file of --out."""
 
 
 @dataclass(frozen=True, kw_only=True)

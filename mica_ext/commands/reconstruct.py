@@ -19,6 +19,7 @@ from mica_ext.commands.photo_run.staging import remove_abandoned, staged_files
 from mica_ext.commands.video_run.plan import video_among
 from mica_ext.commands.video_run.run import reconstruct_video
 from mica_ext.errors import UserError, error_line, exit_on_interrupt, printable
+from mica_ext.viewer.display import check_window, open_page
 from pacofr.utils.ordered_map import ordered_map
 from pacofr.utils.stop_request import StopRequest
 from pacofr.utils.threads import available_cores
@@ -48,6 +49,8 @@ def reconstruct(config: ReconstructConfig) -> int:
     if (video := video_among(config.photos)) is not None:
         return reconstruct_video(config, video)
     plan = make_plan(config)
+    if config.view == "window":
+        check_window()
     if plan.skipped:
         print(skipped_line(plan.skipped), file=sys.stderr)
     with exit_on_interrupt():
@@ -69,6 +72,8 @@ def reconstruct(config: ReconstructConfig) -> int:
     selection = run.select()
     report = run.work(selection.pending, image)
     run.report(selection, report)
+    if config.view and not plan.many:
+        run.show()
     return SOME_FAILED if report.failures else 0
 
 
@@ -104,6 +109,8 @@ class Run:
         self.config, self.plan, self.reconstructor = config, plan, reconstructor
         self.records = records
         self.person = person
+        self.shown: tuple[Reconstruction, TexturedMesh | None] | None = None
+        """The first face of a run over one photo, for a window."""
         self.pose: Pose = "neutral" if config.neutral else "posed" if config.posed else "expressive"
 
     def select(self) -> Selection:
@@ -148,6 +155,8 @@ class Run:
         if self.person is not None:
             photos = " ".join(sorted(other.name for other in self.plan.jobs))
             settings["same-person"] = sha256(photos.encode()).hexdigest()[:12]
+        if job.outputs.view is not None:
+            settings["view"] = "page"
         if job.outputs.overlay is not None:
             points = " with points" if self.config.overlay_points else ""
             settings["overlay"] = self.config.overlay_style + points
@@ -221,7 +230,8 @@ class Run:
         files, has_uv = job.outputs, self.reconstructor.head.uv is not None
         in_mesh = files.mesh is not None and files.mesh.suffix.lower() == ".glb" and has_uv
         in_overlay = files.overlay is not None and self.config.overlay_style == "textured"
-        return self.config.texture or in_mesh or in_overlay
+        in_view = self.config.view is not None and has_uv
+        return self.config.texture or in_mesh or in_overlay or in_view
 
     def _is_kept(self, face: "Reconstruction") -> bool:
         return self.config.keep_unsure or face.quality.verdict != "rejected"
@@ -241,6 +251,7 @@ class Run:
         if not kept:
             reasons = "; ".join(rejected[0].quality.reasons)
             raise UserError(f"{reasons}; --keep-unsure writes it all the same")
+        self.shown = kept[0]
         outputs = job.outputs.of_faces(len(kept), self.plan.taken)
         unit = job.outputs.unit(config.unit)
         paths = [path for files in outputs for path in files.paths()]
@@ -258,6 +269,21 @@ class Run:
             FaceReport(face, files.paths()) for files, (face, _) in zip(outputs, kept, strict=True)
         ]
         return PhotoReport(job.photo, faces, rejected, unit, config.chosen_face)
+
+    def show(self) -> None:
+        """Open the page of the one photo's first face, or its window until it is closed."""
+        (job,) = self.plan.jobs
+        if job.outputs.view is not None:
+            if not self.config.no_open and not open_page(job.outputs.view):
+                print(f"open {job.outputs.view} in a browser", file=sys.stderr)
+        elif self.shown is not None:
+            from mica_ext.export.surface import surface_of
+            from mica_ext.viewer.window import show_window
+
+            face, texture = self.shown
+            picture = None if texture is None else texture.picture
+            surface = surface_of(face.head, face.mesh.vertices[0].numpy(), picture)
+            show_window(surface, job.photo.name)
 
     def report(self, selection: Selection, report: RunReport) -> None:
         """What was used and what failed: as JSON, or as lines."""
@@ -334,6 +360,8 @@ def _write_face(
     if files.landmarks is not None:
         points = result.landmarks_px, result.points_px
         save_landmarks(files.landmarks, result.mesh, *points, unit)
+    if files.view is not None:
+        result.save_view(files.view, image, photo_name, texture=texture)
     if files.overlay is not None:
         from mica_ext.render.pictures import save_picture
 

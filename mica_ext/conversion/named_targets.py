@@ -23,16 +23,25 @@ LOGGER = logging.getLogger(__name__)
 def targets_for_file(
     path: Path, decoder: HeadDecoder, parameters: HeadParameters
 ) -> NamedTargets | None:
-    """Targets that a mesh file needs beside its head's own: of a GLB whose head has no ARKit names.
+    """Targets that a mesh file needs beside its head's own: those of `arkit_targets`, for a GLB."""
+    if path.suffix.lower() != ".glb":
+        return None
+    return arkit_targets(decoder, parameters, path.name)
 
-    None, with a warning, for a head whose landmarks are not those of a face.
+
+def arkit_targets(
+    decoder: HeadDecoder, parameters: HeadParameters, file_name: str
+) -> NamedTargets | None:
+    """ARKit's shapes where the head has no expressions of these names; None where it has.
+
+    None too, with a warning about the file, for a head whose landmarks are not those of a face.
     """
-    if path.suffix.lower() != ".glb" or decoder.head.expression_convention == "arkit":
+    if decoder.head.expression_convention == "arkit":
         return None
     try:
         return named_targets(decoder, parameters)
     except UserError as error:
-        LOGGER.warning("%s has no ARKit shapes: %s", path.name, error)
+        LOGGER.warning("%s has no ARKit shapes: %s", file_name, error)
         return None
 
 

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from eval_now.geometry.normals import vertex_normals
 from mica_ext.export.gltf_animation import Animation, animation_entry
 from mica_ext.export.gltf_buffer import INDICES, VERTICES, Buffer
-from mica_ext.export.surface import Surface
+from mica_ext.export.surface import Surface, split_at_seams
 from mica_ext.render.pictures import picture_bytes
 from mica_ext.render.shading import to_linear
 
@@ -56,7 +56,7 @@ def glb_bytes(
     animation: Animation | None = None,
 ) -> bytes:
     """The whole .glb file; an animation needs a skeleton, whose joints it turns."""
-    source, corners, uv = _split_at_seams(surface)
+    source, corners, uv = split_at_seams(surface)
     buffer = Buffer()
     nodes: list[dict[str, object]] = [{"mesh": 0, "name": "head"}]
     document: dict[str, object] = {
@@ -197,16 +197,3 @@ def _skin(buffer: Buffer, skeleton: Skeleton, nodes: list[dict[str, object]]) ->
 def _chunk(kind: bytes, content: bytes) -> bytes:
     content += bytes(-len(content) % 4)
     return np.uint32(len(content)).tobytes() + kind + content
-
-
-def _split_at_seams(
-    surface: Surface,
-) -> tuple[Int32[np.ndarray, " N"], Int32[np.ndarray, "F 3"], Float32[np.ndarray, "N 2"] | None]:
-    """Vertex of each file vertex, triangles among file vertices, their texture coordinates."""
-    if surface.uv is None or surface.uv_triangles is None:
-        return np.arange(len(surface.vertices), dtype=np.int32), surface.triangles, None
-    pairs = np.stack([surface.triangles.ravel(), surface.uv_triangles.ravel()], axis=1)
-    unique, corners = np.unique(pairs, axis=0, return_inverse=True)
-    uv = surface.uv[unique[:, 1]].astype(np.float32) * [1, -1] + [0, 1]  # glTF counts v downwards
-    triangles = corners.reshape(-1, 3).astype(np.int32)
-    return unique[:, 0].astype(np.int32), triangles, uv.astype(np.float32)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int32, UInt8
+from jaxtyping import Float, Float32, Int32, UInt8
 
 from eval_now.io.mesh_writers import Group
 from flame_assets.model.head import HeadModel
@@ -62,6 +62,28 @@ def groups_of(head: HeadModel) -> tuple[Group, ...]:
         return ()
     starts = np.flatnonzero(np.r_[True, label[1:] != label[:-1]])
     return tuple(Group(names[label[start]], int(start)) for start in starts)
+
+
+class SplitSurface(NamedTuple):
+    """A surface whose vertices have one place in the texture each, as glTF and WebGL need them."""
+
+    source: Int32[np.ndarray, " N"]
+    """The vertex that each of them was."""
+    triangles: Int32[np.ndarray, "F 3"]
+    uv: Float32[np.ndarray, "N 2"] | None
+    """v counts downwards."""
+
+
+def split_at_seams(surface: Surface) -> SplitSurface:
+    """Vertices split where the texture has a seam."""
+    if surface.uv is None or surface.uv_triangles is None:
+        source = np.arange(len(surface.vertices), dtype=np.int32)
+        return SplitSurface(source, surface.triangles, None)
+    pairs = np.stack([surface.triangles.ravel(), surface.uv_triangles.ravel()], axis=1)
+    unique, corners = np.unique(pairs, axis=0, return_inverse=True)
+    uv = surface.uv[unique[:, 1]].astype(np.float32) * [1, -1] + [0, 1]
+    triangles = corners.reshape(-1, 3).astype(np.int32)
+    return SplitSurface(unique[:, 0].astype(np.int32), triangles, uv.astype(np.float32))
 
 
 def texture_path(mesh: Path) -> Path:

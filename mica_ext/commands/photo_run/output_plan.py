@@ -65,6 +65,8 @@ def make_plan(config: ReconstructConfig) -> Plan:
             "nothing to write: give --out mesh.obj (or --params, --landmarks, --overlay)"
         )
     listed = list_photos(asked, recursive=config.recursive)
+    if listed.many and config.view == "window":
+        raise UserError("--view window shows one photo's face: give one photo, or --view for pages")
     if listed.many and (config.bbox or config.landmarks5):
         raise UserError("--bbox and --landmarks5 name the face of one photo: give one photo")
     in_folders = listed.many or _are_folders(files, all_faces=config.chosen_face == "all")
@@ -75,6 +77,8 @@ def make_plan(config: ReconstructConfig) -> Plan:
         jobs = [Job(listed.photos[0].path, listed.photos[0].path.name, files)]
     if config.texture:
         jobs = [job._replace(outputs=job.outputs.with_texture()) for job in jobs]
+    if config.view == "page":
+        jobs = [job._replace(outputs=job.outputs.with_view()) for job in jobs]
     return _checked(jobs, listed, config, in_folders=in_folders)
 
 
@@ -95,6 +99,8 @@ def _check_options(config: ReconstructConfig) -> None:
         raise UserError("--bbox, --landmarks5, --aligned name one face: leave --face all out")
     if config.csv is not None:
         raise UserError("--csv is for a video: leave it out for photos")
+    if config.no_open and config.view != "page":
+        raise UserError("--no-open goes with --view: give --view too, or leave it out")
     if config.example and config.photos:
         raise UserError("--example brings its own photo: leave the other photos out")
 

@@ -21,6 +21,16 @@ class Outputs(NamedTuple):
     """Of an OBJ mesh with a texture."""
     texture: Path | None = None
     """Beside a mesh whose format does not hold it."""
+    view: Path | None = None
+    """Page that shows the head."""
+
+    def with_view(self) -> "Outputs":
+        """The same files, and a page beside the first of them."""
+        first = self.paths()[0]
+        stem = first.name.removesuffix(first.suffix)
+        for kind in _KINDS:
+            stem = stem.removesuffix(kind)
+        return self._replace(view=view_path(first.with_name(stem)))
 
     def with_texture(self) -> "Outputs":
         """The same files, and those that a texture of the mesh needs beside it.
@@ -86,6 +96,11 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
         raise UserError(f"{path}: no right to write into {folder}; choose another place")
 
 
+def view_path(base: Path) -> Path:
+    """The page of the file `base`, whose name has no suffix."""
+    return base.with_name(f"{base.name}.view.html")
+
+
 def distinct_names(names: Sequence[str]) -> list[str]:
     """Names made different by _2, _3, ... where they are not, whatever the case of letters.
 
@@ -109,4 +124,4 @@ def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name.removesuffix(ending)}_face{number}{ending}")
 
 
-_KINDS = (".params", ".landmarks", ".overlay", ".texture")
+_KINDS = (".params", ".landmarks", ".overlay", ".texture", ".view")

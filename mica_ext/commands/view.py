@@ -1,0 +1,105 @@
+"""`mica-ext view`: the face of a parameter file in the browser, or in a window."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mica_ext.commands.config import ViewConfig
+from mica_ext.commands.photo_run.outputs import check_writable, view_path
+from mica_ext.errors import UserError, printable
+from mica_ext.viewer.display import check_window, open_page
+
+if TYPE_CHECKING:
+    from flame_assets.model.head_module import HeadDecoder
+    from mica_ext.export.face_json import SavedFace
+    from mica_ext.reconstruction import RgbImage
+    from mica_ext.render.textured import TexturedMesh
+
+
+def view(config: ViewConfig) -> None:
+    """Write the page of `config.params` and open it, or show the window.
+
+    Raises:
+        UserError: if a file cannot be read or written, the photo is not the file's, the head is
+            another than the file's, or there is no window.
+    """
+    page = config.out or view_path(config.params.with_suffix(""))
+    if config.window:
+        if config.out is not None or config.no_open:
+            raise UserError("--window writes no page: leave --out and --no-open out")
+        check_window()
+    elif page.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--out {page}: expected a name ending in .html")
+    else:
+        check_writable(page, overwrite=config.overwrite or config.out is None)
+    from flame_assets.model.head_module import HeadDecoder
+    from flame_assets.store import load_head
+    from mica_ext.export.face_json import load_face, rebuild_mesh
+    from mica_ext.export.surface import surface_of
+
+    face = load_face(config.params)
+    decoder = HeadDecoder(load_head(config.head or face.provenance.head.name))
+    mesh = rebuild_mesh(face, decoder, config.pose)
+    photo = None if config.texture is None else _load_photo(config.texture, face)
+    texture = None if photo is None else _texture(face, decoder, photo)
+    if config.window:
+        from mica_ext.viewer.window import show_window
+
+        picture = None if texture is None else texture.picture
+        show_window(surface_of(decoder.head, mesh.vertices[0].numpy(), picture), face.photo)
+        return
+    content = _page(config, face, decoder, photo, texture, page)
+    from mica_ext.files import write_bytes_atomic
+
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomic(page, content)
+    opened = not config.no_open and open_page(page)
+    print(printable(f"{config.params} -> {page}{'' if opened else ' (open it in a browser)'}"))
+
+
+def _load_photo(path: Path, face: "SavedFace") -> "RgbImage":
+    from pacofr.images import load_image
+
+    image = load_image(path)
+    height, width = image.shape[:2]
+    if (width, height) != face.photo_size:
+        raise UserError(
+            f"{path}: expected the photo that the face was made from, {face.photo} of "
+            f"{face.photo_size[0]} x {face.photo_size[1]} px, this has {width} x {height}"
+        )
+    return image
+
+
+def _texture(face: "SavedFace", decoder: "HeadDecoder", photo: "RgbImage") -> "TexturedMesh | None":
+    from mica_ext.export.face_json import rebuild_mesh
+    from mica_ext.render.texture.bake import bake_texture
+
+    if decoder.head.uv is None:
+        return None
+    posed = rebuild_mesh(face, decoder, "posed").vertices[0].numpy()
+    return bake_texture(photo, decoder.head, face.parameters.camera, posed)
+
+
+def _page(
+    config: ViewConfig,
+    face: "SavedFace",
+    decoder: "HeadDecoder",
+    photo: "RgbImage | None",
+    texture: "TexturedMesh | None",
+    page: Path,
+) -> bytes:
+    from mica_ext.conversion.named_targets import arkit_targets
+    from mica_ext.models.pose import in_pose
+    from mica_ext.viewer.face_page import face_page, face_scene, photo_view, provenance_notes
+
+    straight = in_pose(face.parameters.head, "expressive")
+    scene = face_scene(
+        decoder,
+        face.parameters,
+        title=face.photo,
+        pose=config.pose or face.pose,
+        notes=provenance_notes(face.provenance, face.quality),
+        named=arkit_targets(decoder, straight, page.name),
+        texture=texture,
+        photo=None if photo is None else photo_view(photo, face.parameters, face.box),
+    )
+    return face_page(scene)

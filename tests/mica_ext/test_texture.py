@@ -9,6 +9,7 @@ import trimesh
 from helpers.mica_toy import face_points, toy_head
 
 from flame_assets.anthro.atlas import islands
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.models.types import Camera
@@ -338,3 +339,38 @@ def test_an_iris_gets_the_photos_colour(colour):
     seen = np.tile(np.array(colour), (head.vertices_count, 1))
     painted = paint(head, 1.0, 1.0, seen, weights)
     np.testing.assert_allclose(np.average(painted[iris], axis=0), colour, rtol=0.05)
+
+
+def test_lips_of_an_open_mouth_keep_their_colour():
+    """The mouth is deep, but what lies behind the lips is no stranger's hair."""
+    head = load_head("anthro")
+    assert head.uv is not None
+    assert head.uv_triangles is not None
+    opened = HeadParameters.zeros(head)._replace(jaw_pose=torch.tensor([[0.25, 0.0, 0.0]]))
+    posed = HeadDecoder(head)(opened).vertices[0].numpy()
+    atlas = make_atlas(head, 256)
+    lips = np.isin(head.triangles[atlas.triangles], head.regions["lips"]).all(axis=1)
+    known = np.full((256 * 256, 3), [190, 150, 128], np.uint8)
+    known[atlas.index[lips]] = [170, 60, 70]
+    texture = TexturedMesh(known.reshape(256, 256, 3), head.uv, head.uv_triangles)
+    view = View(1800.0, np.array([199.5, 199.5]), np.array([0.0, 0.05, -0.8]), np.eye(3))
+    wall = np.full((400, 400, 3), 90, np.uint8)
+    photo = render_textured(posed, head.triangles, view, wall, texture)
+    baked = bake_texture(photo, head, camera_of(view), posed, size=256).picture.reshape(-1, 3)
+    found = baked[atlas.index[lips]].astype(float)
+    redness = (found[:, 0] - found[:, 1]) / found[:, 0]  # skin .21, lips .65
+    assert np.median(redness) > 0.5
+
+
+def test_teeth_come_near_to_the_photos_colour():
+    head = load_head("anthro")
+    assert head.colours is not None
+    teeth = head.regions["upper_teeth"]
+    enamel = teeth[to_linear(head.colours)[teeth] @ LUMA > 0.6]
+    weights = np.zeros(head.vertices_count)
+    weights[enamel] = 5.0
+    own = paint(head, 1.0, 1.0, np.ones((head.vertices_count, 3)), 0 * weights)
+    seen = np.tile(own[enamel].mean(axis=0) * [0.5, 0.45, 0.35], (head.vertices_count, 1))
+    found = paint(head, 1.0, 1.0, seen, weights)
+    ratio = found[enamel].mean(axis=0) / own[enamel].mean(axis=0)
+    np.testing.assert_allclose(ratio, [0.6, 0.56, 0.48], atol=0.03)

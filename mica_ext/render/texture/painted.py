@@ -1,6 +1,7 @@
 """Parts that a photo shows badly or not at all: eyeballs, teeth, tongue and the mouth's inside.
 
-They keep the head's own paint, in the photo's light; irises take the photo's colour.
+They keep the head's own paint, in the photo's light; irises take the photo's colour, whites of the
+eyes and teeth that it shows come near to it.
 """
 
 import numpy as np
@@ -14,11 +15,13 @@ PARTS = ("eyeball", "teeth", "tongue", "mouth_inside")
 """Regions whose name contains one of these are painted."""
 _IRIS_LUMA, _WHITE_LUMA = (0.006, 0.30), 0.45
 """Linear luminance of the painted iris, and least one of the white."""
+_ENAMEL_LUMA = 0.55
+"""Least one of painted enamel; gums are darker."""
 _MIN_TEXELS = 40
-"""Of an iris that must be seen for its colour to be taken."""
+"""Of irises, whites or teeth that must be seen for their colour to be taken."""
 _EXPOSURE_LIMITS = (0.45, 1.4)
-_WHITE_SHARE = 0.5
-"""How far the whites of the eyes follow the photo."""
+_WHITE_SHARE, _TEETH_SHARE = 0.5, 0.8
+"""How far the whites of the eyes and teeth follow the photo."""
 _RATIO_LIMITS = (0.1, 10.0)
 """Of the photo's over the painted iris or white, by channel: a blue iris has 6 times the blue of a
 brown one."""
@@ -59,19 +62,27 @@ def paint(
     grey = own @ LUMA[:, None]
     own = (grey + np.float32(saturation) * (own - grey)).astype(np.float32)
     luma = to_linear(head.colours) @ LUMA
-    eyes = np.zeros(head.vertices_count, bool)
-    for name, ids in head.regions.items():
-        eyes[ids] |= "eyeball" in name
+    eyes, teeth = (_regions(head, part) for part in ("eyeball", "teeth"))
     iris = eyes & (luma > _IRIS_LUMA[0]) & (luma < _IRIS_LUMA[1])
     white = eyes & (luma > _WHITE_LUMA)
-    # a lid or a lash over the iris, or its white, must not pass for its colour
-    for mask, share, darker in ((iris, 1.0, True), (white, _WHITE_SHARE, False)):
+    enamel = teeth & (luma > _ENAMEL_LUMA)
+    # a lid or a lash over the iris, its white, or lips over teeth, must not pass for their colour
+    followers = ((iris, 1.0, True), (white, _WHITE_SHARE, False), (enamel, _TEETH_SHARE, False))
+    for mask, share, darker in followers:
         weights = seen_weights * mask
         if weights.sum() >= _MIN_TEXELS:
             photo = _half_mean(seen_colours, weights, darker=darker)
             ratio = photo / np.maximum(np.average(own, axis=0, weights=weights), 1e-4)
             own[mask] *= 1 + share * (np.clip(ratio, *_RATIO_LIMITS) - 1)
     return own.astype(np.float32)
+
+
+def _regions(head: HeadModel, part: str) -> Bool[np.ndarray, " V"]:
+    """Vertices of the regions whose name contains `part`."""
+    mask = np.zeros(head.vertices_count, bool)
+    for name, ids in head.regions.items():
+        mask[ids] |= part in name
+    return mask
 
 
 def saturation_of(skin: Float[np.ndarray, "3"]) -> float:

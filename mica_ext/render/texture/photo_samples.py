@@ -12,6 +12,7 @@ from flame_assets.model.head import HeadModel
 from mica_ext.render.sampling import look_up, smoothstep
 from mica_ext.render.shading import to_linear
 from mica_ext.render.texture.atlas import Atlas
+from mica_ext.render.texture.painted import painted_vertices
 from mica_ext.render.views import View, camera_points, screen_points
 
 MIN_SIDE_PX, MAX_SIDE_PX = 640, 1280
@@ -51,7 +52,8 @@ def sample_photo(
     places = screen.copy()
     places[:, :2] = (screen[:, :2] - offset + 0.5) * scale - 0.5
     height, width = part.shape[:2]
-    depth = rasterize(places, head.triangles, height, width).depth
+    raster = rasterize(places, head.triangles, height, width)
+    depth = raster.depth
 
     normals = vertex_normals(vertices, head.triangles) @ view.rotation.T
     toward = -camera_points(view, vertices)
@@ -66,7 +68,8 @@ def sample_photo(
     nearest = look_up(depth, pixels, cv2.INTER_NEAREST, np.inf)[:, 0]
     weights[~(texel[:, 2] < nearest + DEPTH_TOLERANCE)] = 0.0
     pixels_per_metre = view.focal_px * scale / float(np.median(screen[:, 2]))
-    edges = _depth_edges(depth)
+    inner = np.asarray(painted_vertices(head)[head.triangles].all(axis=1))
+    edges = _depth_edges(depth, (raster.triangles >= 0) & inner[raster.triangles])
     reach = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 5)
     distance = look_up(reach, pixels)[:, 0] / pixels_per_metre
     weights *= smoothstep(distance, EDGE_MARGIN, EDGE_MARGIN + EDGE_FADE)
@@ -93,11 +96,15 @@ def _resized_part(
     )
 
 
-def _depth_edges(depth: Float32[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Pixels beside a step in depth or the picture's border."""
+def _depth_edges(
+    depth: Float32[np.ndarray, "h w"], inner: Bool[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+    """Pixels beside a step in depth or the picture's border; steps into the mouth do not count."""
     finite = np.where(np.isfinite(depth), depth, 1e3).astype(np.float32)
     kernel = np.ones((3, 3), np.uint8)
-    edges = np.asarray(cv2.dilate(finite, kernel) - cv2.erode(finite, kernel) > DEPTH_EDGE)
+    farthest = cv2.dilate(np.where(inner, np.float32(-1e6), finite), kernel)
+    nearest = cv2.erode(np.where(inner, np.float32(1e6), finite), kernel)
+    edges = np.asarray(farthest - nearest > DEPTH_EDGE)
     edges[[0, -1]] = True
     edges[:, [0, -1]] = True
     return edges

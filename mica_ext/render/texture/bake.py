@@ -65,9 +65,9 @@ def bake_texture(
     atlas = make_atlas(head, size)
     assert head.uv is not None
     assert head.uv_triangles is not None
-    samples = sample_photo(image, head, View.from_camera(camera), posed_vertices, atlas)
     painted = painted_vertices(head)
     inner = np.asarray(painted[head.triangles].all(axis=1))
+    samples = sample_photo(image, head, View.from_camera(camera), posed_vertices, atlas, inner)
     on_skin = ~inner[atlas.triangles]
     areas = _areas(head)
     colours, weights = _skin_only(samples, head, atlas, areas, on_skin)

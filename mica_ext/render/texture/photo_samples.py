@@ -12,7 +12,6 @@ from flame_assets.model.head import HeadModel
 from mica_ext.render.sampling import look_up, smoothstep
 from mica_ext.render.shading import to_linear
 from mica_ext.render.texture.atlas import Atlas
-from mica_ext.render.texture.painted import painted_vertices
 from mica_ext.render.views import View, camera_points, screen_points
 
 MIN_SIDE_PX, MAX_SIDE_PX = 640, 1280
@@ -45,8 +44,18 @@ def sample_photo(
     view: View,
     vertices: Float[np.ndarray, "V 3"],
     atlas: Atlas,
+    inner: Bool[np.ndarray, " F"],
 ) -> PhotoSamples:
-    """Look the texels of a posed head up in its photo; `vertices` [m] as in the photo."""
+    """Look the texels of a posed head up in its photo.
+
+    Args:
+        image: the photo, RGB.
+        head: gives the triangles.
+        view: of the photo.
+        vertices: the head as in the photo [m].
+        atlas: whose texels are looked up.
+        inner: triangles of eyes and of the mouth's inside.
+    """
     screen = screen_points(view, vertices)
     part, offset, scale = _resized_part(image, screen)
     places = screen.copy()
@@ -68,7 +77,6 @@ def sample_photo(
     nearest = look_up(depth, pixels, cv2.INTER_NEAREST, np.inf)[:, 0]
     weights[~(texel[:, 2] < nearest + DEPTH_TOLERANCE)] = 0.0
     pixels_per_metre = view.focal_px * scale / float(np.median(screen[:, 2]))
-    inner = np.asarray(painted_vertices(head)[head.triangles].all(axis=1))
     edges = _depth_edges(depth, (raster.triangles >= 0) & inner[raster.triangles])
     reach = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 5)
     distance = look_up(reach, pixels)[:, 0] / pixels_per_metre

@@ -33,9 +33,13 @@ def view(config: ViewConfig) -> None:
         check_writable(page, overwrite=config.overwrite or config.out is None)
     from flame_assets.model.head_module import HeadDecoder
     from flame_assets.store import load_head
+    from mica_ext.export.clip_json import is_clip
     from mica_ext.export.face_json import load_face, rebuild_mesh
     from mica_ext.export.surface import surface_of
 
+    if is_clip(config.params):
+        _save(config, page, _clip_page(config))
+        return
     face = load_face(config.params)
     decoder = HeadDecoder(load_head(config.head or face.provenance.head.name))
     mesh = rebuild_mesh(face, decoder, config.pose)
@@ -47,13 +51,36 @@ def view(config: ViewConfig) -> None:
         picture = None if texture is None else texture.picture
         show_window(surface_of(decoder.head, mesh.vertices[0].numpy(), picture), face.photo)
         return
-    content = _page(config, face, decoder, photo, texture, page)
+    _save(config, page, _page(config, face, decoder, photo, texture, page))
+
+
+def _save(config: ViewConfig, page: Path, content: bytes) -> None:
     from mica_ext.files import write_bytes_atomic
 
     page.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(page, content)
     opened = not config.no_open and open_page(page)
     print(printable(f"{config.params} -> {page}{'' if opened else ' (open it in a browser)'}"))
+
+
+def _clip_page(config: ViewConfig) -> bytes:
+    from flame_assets.model.head_module import HeadDecoder
+    from flame_assets.store import load_head
+    from mica_ext.export.clip_json import load_clip
+    from mica_ext.export.face_json import require_head
+    from mica_ext.viewer.clip_page import clip_scene
+    from mica_ext.viewer.face_page import face_page
+
+    for flag in ("texture", "pose", "window"):
+        if getattr(config, flag):
+            raise UserError(
+                f"{config.params}: --{flag} goes with the parameters of a photo, these are a "
+                "video's; leave it out"
+            )
+    clip = load_clip(config.params)
+    head = load_head(config.head or clip.provenance.head.name)
+    require_head(head, clip.provenance.head, clip.fingerprint, clip.parameters.head)
+    return face_page(clip_scene(HeadDecoder(head), clip))
 
 
 def _load_photo(path: Path, face: "SavedFace") -> "RgbImage":

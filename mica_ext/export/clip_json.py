@@ -158,6 +158,15 @@ def save_clip(path: Path, clip: SavedClip) -> None:
     write_bytes_atomic(path, (json.dumps(content, separators=(",", ":")) + "\n").encode())
 
 
+def is_clip(path: Path) -> bool:
+    """Whether a file begins as `save_clip` writes it; False if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return f'"{FORMAT}"'.encode() in file.read(64)
+    except OSError:
+        return False
+
+
 def load_clip(path: Path) -> SavedClip:
     """Read a file of `save_clip`.
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flame_assets.model.fingerprint import Fingerprint, differing, fingerprint
-from flame_assets.model.head import NAME
+from flame_assets.model.head import NAME, HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadMesh, HeadParameters
 from mica_ext.errors import UserError
 from mica_ext.files import write_bytes_atomic
@@ -195,23 +195,39 @@ def rebuild_mesh(face: SavedFace, decoder: HeadDecoder, pose: Pose | None = None
     Raises:
         UserError: if the decoder's head is not the one that the parameters belong to.
     """
-    head, wanted = decoder.head, face.provenance.head
+    require_head(decoder.head, face.provenance.head, face.fingerprint, face.parameters.head)
+    with torch.no_grad():
+        return decoder(in_pose(face.parameters.head, pose or face.pose))
+
+
+def require_head(
+    head: HeadModel, wanted: Source, known: Fingerprint, parameters: HeadParameters
+) -> None:
+    """Check that parameters from a file belong to a head.
+
+    Args:
+        head: the head.
+        wanted: head that the file names.
+        known: the file's fingerprint of it.
+        parameters: of the file, of any batch size.
+
+    Raises:
+        UserError: they belong to another head.
+    """
     if (head.name, head.version) != (wanted.name, wanted.version):
         raise UserError(
             f"the parameters belong to the head {wanted.name} {wanted.version}, this is "
             f"{head.name} {head.version}: reconstruct the photo again with this head"
         )
-    if parts := differing(face.fingerprint, fingerprint(head)):
+    if parts := differing(known, fingerprint(head)):
         raise UserError(
             f"the parameters belong to another head of the name {head.name} ({', '.join(parts)} "
             "differ): reconstruct the photo again with this head"
         )
     for name, expected in HeadParameters.zeros(head)._asdict().items():
-        values = getattr(face.parameters.head, name)
-        if values.shape != expected.shape:
+        values = getattr(parameters, name)
+        if values.shape[1] != expected.shape[1]:
             raise UserError(
-                f"the parameters hold {values.numel()} numbers as {name}, the head {head.name} has "
-                f"{expected.numel()}: write the file again with `reconstruct --params`"
+                f"the parameters hold {values.shape[1]} numbers as {name}, the head {head.name} "
+                f"has {expected.shape[1]}: write the file again with `reconstruct --params`"
             )
-    with torch.no_grad():
-        return decoder(in_pose(face.parameters.head, pose or face.pose))

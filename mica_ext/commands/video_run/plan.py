@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mica_ext.commands.config import ReconstructConfig
-from mica_ext.commands.photo_run.outputs import check_writable
+from mica_ext.commands.photo_run.outputs import check_writable, view_path
 from mica_ext.errors import UserError
 from mica_ext.video_files.reader import SUFFIXES, is_video
 from mica_ext.video_files.writer import SUFFIXES as OVERLAYS
@@ -26,6 +26,7 @@ class VideoPlan(NamedTuple):
     csv: Path | None
     params: Path | None
     overlay: Path | None
+    view: Path | None
 
     def paths(self) -> list[Path]:
         """The files that will be written."""
@@ -66,7 +67,9 @@ def plan_video(config: ReconstructConfig, video: Path) -> VideoPlan:
         )
     if config.min_face is not None and not 0 < config.min_face < float("inf"):
         raise UserError(f"--min-face: expected a number of pixels above 0, got {config.min_face}")
-    plan = VideoPlan(video, config.out, config.csv, config.params, config.overlay)
+    if config.view == "window" or (config.no_open and config.view is None):
+        raise UserError(f"--view window and --no-open alone are for photos, {video} is a video")
+    plan = VideoPlan(video, config.out, config.csv, config.params, config.overlay, None)
     if not plan.paths():
         raise UserError(
             "nothing to write: give --out clip.glb (or --csv clip.csv, --params clip.json, "
@@ -74,7 +77,7 @@ def plan_video(config: ReconstructConfig, video: Path) -> VideoPlan:
         )
     suffixes = {"out": (".glb",), "csv": (".csv",), "params": (".json",), "overlay": OVERLAYS}
     taken = {os.path.realpath(video)}
-    for (flag, allowed), path in zip(suffixes.items(), plan[1:], strict=True):
+    for (flag, allowed), path in zip(suffixes.items(), plan[1:], strict=False):
         if path is None:
             continue
         if path.suffix.lower() not in allowed:
@@ -86,4 +89,9 @@ def plan_video(config: ReconstructConfig, video: Path) -> VideoPlan:
             raise UserError(f"{path}: is the video, or two results would go into it")
         taken.add(real)
         check_writable(path, overwrite=config.overwrite)
-    return plan
+    if config.view is None:
+        return plan
+    first = plan.paths()[0]
+    page = view_path(first.with_suffix(""))
+    check_writable(page, overwrite=config.overwrite)
+    return plan._replace(view=page)

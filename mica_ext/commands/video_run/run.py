@@ -1,6 +1,7 @@
 """`reconstruct` of a video: track, fit, smooth, and write all files or none."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from mica_ext.commands.photo_run.staging import remove_abandoned, staged_files
 from mica_ext.commands.video_run.plan import VideoPlan, plan_video
 from mica_ext.commands.video_run.stopping import leave_if_asked
 from mica_ext.errors import UserError, exit_on_interrupt, printable
+from mica_ext.viewer.display import open_page
 from pacofr.utils.stop_request import StopRequest
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ def reconstruct_video(config: ReconstructConfig, video: Path) -> int:
     with StopRequest() as stop:
         _write(plan, result, reconstructor, reader, stop)
     _report(config, plan, result, spent_s)
+    if plan.view is not None and not config.no_open and not open_page(plan.view):
+        print(f"open {plan.view} in a browser", file=sys.stderr)
     return 0
 
 
@@ -80,6 +84,9 @@ def _write(
     from mica_ext.conversion.clip_csv import save_clip_csv
     from mica_ext.export.clip_gltf import save_clip_glb
     from mica_ext.export.clip_json import save_clip
+    from mica_ext.files import write_bytes_atomic
+    from mica_ext.viewer.clip_page import clip_scene
+    from mica_ext.viewer.face_page import face_page
 
     clip, paths = result.clip, plan.paths()
     for folder in {path.parent for path in paths}:
@@ -90,6 +97,9 @@ def _write(
             save_clip(staged[plan.params], clip)
         if plan.csv is not None:
             save_clip_csv(staged[plan.csv], clip, reconstructor.head)
+        if plan.view is not None:
+            page = face_page(clip_scene(reconstructor.decoder, clip))
+            write_bytes_atomic(staged[plan.view], page)
         if plan.glb is not None:
             save_clip_glb(staged[plan.glb], clip, reconstructor.decoder)
         leave_if_asked(stop)

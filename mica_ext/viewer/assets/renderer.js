@@ -47,7 +47,7 @@ void main() {
   vec3 n = normalize(vNormal);
   vec3 toEye = normalize(-vPoint);
   float side = 1.0;
-  if (!gl_FrontFacing) { n = -n; side = inner; }
+  if (!gl_FrontFacing && dot(n, toEye) < -0.2) { n = -n; side = inner; } // not at the outline
   vec3 light = lightOn(n);
   vec3 colour;
   if (style == 1) {

@@ -10,11 +10,13 @@ import torch
 from helpers.mica_toy import toy_face, toy_head
 from helpers.page_data import Page
 
-from flame_assets.model.head_module import HeadDecoder
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
+from mica_ext.export.clip_json import SavedClip, Smoothing, VideoEntry
 from mica_ext.models.pose import in_pose
-from mica_ext.models.types import FaceParameters
+from mica_ext.models.types import Camera, FaceParameters
 from mica_ext.render.textured import TexturedMesh
 from mica_ext.viewer.buffers import quantise
+from mica_ext.viewer.clip_page import clip_scene
 from mica_ext.viewer.display import has_screen, open_page
 from mica_ext.viewer.face_page import face_page, face_scene, photo_view
 from mica_ext.viewer.page import ASSETS, DRAWING
@@ -129,6 +131,51 @@ def test_the_scripts_deform_as_the_decoder_does(page, parameters):
     np.testing.assert_allclose(told["state"]["weights"], rows[1:].mean(0), atol=1e-4)
     turns = np.linspace(-0.5, 0.5, 45).reshape(3, 5, 3)
     np.testing.assert_allclose(told["state"]["rotations"], turns[1:].mean(0), atol=1e-4)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="missing: node")
+def test_a_clips_page_moves_as_the_decoder_does():
+    frames = [toy_face(HEAD).parameters.head] * 3
+    scales = torch.tensor([[0.0], [1.0], [-0.5]])
+    moved = HeadParameters(*(torch.cat(values) * scales for values in zip(*frames, strict=True)))
+    moved = moved._replace(shape=frames[0].shape.expand(3, -1))
+    one = toy_face(HEAD)
+    camera = Camera(*(values.expand(3, *values.shape[1:]) for values in one.parameters.camera))
+    clip = SavedClip(
+        FaceParameters(moved, camera),
+        np.array([0.0, 0.04, 0.1]),
+        ("tracked",) * 3,
+        np.ones(3),
+        ((0, 3),),
+        HEAD.expression_names,
+        VideoEntry("talk.mp4", (64, 48)),
+        Smoothing("none", 0.1, 0.0),
+        one.quality,
+        one.provenance,
+        one.fingerprint,
+    )
+    page = Page(face_page(clip_scene(DECODER, clip)))
+    scripts = "\n".join((ASSETS / name).read_text() for name in DRAWING)
+    program = (
+        scripts
+        + """
+        const scene = JSON.parse(require("fs").readFileSync(0, "utf8"));
+        const read = bufferReader(scene), mesh = decodeMesh(scene.mesh, read);
+        const clip = decodeAnimation(scene.animation, read, mesh.targets.length, 5);
+        const shown = [0, 0.04, 9].map((time) => clip.at(time));
+        console.log(JSON.stringify(shown.map(
+          (state) => Array.from(deform(mesh, state.weights, state.rotations)))));"""
+    )
+    done = subprocess.run(
+        ["node", "-e", program],
+        input=json.dumps(page.data),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = DECODER(moved).vertices.numpy()
+    points = np.array(json.loads(done.stdout)).reshape(expected.shape)
+    np.testing.assert_allclose(points, expected, atol=50 * MICROMETRE)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="missing: node")

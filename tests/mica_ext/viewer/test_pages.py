@@ -135,10 +135,14 @@ def test_the_scripts_deform_as_the_decoder_does(page, parameters):
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="missing: node")
 def test_a_clips_page_moves_as_the_decoder_does():
-    frames = [toy_face(HEAD).parameters.head] * 3
-    scales = torch.tensor([[0.0], [1.0], [-0.5]])
-    moved = HeadParameters(*(torch.cat(values) * scales for values in zip(*frames, strict=True)))
-    moved = moved._replace(shape=frames[0].shape.expand(3, -1))
+    """Frames at rest, turned, and with an expression; a file's joints do not move with those."""
+    still = HeadParameters.zeros(HEAD)
+    values = toy_face(HEAD).parameters.head
+    turned = values._replace(expression=still.expression)
+    expressive = still._replace(expression=values.expression)
+    frames = zip(still, turned, expressive, strict=True)
+    moved = HeadParameters(*(torch.cat(rows) for rows in frames))
+    moved = moved._replace(shape=values.shape.expand(3, -1))
     one = toy_face(HEAD)
     camera = Camera(*(values.expand(3, *values.shape[1:]) for values in one.parameters.camera))
     clip = SavedClip(

@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: where the parity figures and the outside data lie."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ PARITY = Path(__file__).resolve().parent / "reference" / "parity"
 SHARED = REPOSITORY.parent / "shared"
 
 sys.path.insert(0, str(PARITY))  # parity_weights, parity_compare
+
+# programs under test are the installed ones, as the tests' own imports are, with one compiler cache
+os.environ["PYTHONSAFEPATH"] = "1"
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # started in the background of a script, which programs under test would inherit
@@ -43,7 +47,7 @@ def now_cases() -> Path:
 
 @pytest.fixture(scope="session")
 def head():
-    """The Anthro head, built once per test process."""
-    from flame_assets.anthro import build_anthro
+    """The Anthro head."""
+    from flame_assets.store import load_head
 
-    return build_anthro()
+    return load_head("anthro")

@@ -16,6 +16,7 @@ from eval_now.data.predictors import NoFaceError, Photo, fingerprint_of, load_pr
 from eval_now.errors import UserError as BenchmarkError
 from eval_now.io.meshes import load_mesh
 from eval_now.run import run
+from flame_assets.store import home
 from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.errors import UserError
 from mica_ext.export.face_json import Source
@@ -80,7 +81,9 @@ def test_a_photo_without_face_and_box_is_a_missing_prediction(tmp_path):
         evaluate.predict(reconstructor, Photo("s/c/a.jpg", tmp_path / "a.jpg", None))
 
 
-def test_errors_of_the_product_reach_the_benchmark_as_its_own(monkeypatch, tmp_path):
+def test_errors_of_the_product_reach_the_benchmark_as_its_own(monkeypatch, tmp_path, head):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "cache").symlink_to(home() / "cache")  # Anthro as it was built
     monkeypatch.setenv("PACOFR_HOME", str(tmp_path / "store"))
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(BenchmarkError, match="detector=mtcnn or detector=mica"):

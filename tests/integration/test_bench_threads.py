@@ -23,18 +23,18 @@ def test_programs_get_the_settings_and_no_others(monkeypatch):
 def test_costs_are_those_of_the_process():
     idle = run(timed("import time; time.sleep(0.8)"), {})
     assert idle.wall > 0.8 > idle.cpu
-    busy = run(timed("import time\nwhile time.process_time() < 0.8: pass"), {})
-    assert busy.cpu > 0.8
-    assert busy.wall > 0.75
+    busy = run(timed("import time\nwhile time.process_time() < 0.4: pass"), {})
+    assert busy.cpu > 0.4
+    assert busy.wall > 0.35
 
 
 def test_defaults_are_compared_with_one_thread_and_with_spinning_threads():
-    seconds = "(0.3 if 'OMP_NUM_THREADS' in os.environ else 1.5)"
+    seconds = "(0.1 if 'OMP_NUM_THREADS' in os.environ else 0.6)"
     program = timed(f"import time\nwhile time.process_time() < {seconds}: pass")
     busy = busy_cost(program, 1)
-    assert busy.cpu > 1.5
+    assert busy.cpu > 0.6
     assert busy.ratio > 2
-    assert quiet_cost(program, 1).wall > 1.4
+    assert quiet_cost(program, 1).wall > 0.5
 
 
 def test_cores_are_busy_in_the_block_alone():

@@ -62,16 +62,16 @@ def test_the_average_after_all_stages_is_published(uninterrupted):
     assert str(uninterrupted) not in json.dumps(about)
 
 
-@pytest.mark.parametrize("after", [1, 3, 5])
-def test_kill_9_and_resume_give_the_same_weights(tmp_path, uninterrupted, after):
-    """In any stage."""
+def test_kill_9_in_every_stage_and_resume_give_the_same_weights(tmp_path, uninterrupted):
+    """Killed in the first step after a checkpoint of each of the three stages."""
     out = tmp_path / "run"
-    process = start(SCRIPT, out, "--pause-after", after)
     file = out / "metrics.jsonl"
-    wait_until(lambda: file.exists() and file.read_text().count("\n") >= after, process)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert [read_progress(c).step for c in checkpoints(out)] == list(range(after - 1, 0, -2))
+    for after in (1, 3, 5):
+        process = start(SCRIPT, out, "--pause-after", after)
+        wait_until(lambda n=after: file.exists() and file.read_text().count("\n") >= n, process)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert [read_progress(c).step for c in checkpoints(out)] == list(range(after - 1, 0, -2))
     assert train(small(out)) == 0
     assert metrics(out) == metrics(uninterrupted)
     for name, value in weights(out).items():
@@ -81,7 +81,7 @@ def test_kill_9_and_resume_give_the_same_weights(tmp_path, uninterrupted, after)
 def test_two_processes_give_the_numbers_of_one(tmp_path, uninterrupted):
     """Up to rounding, which bf16 makes coarse: batch statistics are of the whole batch."""
     processes = start_two(SCRIPT, tmp_path)
-    said = [process.communicate()[1] for process in processes]
+    said = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     rows = list(zip(metrics(tmp_path), metrics(uninterrupted), strict=True))
     assert len(rows) == 6
@@ -178,13 +178,13 @@ def test_an_epoch_covers_every_face_and_every_kind(faces, tmp_path):
 
 @pytest.mark.parametrize("size", [WHOLE, INPUT])
 def test_the_loss_leads_to_the_points(faces, size):
-    rows = RankBatch(np.zeros(6, int), np.zeros(6, int), np.arange(6))
+    rows = RankBatch(np.zeros(3, int), np.zeros(3, int), np.arange(3))
     batch = CropReader(faces, size, 0)(rows)
     torch.manual_seed(0)
     network = TrainedNetwork()
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
     losses = []
-    for _ in range(12):
+    for _ in range(8):
         with torch.autocast("cpu", torch.bfloat16):
             output = network(batch.crops)
         loss = landmark_loss(output, Targets(*batch[1:])).loss

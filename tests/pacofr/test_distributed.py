@@ -53,7 +53,7 @@ def test_two_processes_give_the_losses_of_one(tmp_path, alone):
     """With uneven shares, through the end of incubation (the predictor freezes under DDP)."""
     out = tmp_path / "run"
     processes = start_two(SCRIPT, out, "--batch", str(UNEVEN), "--accumulate", "3")
-    said = [process.communicate()[1] for process in processes]
+    said = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert_same_numbers(out, alone)
 
@@ -64,7 +64,7 @@ def test_two_processes_balance_labels_over_the_whole_batch(tmp_path):
     pretrain(config, TinyCrops(), RunOptions(out=one, device="cpu"))
     flags = ["--batch", str(UNEVEN), "--epochs", "1", "--mended"]
     processes = start_two(SCRIPT, two, *flags)
-    said = [process.communicate()[1] for process in processes]
+    said = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert_same_numbers(two, one)
 
@@ -76,7 +76,7 @@ def test_a_lost_worker_is_named_and_the_run_goes_on(tmp_path, alone):
     survivor, victim = start_two(SCRIPT, out, *flags)
     wait_until(lambda: bool(checkpoints(out)), survivor)
     victim.kill()
-    _, said = survivor.communicate()
+    said = survivor.communicate()
     assert survivor.returncode == 2
     assert said.count("\n") == 1
     assert "a worker was lost" in said

@@ -131,7 +131,7 @@ def test_a_killed_reader_is_one_line_wherever_the_loop_is(tmp_path):
     readers = children(process)  # of the second, long stage
     assert len(readers) == 2
     os.kill(readers[0], signal.SIGKILL)
-    said = process.communicate()[1]
+    said = process.communicate()
     assert process.returncode == 2, said
     assert said.count("\n") == 1
     assert said.startswith("error: a process that reads crops was lost (")

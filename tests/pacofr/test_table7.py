@@ -191,7 +191,7 @@ def test_a_killed_comparison_goes_on_and_repeats_nothing(data, config):
     given = [part for name, value in flags.items() for part in (f"--{name}", value)]
     process = start(SCRIPT, *given, "--seeds", 2, "--minutes-per-run", 0, "--pilot")
     second = out / "probes/1-token-s0.json"
-    wait_until(lambda: second.exists() or process.poll() is not None, process)
+    wait_until(lambda: second.exists() or process.returncode is not None, process)
     process.kill()
     process.communicate()
     done = [path.stem for path in (out / "probes").glob("*.json")]

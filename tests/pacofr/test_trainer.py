@@ -115,7 +115,7 @@ def test_ctrl_c_finishes_the_step_and_saves(tmp_path, uninterrupted):
     process = start(SCRIPT, out, "--slow", "0.1", "--workers", "1")
     wait_until(lambda: (out / "metrics.jsonl").exists() and _steps(out) >= 4, process)
     process.send_signal(signal.SIGINT)
-    assert process.communicate()[1] == ""
+    assert process.communicate() == ""
     assert process.returncode == 128 + signal.SIGINT
     assert read_progress(checkpoints(out)[0]).step == _steps(out)
     assert run_toy(out) == 0
@@ -126,7 +126,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
     """Uneven slices, accumulation off: batch statistics are those of the global batch."""
     run_toy(tmp_path / "one", dropout=0.0)
     processes = start_two(SCRIPT, tmp_path / "two", "--dropout", "0")
-    said = [process.communicate()[1] for process in processes]
+    said = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     for two, one in zip(metrics(tmp_path / "two"), metrics(tmp_path / "one"), strict=True):
         assert two.keys() == one.keys()

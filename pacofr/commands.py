@@ -49,7 +49,11 @@ def repack(config: RepackConfig) -> None:
     """Write larger shards; prints how many."""
     from pacofr.data.repack import repack
 
-    shards = repack(config)
+    shards, selection = repack(config)
+    if config.exclude:
+        print(f"{selection.excluded} crops left out that a set to exclude has, too")
+    if config.near_duplicates:
+        print(f"{selection.repeated} near duplicates left out")
     crops, size = sum(s.crops for s in shards), sum(s.bytes for s in shards)
     print(f"{crops} crops in {len(shards)} shards, {size / 1e9:.2f} GB: {config.out}")
 

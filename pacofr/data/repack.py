@@ -3,11 +3,13 @@
 import shutil
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 from rich.progress import Progress
 
 from pacofr.data.repack_config import RepackConfig
+from pacofr.data.selection.select import Selection, select
 from pacofr.data.shard_index import ShardEntry, write_index
 from pacofr.data.shard_writer import TarWriter
 from pacofr.data.shards import ShardDataset
@@ -16,8 +18,15 @@ from pacofr.errors import UserError
 JPEG_QUALITY = 95
 
 
-def repack(config: RepackConfig) -> list[ShardEntry]:
-    """Copy shards to larger ones; the new shards, in order.
+class Repacked(NamedTuple):
+    """What was written."""
+
+    shards: tuple[ShardEntry, ...]
+    selection: Selection
+
+
+def repack(config: RepackConfig) -> Repacked:
+    """Copy crops to larger shards, those that `select` leaves.
 
     The folder appears when it is complete.
 
@@ -31,31 +40,34 @@ def repack(config: RepackConfig) -> list[ShardEntry]:
     side = canvas if config.side is None else config.side
     if side > canvas:
         raise UserError(f"--side {side}: the crops have {canvas} px, enlarging them adds nothing")
+    chosen = select(crops, config)
+    if not len(chosen.numbers):
+        raise UserError(f"{config.shards}: no crop is left of {len(crops)}")
     face = round(crops.index.face * side / canvas)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
             folder = Path(scratch) / "shards"
             folder.mkdir()
-            entries, locations = _write_shards(crops, folder, config, side)
+            entries, locations = _write_shards(crops, chosen.numbers.tolist(), folder, config, side)
             write_index(folder, entries, locations, canvas=side, face=face)
             if (stats := config.shards / "stats.json").is_file():
                 shutil.copyfile(stats, folder / "stats.json")
             folder.rename(out)
     except OSError as error:
         raise UserError(f"cannot write {out} ({error}); give another --out") from error
-    return entries
+    return Repacked(tuple(entries), chosen)
 
 
 def _write_shards(
-    crops: ShardDataset, folder: Path, config: RepackConfig, side: int
+    crops: ShardDataset, numbers: list[int], folder: Path, config: RepackConfig, side: int
 ) -> tuple[list[ShardEntry], list[list[tuple[int, int]]]]:
     entries: list[ShardEntry] = []
     locations: list[list[tuple[int, int]]] = []
     writer: TarWriter | None = None
     with Progress(transient=True) as bar:
-        task = bar.add_task("repacking", total=len(crops))
-        for number in range(len(crops)):
+        task = bar.add_task("repacking", total=len(numbers))
+        for done, number in enumerate(numbers, start=1):
             if writer is None:
                 writer = TarWriter(folder / f"shard-{len(entries):06d}.tar")
             jpeg = crops.jpeg(number)
@@ -64,11 +76,11 @@ def _write_shards(
             labels = crops.tensors(number) if crops.has_tensors(number) else None
             key = f"{len(entries):06d}_{len(writer.locations):06d}"
             writer.add(key, jpeg, crops.about(number), labels)
-            if writer.size >= config.shard_bytes or number == len(crops) - 1:
+            if writer.size >= config.shard_bytes or done == len(numbers):
                 entries.append(writer.close())
                 locations.append(writer.locations)
                 writer = None
-            bar.update(task, completed=number + 1)
+            bar.update(task, completed=done)
     return entries, locations
 
 

@@ -9,13 +9,16 @@ import tyro
 from pacofr.errors import UserError
 from pacofr.utils.config_checks import at_least, at_most
 
+DEFAULT_NEAR_BITS = 18
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RepackConfig:
-    """Copy a folder of shards to one with larger shards, in the same order.
+    """Copy all or some crops of a folder of shards to larger shards, in the same order.
 
     Disks that many processes read at random serve a few large files better than thousands of small
-    ones. The crops' JSON goes along.
+    ones. The crops' JSON goes along. The paper's set: pacofr curate all of LAION-Face-20M, then
+    pacofr repack with --keep 2000000.
     """
 
     shards: tyro.conf.Positional[Path]
@@ -28,7 +31,23 @@ class RepackConfig:
     shard_bytes: int = 1 << 30
     """Size from which on a shard is closed."""
 
+    exclude: tuple[Path, ...] = ()
+    """Folders of shards, e.g. of test sets that `pacofr curate` cut the faces of: crops that are
+    nearly the same as one of theirs are left out."""
+    near_duplicates: bool = False
+    """Leave out crops that are nearly the same as one before them."""
+    near_bits: int = DEFAULT_NEAR_BITS
+    """Bits of 143 in which the perceptual hashes of nearly the same crops differ at most."""
+    keep: int | None = None
+    """Keep so many of the crops that are left, drawn by `seed`; default: all."""
+    seed: int = 0
+    """Decides which."""
+
     def __post_init__(self) -> None:
+        at_least(0, self, "near_bits", "seed")
+        at_most(64, self, "near_bits")
+        if self.keep is not None:
+            at_least(1, self, "keep")
         at_least(1 << 20, self, "shard_bytes")
         if self.side is not None:
             at_least(16, self, "side")

@@ -1,0 +1,1 @@
+"""Which of the curated crops to keep: duplicates, test sets, a number."""

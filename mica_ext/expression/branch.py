@@ -2,8 +2,10 @@
 
 Each level is projected to one width and told apart by a learned embedding; all levels' tokens
 together are the keys of a small transformer decoder (Carion et al. 2020) with one learned query per
-group of parameters, as Faceptor (Qin et al. 2024) reads FaRL's levels. The output layers begin at
-zero: an untrained branch gives the neutral face, seen from the front.
+group of parameters, as Faceptor (Qin et al. 2024) reads FaRL's levels. Queries begin with a summary
+of all tokens by their places, for faces are aligned: attention alone takes many more samples to
+find out where to look. The output layers begin at zero: an untrained branch gives the neutral face,
+seen from the front.
 """
 
 from collections.abc import Sequence
@@ -87,12 +89,18 @@ class ExpressionBranch(nn.Module):
         encoder_width: int,
         expression_count: int,
         *,
+        tokens: int,
         levels: int | None = None,
     ) -> None:
         """Set up for an encoder of this width and a head with so many expressions.
 
-        `levels` are those that the encoder gives: fewer than `config.layers`, where scaling to few
-        blocks makes some of them the same.
+        Args:
+            config: sizes.
+            encoder_width: features of the encoder's tokens.
+            expression_count: E of the head.
+            tokens: of a level, class token included.
+            levels: those that the encoder gives: fewer than `config.layers`, where scaling to few
+                blocks makes some of them the same.
         """
         super().__init__()
         self.config, self.encoder_width = config, encoder_width
@@ -101,6 +109,8 @@ class ExpressionBranch(nn.Module):
         self.projections = nn.ModuleList(
             nn.Linear(encoder_width, config.width) for _ in range(levels)
         )
+        self.summary = nn.ModuleList(nn.Linear(config.width, config.summary) for _ in range(levels))
+        self.from_summary = nn.Linear(levels * tokens * config.summary, config.width)
         self.level_embedding = nn.Parameter(torch.empty(levels, config.width))
         self.queries = nn.Parameter(torch.empty(len(GROUPS), config.width))
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.depth))
@@ -116,8 +126,8 @@ class ExpressionBranch(nn.Module):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
-    def keys(self, levels: Sequence[Float[Tensor, "B T D"]]) -> Float[Tensor, "B K width"]:
-        """All levels' tokens, projected and told apart.
+    def keys(self, levels: Sequence[Float[Tensor, "B T D"]]) -> list[Float[Tensor, "B T width"]]:
+        """The levels' tokens, projected and told apart.
 
         Raises:
             UserError: another number of levels, or tokens of another width.
@@ -128,18 +138,20 @@ class ExpressionBranch(nn.Module):
                 f"{len(levels)} of width {levels[0].shape[-1]}: the branch was trained on another "
                 "encoder"
             )
-        parts = [
+        return [
             projection(norm(tokens)) + embedding
             for tokens, norm, projection, embedding in zip(
                 levels, self.norms, self.projections, self.level_embedding, strict=True
             )
         ]
-        return torch.cat(parts, 1)
 
     def forward(self, levels: Sequence[Float[Tensor, "B T D"]]) -> BranchOutput:
         """Read the parameters of a batch of crops from `FaceEncoder`'s raw tokens."""
-        keys = self.keys(levels)
-        queries = self.queries.expand(len(keys), -1, -1)
+        by_level = self.keys(levels)
+        pairs = zip(self.summary, by_level, strict=True)
+        seen = torch.cat([shorten(tokens).flatten(1) for shorten, tokens in pairs], 1)
+        queries = self.queries + self.from_summary(seen)[:, None]
+        keys = torch.cat(by_level, 1)
         for layer in self.decoder:
             queries = layer(queries, keys)
         queries = self.norm(queries)

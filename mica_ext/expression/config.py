@@ -26,6 +26,8 @@ class BranchConfig:
     """Decoder layers."""
     mlp_ratio: float = 2.0
     """Hidden width of a decoder layer's MLP over its width."""
+    summary: int = 8
+    """Features of each token in the summary that queries begin with."""
     window: int = CROP_PX
     """Side of the middle of the crop that the encoder sees [crop px]: all of it, as encoders were
     pre-trained, or less in more detail; 144 holds a face from brows to chin."""
@@ -45,6 +47,8 @@ class BranchConfig:
             raise UserError(
                 f"expected an even window of {MIN_WINDOW} to {CROP_PX} pixels, got {self.window}"
             )
+        if not 1 <= self.summary <= 256:
+            raise UserError(f"expected a summary of 1 to 256 features, got {self.summary}")
         if not 0.1 <= self.mlp_ratio <= 16:
             raise UserError(f"expected an MLP ratio between 0.1 and 16, got {self.mlp_ratio}")
 

@@ -37,7 +37,11 @@ class ExpressionNetwork(nn.Module):
         super().__init__()
         self.encoder: FaceEncoder = face_encoder(vit, config.layers)
         self.branch = ExpressionBranch(
-            config, vit.config.width, expression_count, levels=len(set(self.encoder.layers))
+            config,
+            vit.config.width,
+            expression_count,
+            tokens=vit.config.patches + 1,
+            levels=len(set(self.encoder.layers)),
         )
         self.tuned = tuned
         if not tuned:

@@ -9,12 +9,11 @@ from torch import nn
 
 from flame_assets.model.fingerprint import weighted_sum
 from flame_assets.model.head import HeadModel
-from flame_assets.model.head_module import HeadDecoder
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import ExpressionTrainingConfig
-from mica_ext.expression.losses import ExpressionLoss
+from mica_ext.expression.losses import ExpressionLoss, sparse_decoder
 from mica_ext.expression.network import ExpressionNetwork
 from mica_ext.expression.training_data import FlatBatch, make_data
 from mica_ext.expression.weights import save_expression_network
@@ -55,7 +54,7 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
         self.model = self.network = ExpressionNetwork(
             vit, config.branch, head.expression_count, tuned=config.tuned
         )
-        self.multi_task = ExpressionLoss(HeadDecoder(head), config.weights).to(world.device)
+        self.multi_task = ExpressionLoss(sparse_decoder(head), config.weights).to(world.device)
         self.batches = make_data(config, head, self.network.window)
         self.device = world.device
         self.score = "not measured"

@@ -47,7 +47,7 @@ def test_levels_are_those_of_the_paper_scaled_to_the_depth(vit, crops):
     assert len(levels) == 4
     for level, expected in zip(levels, outputs, strict=True):
         torch.testing.assert_close(level, expected)
-    assert network.branch.keys(levels).shape == (3, 4 * (1 + 4), 16)
+    assert [keys.shape for keys in network.branch.keys(levels)] == 4 * [(3, 1 + 4, 16)]
 
 
 def test_an_encoder_of_few_blocks_has_fewer_levels(crops):
@@ -120,11 +120,11 @@ def test_the_neutral_mesh_stays_mica_s_to_the_last_bit(vit, crops):
 
 
 def test_another_encoder_is_one_line(vit, crops):
-    branch = ExpressionBranch(SMALL, 32, EXPRESSIONS)
+    branch = ExpressionBranch(SMALL, 32, EXPRESSIONS, tokens=5)
     with pytest.raises(UserError, match="levels of width 32, got 4 of width 24"):
         branch(face_encoder(vit)(crops))
     with pytest.raises(UserError, match="expected 4 levels of width 24, got 3"):
-        ExpressionBranch(SMALL, 24, EXPRESSIONS)(face_encoder(vit, (2, 4, 8))(crops))
+        ExpressionBranch(SMALL, 24, EXPRESSIONS, tokens=5)(face_encoder(vit, (2, 4, 8))(crops))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import BranchConfig, CropChanges, LossWeights
 from mica_ext.expression.crop_camera import anchor_of, crop_view
 from mica_ext.expression.crops import CropMaker
-from mica_ext.expression.losses import ExpressionLoss, Truth, project_to_crop
+from mica_ext.expression.losses import ExpressionLoss, Truth, project_to_crop, sparse_decoder
 from mica_ext.expression.network import ExpressionNetwork
 from mica_ext.expression.rendered import RenderedHeads
 from mica_ext.expression.training_data import CropReader
@@ -70,6 +70,29 @@ def test_posed_distance_is_that_of_the_vertices_in_millimetres():
     terms = torch.stack(loss[1:])
     factors = torch.tensor([*vars(LossWeights()).values()])
     torch.testing.assert_close(loss.loss, (terms * factors).sum())
+
+
+def test_few_vertices_tell_the_distance_of_all():
+    head = load_head("anthro")
+    whole, sparse = HeadDecoder(head), sparse_decoder(head)
+    assert len(sparse.vertex_ids) < 0.3 * head.vertices_count
+    generator = torch.Generator().manual_seed(0)
+    still = BranchOutput(*(torch.zeros(4, n) for n in (head.expression_count, 3, 3, 3, 3, 3)))
+    moved = still._replace(
+        expression=0.3 * torch.rand(4, head.expression_count, generator=generator)
+    )
+    truth = Truth(
+        torch.zeros(4, head.shape_count),
+        still,
+        torch.zeros(4, 68, 2),
+        torch.zeros(4, 68),
+        torch.ones(4),
+    )
+    every, some = (
+        float(ExpressionLoss(decoder, LossWeights())(moved, truth).posed_mm)
+        for decoder in (whole, sparse)
+    )
+    assert some == pytest.approx(every, rel=0.04)
 
 
 def test_an_error_of_the_pose_is_not_counted_at_the_vertices():

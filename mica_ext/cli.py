@@ -38,6 +38,10 @@ COMMANDS = {
         "mica_ext.commands.config:RebuildConfig",
         "mica_ext.commands.rebuild:rebuild",
     ),
+    "sheet": Command(
+        "mica_ext.commands.config:SheetConfig",
+        "mica_ext.commands.sheet:sheet",
+    ),
     "import": Command(
         "mica_ext.commands.config:ImportConfig",
         "mica_ext.commands.packs:import_mica",

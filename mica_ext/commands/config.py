@@ -118,20 +118,62 @@ class ReconstructConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RebuildConfig:
-    """Make a mesh again from a file that `reconstruct --params` wrote."""
+    """Make a mesh again from a file of `reconstruct --params`: as it was, or edited.
+
+    A face on another head (--head) is as near to the person as that head can be; the expression
+    goes through ARKit's weights.
+    """
 
     params: Annotated[Path, tyro.conf.Positional]
     """The JSON file."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Mesh to write (.obj .ply .stl .glb .off .3mf .dae)."""
+    expression_from: Path | None = None
+    """Parameter file of a face whose expression and gaze are taken; its head may be another."""
+    expression_scale: float = 1.0
+    """Factor on expression and jaw, 0 to 3."""
+    weights: Annotated[
+        tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE"), tyro.conf.UseAppendAction
+    ] = ()
+    """ARKit shape and its weight, 0 to 1, such as jawOpen=0.4; after the scale. May be repeated."""
+    head: str | None = None
+    """Another head: auto, anthro, flame2020, ... or a folder; or where the file's own head is."""
     pose: Literal["expressive", "neutral", "posed"] | None = None
     """Another pose than that of the mesh written with it."""
     unit: Literal["mm", "cm", "m"] | None = None
     """Unit of the file; mm unless given (GLB is always in m)."""
+    photo: Path | None = None
+    """The photo, for overlay and texture; by default the file of its name beside the JSON."""
+    overlay: Path | None = None
+    """Picture of the photo, the mesh over it, and three views (.png .jpg)."""
+    overlay_style: Literal["clay", "wire", "textured"] = "clay"
+    """How the mesh is drawn."""
+    texture: Flag = False
+    """The photo as texture of the mesh (.obj .ply .glb)."""
+    write_params: Path | None = None
+    """Parameter file of the result."""
     solid: Flag = False
     """Close neck, mouth and lids: a watertight mesh for printing."""
+    overwrite: Flag = False
+    """Replace files that exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SheetConfig:
+    """Draw one face under twelve expressions, from a file of `reconstruct --params`."""
+
+    params: Annotated[Path, tyro.conf.Positional]
+    """The JSON file."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Picture to write (.png .jpg)."""
+    style: Literal["auto", "clay", "textured"] = "auto"
+    """auto: textured where the photo is at hand."""
+    photo: Path | None = None
+    """The photo; by default its name is looked for beside the JSON file."""
     head: str | None = None
-    """Where the head is, if it is not known by its name."""
+    """Another head: auto, anthro, flame2020, ... or a folder; or where the file's own head is."""
+    size: int = 360
+    """Height of each picture [px]."""
     overwrite: Flag = False
     """Replace a file that exists."""
 

@@ -120,28 +120,50 @@ def three_views(
     rasterizer: Rasterizer = rasterize,
 ) -> UInt8[np.ndarray, "size width 3"]:
     """Front, three-quarter view and profile side by side, at one scale; clay without a texture."""
-    width = int(round(size * 0.86))
+    width = portrait_width(size)
     views = [portrait_view(vertices, yaw, size, width) for yaw in THREE_YAWS]
     focal_px = min(view.focal_px for view in views)
-    wall = backdrop(size, width)
-    pictures = []
-    for view in views:
-        view = view._replace(focal_px=focal_px)
-        if texture is None:
-            pictures.append(_render_clay(head, vertices, view, wall, 1.0, rasterizer).picture)
-        else:
-            pictures.append(
-                render_textured(
-                    vertices,
-                    head.triangles,
-                    view,
-                    wall,
-                    texture,
-                    lighting=SOFT_LIGHT,
-                    rasterizer=rasterizer,
-                )
-            )
+    pictures = [
+        portrait(
+            head,
+            vertices,
+            view._replace(focal_px=focal_px),
+            size=size,
+            texture=texture,
+            rasterizer=rasterizer,
+        )
+        for view in views
+    ]
     return np.concatenate(pictures, axis=1)
+
+
+def portrait_width(size: int) -> int:
+    """Width of a portrait of this height [px]."""
+    return int(round(size * 0.86))
+
+
+def portrait(
+    head: HeadModel,
+    vertices: Float[np.ndarray, "V 3"],
+    view: View,
+    *,
+    size: int,
+    texture: TexturedMesh | None = None,
+    rasterizer: Rasterizer = rasterize,
+) -> UInt8[np.ndarray, "size width 3"]:
+    """The head before a grey backdrop; clay without a texture."""
+    wall = backdrop(size, portrait_width(size))
+    if texture is None:
+        return _render_clay(head, vertices, view, wall, 1.0, rasterizer).picture
+    return render_textured(
+        vertices,
+        head.triangles,
+        view,
+        wall,
+        texture,
+        lighting=SOFT_LIGHT,
+        rasterizer=rasterizer,
+    )
 
 
 def backdrop(height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:

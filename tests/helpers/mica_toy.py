@@ -164,7 +164,7 @@ def toy_face(head: HeadModel, pose: Pose = "expressive") -> SavedFace:
         torch.tensor([901.5]), torch.tensor([[3.25, 4.1]]), torch.tensor([[0.0, 0.1, -0.6]])
     )
     made_with = Provenance(
-        Source("toy", "1", "none needed"),
+        Source(head.name, head.version, head.licence),
         Source("w", "2", "research only"),
         Source("d", "3", "MIT"),
         ModelPack("p", "tests only"),

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from helpers.flame_like import flame_like
 from helpers.mica_toy import toy_head
 from PIL import Image
 
@@ -33,6 +34,15 @@ def pack(tmp_path_factory):
         folder,
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def flame_like_store(tmp_path_factory, head):
+    """A store with a FLAME-like head and its shapes, carried once, and Anthro in a folder."""
+    home = tmp_path_factory.mktemp("store")
+    save_head(head, home / "source")
+    save_head(flame_like(head), home / "heads" / "flame-like")
+    return home
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import torch
 from helpers.flame_like import flame_like
 
 from flame_assets.arkit import EXPRESSIONS, JAW_OPEN
-from flame_assets.model.head_io import save_head
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
 from mica_ext.cli import main
@@ -26,12 +25,8 @@ WEIGHTS = {
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory, head):
-    """A store with the FLAME-like head and its shapes, carried once, and Anthro in a folder."""
-    home = tmp_path_factory.mktemp("store")
-    save_head(head, home / "source")
-    save_head(flame_like(head), home / "heads" / "flame-like")
-    return home
+def store(flame_like_store):
+    return flame_like_store
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""Edits of reconstructed faces: another's expression, single ARKit weights, another head."""

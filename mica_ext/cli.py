@@ -7,6 +7,7 @@ under `run_command`, so that Ctrl-C and closed streams end alike at any moment.
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from mica_ext.errors import exit_on_interrupt, one_line_usage, run_command
@@ -30,10 +31,6 @@ COMMANDS = {
         "mica_ext.commands.reconstruct:reconstruct",
         optional_values={"--view": ("page", "window")},
     ),
-    "view": Command(
-        "mica_ext.commands.config:ViewConfig",
-        "mica_ext.commands.view:view",
-    ),
     "rebuild": Command(
         "mica_ext.commands.config:RebuildConfig",
         "mica_ext.commands.rebuild:rebuild",
@@ -41,6 +38,10 @@ COMMANDS = {
     "sheet": Command(
         "mica_ext.commands.config:SheetConfig",
         "mica_ext.commands.sheet:sheet",
+    ),
+    "view": Command(
+        "mica_ext.commands.config:ViewConfig",
+        "mica_ext.commands.view:view",
     ),
     "import": Command(
         "mica_ext.commands.config:ImportConfig",
@@ -157,7 +158,7 @@ def _run(command: Command, program: str, arguments: list[str]) -> int:
 def _with_values(arguments: list[str], optional: dict[str, tuple[str, ...]]) -> list[str]:
     """The arguments with the first of its values behind each option that stands without one."""
     complete: list[str] = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:]):
         complete.append(argument)
         if argument in optional and following not in optional[argument]:
             complete.append(optional[argument][0])

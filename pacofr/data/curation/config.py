@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from pacofr.data.curation.conditions import parse_condition
 from pacofr.errors import UserError
 
 
@@ -10,7 +11,8 @@ from pacofr.errors import UserError
 class CurateConfig:
     """Photos in, aligned face crops out.
 
-    The paper's set is 2 million faces of LAION-Face-20M: `--sample 2000000` over its tar shards.
+    The paper's set is 2 million faces of LAION-Face-20M: all of its tar shards, of which `pacofr
+    repack --keep 2000000` then keeps that many.
     LFW's 13,233 photos cost about 140 CPU seconds. Given again, the command goes on
     where it was stopped.
     """
@@ -23,7 +25,11 @@ class CurateConfig:
     """LAION-Face's sample2detect_N.pth, or the folder that holds them (shards in split_0000N or
     N): its faces are taken instead of running the detector."""
     sample: int | None = None
-    """Take this many photos, drawn from all sources without replacement; default: all."""
+    """Look at this many photos, drawn from all sources without replacement; default: at all. Fewer
+    faces pass the filters: to keep exactly so many, see `pacofr repack --keep`."""
+    where: tuple[str, ...] = ()
+    """Conditions on the JSON beside each photo of a tar, which must all hold: NSFW=UNLIKELY,UNSURE
+    similarity>=0.3. Folders of images have no JSON, so nothing of them is kept then."""
     seed: int = 0
     """Decides which photos are drawn and which face of a photo is taken."""
     min_face: float = 60.0
@@ -47,5 +53,7 @@ class CurateConfig:
             raise UserError("the sample must be at least 1")
         if not 0 <= self.part < self.parts:
             raise UserError(f"part must lie in 0..{self.parts - 1}, not {self.part}")
+        for condition in self.where:
+            parse_condition(condition)
         if self.jobs < 0:
             raise UserError("jobs must not be negative")

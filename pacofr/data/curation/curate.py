@@ -5,7 +5,6 @@ with an up-to-date marker is never done again, so a killed run loses at most the
 and any scheduler may hand out `part` of `parts`.
 """
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -24,18 +23,23 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.pool import WorkerPool
 from pacofr.data.curation.report import summarize, write_report
-from pacofr.data.curation.run_folder import exclusive_part, prepare_out, settings_of
+from pacofr.data.curation.run_folder import exclusive_part, prepare_out, settings_json
 from pacofr.data.curation.sources.laion_detections import convert_detections, detection_file
 from pacofr.data.curation.sources.units import SourceUnit, count_photos, find_units
 from pacofr.data.curation.stats import CurateStats, readable
 from pacofr.data.curation.unit_result import (
     UnitResult,
+    has_marker,
     parts_folder,
     progress_file,
     read_result,
 )
 from pacofr.data.curation.worker import UnitJob, curate_unit
 from pacofr.errors import UserError
+from pacofr.utils.budgets import MARKER_BYTES
+from pacofr.utils.config_json import read_json
+from pacofr.utils.files import write_json
+from pacofr.utils.locks import file_lock
 from pacofr.utils.threads import available_cores
 
 LOGGER = logging.getLogger(__name__)
@@ -79,12 +83,16 @@ def curate(config: CurateConfig, start_pool: StartPool = WorkerPool) -> CurateSt
         todo = [job for job in mine if read_result(config.out, job.unit.number, job.digest) is None]
         LOGGER.info("%d units, %d to do", len(sources.units), len(todo))
         new_photos = _run(todo, config, jobs, start_pool)
-        results = [read_result(config.out, job.unit.number, job.digest) for job in work]
+        # of millions of photos the markers are gigabytes: all are read by the last part only
+        last = all(has_marker(config.out, job.unit.number) for job in work)
+        results = [
+            read_result(config.out, job.unit.number, job.digest) for job in (work if last else mine)
+        ]
         done = [result for result in results if result is not None]
         stats = summarize(done, sources.left_out)._replace(
             new_photos=new_photos,
             seconds=time.monotonic() - began,
-            complete=len(done) == len(results),
+            complete=len(done) == len(work),
         )
         if stats.complete:
             write_report(config, sources.units, done, stats)
@@ -97,8 +105,7 @@ def _draw_sample(
     """Positions of the photos to take in each unit; None: all."""
     if config.sample is None:
         return [None] * len(units)
-    with start_pool(jobs) as pool:
-        counts = [each.result() for each in [pool.submit(count_photos, unit) for unit in units]]
+    counts = _photo_counts(units, config, jobs, start_pool)
     total = sum(counts)
     if total <= config.sample:
         LOGGER.info("the sources hold %d photos: all are taken", total)
@@ -111,17 +118,41 @@ def _draw_sample(
     ]
 
 
+def _photo_counts(
+    units: list[SourceUnit], config: CurateConfig, jobs: int, start_pool: StartPool
+) -> list[int]:
+    """Photos of each unit; counted by the first part that asks, while the others wait for it."""
+    file = parts_folder(config.out) / "counts.json"
+    names = [f"{readable(unit.name)}|{unit.digest}" for unit in units]
+    with file_lock(file, wait=True):
+        known: object = {}
+        if file.exists():
+            known = read_json(file, "photo counts of pacofr curate", max_bytes=MARKER_BYTES)
+        known = known if isinstance(known, dict) else {}
+        new = [unit for unit, name in zip(units, names, strict=True) if name not in known]
+        if new:
+            with start_pool(jobs) as pool:
+                futures = {names[unit.number]: pool.submit(count_photos, unit) for unit in new}
+                known |= {name: future.result() for name, future in futures.items()}
+            write_json(file, known)
+    counts = [known[name] for name in names]
+    if not all(type(count) is int and 0 <= count < 1 << 50 for count in counts):
+        raise UserError(f"{file}: expected numbers of photos; delete it and give the command again")
+    return counts
+
+
 def _unit_jobs(
     units: list[SourceUnit], wanted: list[Int64[np.ndarray, "_"] | None], config: CurateConfig
 ) -> list[UnitJob]:
     jobs = []
-    settings = json.dumps(dataclasses.asdict(settings_of(config)), sort_keys=True)
+    settings = json.dumps(settings_json(config), sort_keys=True)
     for unit, chosen in zip(units, wanted, strict=True):
         table = None
         if config.detections is not None:
             file = detection_file(unit.files[0], config.detections)
             table = parts_folder(config.out) / f"{file.stem}-{file.stat().st_size}"
-            convert_detections(file, table)
+            with file_lock(table, wait=True):
+                convert_detections(file, table)
         drawn = b"all" if chosen is None else chosen.astype("<i8").tobytes()
         source = f"{readable(unit.name)}|{unit.digest}|" + (f"{table.name}|" if table else "")
         digest = hashlib.sha256(f"{settings}|{source}".encode() + drawn)

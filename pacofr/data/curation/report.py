@@ -1,6 +1,5 @@
 """What a finished curation leaves beside its shards: index, stats.json and contact sheet."""
 
-import dataclasses
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ import cv2
 
 from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.contact_sheet import THUMBNAIL_PX, Thumbnail, contact_sheet
-from pacofr.data.curation.run_folder import settings_of
+from pacofr.data.curation.run_folder import settings_json
 from pacofr.data.curation.sources.units import SourceUnit
 from pacofr.data.curation.stats import Counter, CurateStats, Reason, in_words, readable
 from pacofr.data.curation.unit_result import UnitResult, thumbnail_file
@@ -75,7 +74,7 @@ def write_report(
         "rejected_examples": {reason: each.example for reason, each in stats.rejected.items()},
         "left_out": {reason: each._asdict() for reason, each in stats.left_out.items()},
         "shards": stats.shards,
-        "settings": dataclasses.asdict(settings_of(config)),
+        "settings": settings_json(config),
         "sources": [readable(source.resolve().name) for source in config.sources],
         "sources_sha256": hashlib.sha256(digests.encode()).hexdigest(),
     }

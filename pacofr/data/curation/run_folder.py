@@ -28,6 +28,7 @@ class CropSettings:
     min_sharpness: float
     detections: bool
     """Whether LAION-Face's detections are taken."""
+    where: tuple[str, ...]
     rules: int
     """RULES_VERSION."""
 
@@ -41,8 +42,16 @@ def settings_of(config: CurateConfig) -> CropSettings:
         min_score=config.min_score,
         min_sharpness=config.min_sharpness,
         detections=config.detections is not None,
+        where=config.where,
         rules=RULES_VERSION,
     )
+
+
+def settings_json(config: CurateConfig) -> dict[str, object]:
+    """`settings_of` as JSON; without conditions it is what earlier versions wrote."""
+    settings = dataclasses.asdict(settings_of(config))
+    conditions = list(settings.pop("where"))
+    return {**settings, "where": conditions} if conditions else settings
 
 
 def prepare_out(config: CurateConfig) -> None:
@@ -57,7 +66,7 @@ def prepare_out(config: CurateConfig) -> None:
                 f"{config.out} lies in {source}, so its crops would count as photos the next time:"
                 " give an --out outside"
             )
-    settings = dataclasses.asdict(settings_of(config))
+    settings = settings_json(config)
     path = parts_folder(config.out) / "settings.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,8 @@ class Reason(StrEnum):
     """The source's tar is damaged from some place on; counted once, what stands before is used."""
     NO_DETECTION = "not in the detections"
     """LAION-Face's files have no entry for it."""
+    CONDITION = "other metadata"
+    """Its JSON does not meet the conditions (`--where`)."""
     NO_FACE = "no face"
     SMALL = "small"
     LOW_SCORE = "low score"

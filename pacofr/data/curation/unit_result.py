@@ -71,6 +71,11 @@ def write_result(out: Path, number: int, result: UnitResult) -> None:
     write_json(_marker_file(out, number), content)
 
 
+def has_marker(out: Path, number: int) -> bool:
+    """Whether a unit was done at some time; `read_result` tells whether that still counts."""
+    return _marker_file(out, number).is_file()
+
+
 def read_result(out: Path, number: int, digest: str) -> UnitResult | None:
     """A unit's result if it is up to date and its shard is whole."""
     file = _marker_file(out, number)

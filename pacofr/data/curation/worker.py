@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from pacofr.data.curation.conditions import parse_condition
 from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.contact_sheet import KEPT, THUMBNAIL_PX, Thumbnail, thumbnail
 from pacofr.data.curation.face_filter import FilteredFace, select_face
@@ -80,7 +81,13 @@ def curate_unit(job: UnitJob, config: CurateConfig) -> UnitResult:
         stale.unlink(missing_ok=True)
     writer = TarWriter(shard)
     try:
-        photos = read_photos(job.unit, job.wanted, left_out, with_ids=table is not None)
+        photos = read_photos(
+            job.unit,
+            job.wanted,
+            left_out,
+            with_ids=table is not None,
+            conditions=[parse_condition(text) for text in config.where],
+        )
         for batch_number, batch in enumerate(_batches(photos)):
             check_stop()
             write_atomic(progress_file(out, number), str(batch_number).encode())

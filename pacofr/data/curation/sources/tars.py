@@ -1,10 +1,11 @@
 """Photos in tars in the webdataset convention, as img2dataset writes them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from pacofr.data.curation.conditions import Condition
 from pacofr.data.curation.sources.tar_reader import (
     MemberKind,
     TarDamageError,
@@ -36,6 +37,7 @@ def read_tar(
     with_ids: bool,
     with_data: bool,
     chosen: frozenset[int] | None = None,
+    conditions: Sequence[Condition] = (),
 ) -> Iterator[SourcePhoto]:
     """Photos of a tar; the last one may stand for its damage.
 
@@ -45,18 +47,21 @@ def read_tar(
         with_ids: read LAION-Face's SAMPLE_ID from the JSON beside each photo.
         with_data: read the photos' bytes.
         chosen: positions of the photos to take; None: all.
+        conditions: on each photo's JSON; one that does not meet them has that problem, no bytes.
     """
     position = 0
+    with_json = with_ids or bool(conditions)
     try:
         with TarReader(path) as tar:
-            for sample in _samples(tar, with_ids):
+            for sample in _samples(tar, with_json):
                 for member in sample:
                     reason = _reason_to_leave_out(tar, member)
                     if reason is not None:
                         left_out.add(reason, member.name)
                     elif member.kind is MemberKind.FILE:
                         if chosen is None or position in chosen:
-                            yield _photo(tar, member, sample, with_data, with_ids)
+                            about = _json_beside(tar, member, sample) if with_json else {}
+                            yield _photo(tar, member, about, with_data, conditions)
                         position += 1
     except (TarDamageError, OSError, UserError):
         yield SourcePhoto(path.name, b"", problem=Reason.CUT_SHARD)
@@ -107,23 +112,43 @@ def _reason_to_leave_out(tar: TarReader, member: TarMember) -> LeftOut | None:
 
 
 def _photo(
-    tar: TarReader, member: TarMember, sample: list[TarMember], with_data: bool, with_ids: bool
+    tar: TarReader,
+    member: TarMember,
+    about: Mapping[str, Any],
+    with_data: bool,
+    conditions: Sequence[Condition],
 ) -> SourcePhoto:
-    key = member.name[: len(member.name) - len(Path(member.name).suffix)]
+    key = _without_suffix(member.name)
     if member.size > PHOTO_BYTES:
         return SourcePhoto(key, b"", problem=Reason.UNREADABLE)
+    if not all(condition.holds(about) for condition in conditions):
+        return SourcePhoto(key, b"", problem=Reason.CONDITION)
     data = tar.read(member, PHOTO_BYTES) if with_data else b""
-    return SourcePhoto(key, data, _sample_id(tar, key, sample) if with_ids else None)
+    return SourcePhoto(key, data, _sample_id(about))
 
 
-def _sample_id(tar: TarReader, key: str, sample: list[TarMember]) -> int | None:
-    """SAMPLE_ID in the JSON of the photo's name, else in the sample's."""
+def _without_suffix(name: str) -> str:
+    return name[: len(name) - len(Path(name).suffix)]
+
+
+def _json_beside(tar: TarReader, member: TarMember, sample: list[TarMember]) -> Mapping[str, Any]:
+    """The JSON of the photo's name, else of the sample's; empty where none can be read."""
     files = {m.name: m for m in sample if m.kind is MemberKind.FILE and m.name.endswith(".json")}
-    member = files.get(f"{key}.json") or next(iter(files.values()), None)
-    if member is None or member.size > SAMPLE_JSON_BYTES:
-        return None
+    of_photo = files.get(f"{_without_suffix(member.name)}.json")
+    found = of_photo or next(iter(files.values()), None)
+    if found is None or found.size > SAMPLE_JSON_BYTES:
+        return {}
     try:
-        value = json.loads(tar.read(member, SAMPLE_JSON_BYTES)).get("SAMPLE_ID")
+        about = json.loads(tar.read(found, SAMPLE_JSON_BYTES))
+    except (ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _sample_id(about: Mapping[str, Any]) -> int | None:
+    """LAION-Face's SAMPLE_ID."""
+    value = about.get("SAMPLE_ID")
+    try:
         return None if value is None else int(value)
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -5,13 +5,14 @@ A `SourceUnit` is the piece of work that becomes one output shard: a source tar 
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
 
+from pacofr.data.curation.conditions import Condition
 from pacofr.data.curation.sources.tars import ARCHIVES, SourcePhoto, read_tar
 from pacofr.data.curation.stats import Counter, LeftOut, Reason
 from pacofr.errors import UserError
@@ -112,7 +113,12 @@ def count_photos(unit: SourceUnit) -> int:
 
 
 def read_photos(
-    unit: SourceUnit, wanted: Int64[np.ndarray, " n"] | None, left_out: Counter, *, with_ids: bool
+    unit: SourceUnit,
+    wanted: Int64[np.ndarray, " n"] | None,
+    left_out: Counter,
+    *,
+    with_ids: bool,
+    conditions: Sequence[Condition] = (),
 ) -> Iterator[SourcePhoto]:
     """The unit's photos, or those at the sorted positions `wanted`; none of them raises.
 
@@ -121,14 +127,25 @@ def read_photos(
         wanted: positions of the photos to take; None: all.
         left_out: counts what is no photo in a tar.
         with_ids: read LAION-Face's SAMPLE_ID from the JSON beside each photo of a tar.
+        conditions: on that JSON; files of a folder have none and meet none.
     """
     chosen = None if wanted is None else frozenset(wanted.tolist())
     if unit.tar is not None:
-        photos = read_tar(unit.tar, left_out, with_ids=with_ids, with_data=True, chosen=chosen)
-        yield from photos
+        yield from read_tar(
+            unit.tar,
+            left_out,
+            with_ids=with_ids,
+            with_data=True,
+            chosen=chosen,
+            conditions=conditions,
+        )
         return
     for position, file in enumerate(unit.files):
-        if chosen is None or position in chosen:
+        if chosen is not None and position not in chosen:
+            continue
+        if conditions:
+            yield SourcePhoto(unit.key(file), b"", problem=Reason.CONDITION)
+        else:
             try:
                 yield SourcePhoto(unit.key(file), read_bounded(file, PHOTO_BYTES))
             except (OSError, UserError):

@@ -79,6 +79,10 @@ COMMANDS = {
         "mica_ext.landmarks.config:LandmarkEvaluationConfig",
         "mica_ext.landmarks.evaluate:evaluate",
     ),
+    "table8": Command(
+        "mica_ext.table8.config:Table8Config",
+        "mica_ext.table8.run:table8",
+    ),
     "fit": Command(
         "mica_ext.data.registrations.config:FitMeshesConfig",
         "mica_ext.data.registrations.fit:fit",

@@ -87,7 +87,12 @@ def face_page(scene: Scene) -> bytes:
 
 def provenance_notes(made_with: Provenance, quality: Quality | None) -> list[str]:
     """Lines about what made a face, and what to look at before using it."""
-    sources = {"head": made_with.head, "points": made_with.weights, "identity": made_with.identity}
+    sources = {
+        "head": made_with.head,
+        "points": made_with.weights,
+        "identity": made_with.identity,
+        "expression": made_with.expression,
+    }
     notes = [
         f"{key}: {source.name} {source.version} ({source.licence})"
         for key, source in sources.items()

@@ -1,0 +1,1 @@
+"""The paper's Table 8: model packs on the NoW validation set, both protocols."""

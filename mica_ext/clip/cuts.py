@@ -13,10 +13,12 @@ from jaxtyping import Float32, UInt8
 THUMBNAIL = (48, 27)
 MIN_JUMP = 14.0
 """Mean absolute difference of two thumbnails, in levels of 255, below which nothing is a cut."""
+MIN_JUMP_ALONE = 40.0
+"""The same while fewer than `MIN_MEMORY` frames of the shot tell how much it moves."""
 MIN_RATIO = 5.0
 """Of the jump to the median of the last frames' differences."""
-MEMORY = 15
-"""Frames that the median is taken over."""
+MEMORY, MIN_MEMORY = 15, 2
+"""Frames that the median is taken over, at most and at least."""
 
 
 class CutDetector:
@@ -35,8 +37,10 @@ class CutDetector:
         if before is None:
             return False
         jump = float(np.abs(small - before).mean())
-        usual = float(np.median(self._usual)) if self._usual else 0.0
-        if jump > MIN_JUMP and jump > MIN_RATIO * usual:
+        least = MIN_JUMP_ALONE
+        if len(self._usual) >= MIN_MEMORY:
+            least = max(MIN_JUMP, MIN_RATIO * float(np.median(self._usual)))
+        if jump > least:
             self._usual.clear()
             return True
         self._usual.append(jump)

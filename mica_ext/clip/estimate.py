@@ -3,6 +3,7 @@
 Runs of frames with the face, within one shot, are smoothed each for itself: cuts and gaps restart
 the filter, not the identity. Frames without the face take the values between those before and after
 a gap of up to `SHORT_GAP_S`, else the last values before it (at a shot's start the first after it).
+Lips meet where the points call them closed, before and after smoothing.
 """
 
 from typing import NamedTuple
@@ -12,10 +13,10 @@ import torch
 from jaxtyping import Bool, Float64, Int
 from scipy.spatial.transform import Rotation
 
-from flame_assets.arkit import eye_look_weights
+from flame_assets.arkit import JAW_OPEN, eye_look_weights
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadParameters
-from mica_ext.clip.frame_fits import fit_frames
+from mica_ext.clip.frame_fits import BATCH, fit_frames
 from mica_ext.clip.identity import ClipIdentity
 from mica_ext.clip.smoothing import adaptive_wiener
 from mica_ext.clip.tracker import TrackedFace
@@ -23,10 +24,9 @@ from mica_ext.models.types import Camera, FaceParameters
 from mica_ext.reconstruct import Reconstructor
 
 SHORT_GAP_S = 0.3
-MIN_NOISE = {"weight": 0.004, "angle": 0.002, "length": 0.0002, "gaze": 0.006}
-"""Least standard deviation of the fits' jitter: of expressions, rotations [rad], positions [m]."""
-PARTS = ("brow", "eye", "cheek", "nose", "jaw mouth")
-"""Expressions whose names begin alike move together."""
+MIN_NOISE = {"weight": 0.04, "angle": 0.01, "length": 0.001, "gaze": 0.02}
+"""Least standard deviation that counts as the fits' error over time, which is larger where a face
+moves than where it rests: of expressions, rotations [rad], positions [m]. Chosen on one clip."""
 
 
 class ClipEstimate(NamedTuple):
@@ -38,11 +38,12 @@ class ClipEstimate(NamedTuple):
 
 
 class _Track(NamedTuple):
-    """Everything that is smoothed, as columns, and which of them belong together."""
+    """Everything that is smoothed, as columns."""
 
     values: Float64[np.ndarray, "N C"]
     floor: Float64[np.ndarray, " C"]
-    groups: list[Int[np.ndarray, " n"]]
+    groups: list[Int[np.ndarray, " _"]]
+    """Columns whose gains are one: each expression's alone, all of a rotation's or a place's."""
     middle: Rotation
     """Rotations of the head are relative to it."""
 
@@ -85,7 +86,16 @@ def estimate_clip(
     residual = np.zeros(len(seen))
     residual[numbers] = fits.residual.double().numpy()
     parameters = _parameters(head, values, track.middle, identity, fits.parameters)
-    return ClipEstimate(parameters, residual)
+    closed = np.zeros(len(seen), bool)
+    closed[numbers] = fits.lips_closed
+    closed[1:-1] |= closed[:-2] & closed[2:]
+    fitter = reconstructor.estimator.fitter
+    heads = [
+        fitter.close_lips(HeadParameters(*(part[rows] for part in parameters.head)), closed[rows])
+        for rows in (slice(start, start + BATCH) for start in range(0, len(seen), BATCH))
+    ]
+    whole = HeadParameters(*(torch.cat(parts) for parts in zip(*heads, strict=True)))
+    return ClipEstimate(parameters._replace(head=whole), residual)
 
 
 def _columns(head: HeadModel, found: FaceParameters) -> _Track:
@@ -105,21 +115,8 @@ def _columns(head: HeadModel, found: FaceParameters) -> _Track:
     floor = np.repeat([MIN_NOISE[kind] for kind in kinds], widths)
     ends = np.cumsum([0, *widths])
     columns = [np.arange(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
-    expressions = _expression_groups(head)
-    expressions[-1] = np.r_[expressions[-1], columns[1]]  # the jaw goes with the mouth
-    return _Track(np.concatenate(parts, 1), floor, [*expressions, *columns[2:]], mean)
-
-
-def _expression_groups(head: HeadModel) -> list[Int[np.ndarray, " n"]]:
-    """Columns of expressions that move together; all of a head without ARKit's names."""
-    if head.expression_convention != "arkit":
-        return [np.arange(head.expression_count)]
-    names = np.array(head.expression_names)
-    groups = []
-    for part in PARTS:
-        begins = [np.char.startswith(names, word) for word in part.split()]
-        groups.append(np.flatnonzero(np.any(begins, 0)))
-    return groups
+    alone = [np.array([column]) for column in columns[0]]
+    return _Track(np.concatenate(parts, 1), floor, [*alone, *columns[1:]], mean)
 
 
 def _runs(seen: Bool[np.ndarray, " N"], starts: tuple[int, ...]) -> list[slice]:
@@ -166,6 +163,9 @@ def _parameters(
         expression = expression.clip(*head.expression_bounds)
     if head.expression_convention == "arkit":
         expression = _with_gaze(head, expression, left, right)
+        if "jawOpen" in head.expression_names:
+            opening = expression[:, head.expression_names.index("jawOpen")]
+            jaw = JAW_OPEN * opening[:, None] * [1.0, 0.0, 0.0]
     rotation = (middle * Rotation.from_rotvec(turned)).as_rotvec()
     parts = (expression, rotation, np.zeros_like(jaw), jaw, left, right)
     moving = [torch.from_numpy(part).float() for part in parts]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -61,4 +62,5 @@ def fit_frames(
         FaceParameters.concatenated(parameters),
         torch.cat([result.landmarks_px for result in results]),
         torch.cat([result.residual for result in results]),
+        np.concatenate([result.lips_closed for result in results]),
     )

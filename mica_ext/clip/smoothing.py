@@ -34,7 +34,7 @@ def adaptive_wiener(
     times_s: Float64[np.ndarray, " N"],
     values: Float64[np.ndarray, "N C"],
     weights: Float64[np.ndarray, " N"],
-    groups: Sequence[Int[np.ndarray, " n"]],
+    groups: Sequence[Int[np.ndarray, " _"]],
     floor: Float64[np.ndarray, " C"],
     half_window_s: float = HALF_WINDOW_S,
 ) -> Float64[np.ndarray, "N C"]:

@@ -10,7 +10,7 @@ from jaxtyping import Float64
 
 from mica_ext.conversion.fields import Fields, numbers, write_npz
 from mica_ext.conversion.live_link_angles import ANGLES
-from mica_ext.conversion.live_link_time import seconds_of, timecode
+from mica_ext.conversion.live_link_time import frame_base, seconds_of, timecode
 from mica_ext.conversion.motion import ARKIT_NAMES, ArkitMotion
 from mica_ext.errors import UserError
 from mica_ext.files import write_bytes_atomic
@@ -133,7 +133,7 @@ def write_arkit_motion(path: Path, motion: ArkitMotion, fps: float) -> None:
         titles = [name[0].upper() + name[1:] for name in LIVE_LINK]
         lines = [",".join([TIMECODE, COUNT, *titles, *ANGLES])]
         seconds = np.arange(len(weights)) / fps if motion.times_s is None else motion.times_s
-        times = motion.timecodes or [timecode(moment, fps) for moment in seconds.tolist()]
+        times = motion.timecodes or [timecode(each, frame_base(fps)) for each in seconds.tolist()]
         none = np.zeros((len(weights), len(ANGLES)))
         angles = none if motion.angles is None else motion.angles
         for time, row in zip(times, np.concatenate([weights, angles], 1), strict=True):

@@ -6,10 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 
-RATES = (24, 25, 30, 48, 50, 60, 120, 240)
-"""Frames a second that recordings have; the first that exceeds all frame numbers is taken."""
+RATES = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 120.0, 240.0)
+"""Frames a second that time codes count in; of a recording the first beyond all its numbers."""
 TIMECODE = re.compile(r"(\d{1,4}):(\d{1,2}):(\d{1,2})[:;](\d{1,3})(\.\d{1,6})?")
 DAY_S = 86_400.0
+
+
+def frame_base(fps: float) -> float:
+    """The rate that time codes of a recording of `fps` frames a second count in."""
+    return next((rate for rate in RATES if rate > fps - 0.1), fps)
 
 
 def timecode(seconds: float, fps: float) -> str:

@@ -56,8 +56,6 @@ from pacofr.faces.face_mesh.topology import INNER_LIPS
 from pacofr.faces.landmarks68 import inter_ocular
 
 MIN_CONFIDENCE = 1e-4
-INDEPENDENT_PHOTOS = 6
-"""Of one person, whose errors average out: the network errs alike on all photos of a face."""
 
 
 class FitResult(NamedTuple):
@@ -68,6 +66,8 @@ class FitResult(NamedTuple):
     """The fitted head's iBUG landmarks, projected into the photo."""
     residual: Float[Tensor, " B"]
     """Mean distance to the observed points, in distances of the outer eye corners."""
+    lips_closed: Bool[np.ndarray, " B"]
+    """Whether the points show closed lips."""
 
 
 class LandmarkFitter:
@@ -130,7 +130,8 @@ class LandmarkFitter:
 
         `confidence`, 0 to 1, divides the variance of each point; 1 without it. With `shape` the
         identity is not fitted: these coefficients are the result's; with `one_person` one identity
-        is fitted to all photos together. `expected` movements and rotations are where the fit
+        is fitted to all photos together, whose evidence counts as much as one photo's: a network
+        errs alike on all photos of a face. `expected` movements and rotations are where the fit
         starts, and decide what the points do not tell; see `fitting.expectation`. The principal
         point is the photo's centre.
 
@@ -157,7 +158,7 @@ class LandmarkFitter:
             start[:, self.shape_columns] = known @ self.model.basis.shape_axes
             held = held | self.shape_columns
         state = self.model.split(pose, start)
-        prior = self._prior(state, observations, trust, expectation, one_person)
+        prior = self._prior(state, observations, trust, expectation)
         eyes = EyeObservations.from_points(points, trust)
         unseen = _unseen_gaze(trust, expectation)
         gaze = self._gaze(state, eyes, observations) + unseen
@@ -169,7 +170,24 @@ class LandmarkFitter:
             _check_finite([*state.pose, *state[1:]])
             gaze = self._gaze(state, eyes, observations) + unseen
         state = self.lips.brought_together(state, closed, self.prior.lower, self.prior.upper)
-        return self._result(self._look(state, gaze), gaze, observations, shape)
+        return self._result(self._look(state, gaze), gaze, observations, shape, closed)
+
+    def close_lips(self, heads: HeadParameters, closed: Bool[np.ndarray, " B"]) -> HeadParameters:
+        """Fitted heads whose expression was changed since, with lips that meet where `closed`.
+
+        Nowhere do they pass through each other.
+        """
+        count, jaw_of_expression = len(closed), self.model.jaw_of_expression
+        expression = heads.expression.double().numpy()
+        jaw = heads.jaw_pose.double().numpy() - expression @ jaw_of_expression.T
+        shape = heads.shape.double().numpy() @ self.model.basis.shape_axes
+        modes = np.zeros((count, len(self.noise.modes)))
+        still = Pose(np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3)))
+        state = self.model.split(still, np.concatenate([jaw, shape, expression, modes], 1))
+        state = self.lips.brought_together(state, closed, self.prior.lower, self.prior.upper)
+        jaw = state.jaw + state.expression @ jaw_of_expression.T
+        changed = (torch.from_numpy(part).float() for part in (state.expression, jaw))
+        return heads._replace(**dict(zip(("expression", "jaw_pose"), changed, strict=True)))
 
     def _pose(
         self,
@@ -192,22 +210,16 @@ class LandmarkFitter:
         observations: Observations,
         confidence: Float64[np.ndarray, "B 478"],
         expectation: Expectation | None,
-        one_person: bool,
     ) -> FacePrior:
         """Of faces in the pose of `state`."""
-        population = self.prior
-        if one_person:  # the sum over all photos counts as `INDEPENDENT_PHOTOS`
-            share = 1 / min(len(state.shape), INDEPENDENT_PHOTOS)
-            factor = np.where(self.shape_columns, share, 1.0)
-            population = population._replace(precision=population.precision * factor)
         if expectation is None:
-            return FacePrior.of_population(population)
+            return FacePrior.of_population(self.prior)
         noise = self._photo_noise(state.pose, observations, confidence)
         _, jacobian = self.model.residuals(state, observations, noise.modes_px)
         good = self.noise.sigma * self._unit_px(state.pose, observations)[:, None]
         told = told_by_points(jacobian[..., 6:], noise.sigma_px, good)
         told[:, self.shape_columns | self.noise_columns] = 1.0
-        return FacePrior.of_faces(population, expectation, told)
+        return FacePrior.of_faces(self.prior, expectation, told)
 
     def _initialize(
         self,
@@ -286,6 +298,7 @@ class LandmarkFitter:
         gaze: Float64[np.ndarray, "B 2 3"],
         observations: Observations,
         known_shape: Float[Tensor, "B S"] | None,
+        closed: Bool[np.ndarray, " B"],
     ) -> FitResult:
         """Parameters of the head model, with landmarks of the exact model (lid contacts too)."""
         shape = state.shape @ self.model.basis.shape_axes.T
@@ -309,7 +322,8 @@ class LandmarkFitter:
         residuals, _ = self.model.residuals(state, observations, no_modes)
         distance = np.linalg.norm(residuals, axis=-1).mean(1)
         residual = torch.from_numpy(distance / self._unit_px(state.pose, observations)).float()
-        return FitResult(FaceParameters(head, camera), project(camera, mesh.landmarks), residual)
+        landmarks = project(camera, mesh.landmarks)
+        return FitResult(FaceParameters(head, camera), landmarks, residual, closed)
 
 
 def _unseen_gaze(

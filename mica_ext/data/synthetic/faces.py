@@ -134,14 +134,14 @@ class SyntheticFaces:
 
     def draw_head(
         self,
-        picture: UInt8[np.ndarray, "size size 3"],
+        picture: UInt8[np.ndarray, "H W 3"],
         vertices: Float32[np.ndarray, "V 3"],
         eyes_px: float,
         view: View,
         appearance: Appearance,
         lighting: Lighting,
         labels: LabelCanvas | None = None,
-    ) -> UInt8[np.ndarray, "size size 3"]:
+    ) -> UInt8[np.ndarray, "H W 3"]:
         """Render the head with brows, lashes and beard over `picture`, nothing around it.
 
         `eyes_px` is the distance of the outer eye corners [px]; `labels` as in `paint`.

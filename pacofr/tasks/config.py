@@ -14,6 +14,8 @@ from pacofr.utils.config_checks import at_least, at_most
 Tuning = Literal["frozen", "tuned"]
 TaskName = Literal["parsing", "alignment"]
 
+Heatmaps = Literal["sigmoid", "softmax"]
+
 MODEL_FORMAT, MODEL_VERSION = "pacofr-task", 1
 NARROW_ENCODER = 384
 """Encoders narrower than this get a narrow head by default."""
@@ -154,6 +156,10 @@ class AlignmentConfig(TaskConfig):
     """Largest rotation [rad]."""
     scaling: float = 0.1
     """Largest change of `crop_scale`."""
+    heatmaps: Heatmaps = "sigmoid"
+    """sigmoid: each pixel's own probability and binary cross-entropy (FaRL's). softmax: a
+    distribution over the map and its cross-entropy, which short trainings learn from much sooner:
+    there all pixels compete, where at first an empty map is nearly right for each of them."""
     start_logit: float = 0.0
     """What heat maps begin with. FaRL's begin at 0, half full, from where its long trainings get to
     nearly empty ones; short ones get further from -4 (Lin et al. 2017, section 4.1)."""
@@ -190,6 +196,8 @@ class TaskModelConfig:
     """Tanh warp of the frame (parsing)."""
     crop_scale: float = 1.0
     """Fraction of the frame that the face box fills (alignment)."""
+    heatmaps: Heatmaps = "sigmoid"
+    """How points are read from the logits (alignment)."""
 
     def __post_init__(self) -> None:
         at_least(1, self, "outputs", "frame")

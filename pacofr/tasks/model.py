@@ -92,7 +92,10 @@ def load_task_model(run: Path) -> tuple[TaskModel, TrainedWith]:
         )
     if content.get("version") != MODEL_VERSION:
         raise UserError(f"{file}: expected version {MODEL_VERSION}, got {content.get('version')!r}")
-    config = from_json(TaskModelConfig, content.get("model"), f"{file}, model")
+    settings = content.get("model")
+    if isinstance(settings, dict):
+        settings = {"heatmaps": "sigmoid", **settings}  # the only ones of earlier versions
+    config = from_json(TaskModelConfig, settings, f"{file}, model")
     trained = from_json(TrainedWith, content.get("training"), f"{file}, training")
     with torch.device("meta"):
         vit = VisionTransformer(config.encoder)

@@ -115,7 +115,8 @@ def predict_landmarks(
     for _ in range(PASSES):
         matrix = crop_matrix(box, config.frame, config.crop_scale)
         logits = _run(model, warp_image(photo, matrix, config.frame, 0.0))
-        found = soft_argmax(logits)[0].cpu().numpy().astype(np.float64) * config.frame - 0.5
+        points = soft_argmax(logits, config.heatmaps)[0].cpu().numpy().astype(np.float64)
+        found = points * config.frame - 0.5
         points = move_points(invert(matrix), found)
         box = points_box(points)
     return points

@@ -43,7 +43,8 @@ def predict_points(
     read = AlignmentEvaluationReader(samples, config.frame, config.crop_scale)
     points = []
     for batch in evaluation_batches(read, len(samples), device, workers):
-        found = soft_argmax(model(to_images(batch.frames)).float()) * config.frame - 0.5
+        logits = model(to_images(batch.frames)).float()
+        found = soft_argmax(logits, config.heatmaps) * config.frame - 0.5
         linear, offset = batch.matrices[:, :, :2].double(), batch.matrices[:, :, 2:].double()
         in_photo = torch.linalg.solve(linear, found.double().transpose(1, 2) - offset)
         points.append(in_photo.transpose(1, 2).cpu().numpy())

@@ -9,15 +9,27 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from pacofr.tasks.config import Heatmaps
+
 RADIUS = 5.0
 """Of the discs in the target maps [px of a map of 128]."""
 MIN_MASS = 1e-6
 """Of a heat map, below which its centre of mass is not trusted."""
 
 
-def soft_argmax(logits: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K 2"]:
-    """Normalised centres of mass of the heat maps sigmoid(logits); of an empty one the corner."""
-    heat = logits.sigmoid()
+def soft_argmax(
+    logits: Float[Tensor, "B K h w"], heatmaps: Heatmaps = "sigmoid"
+) -> Float[Tensor, "B K 2"]:
+    """Normalised centres of mass of the heat maps; of an empty one the corner.
+
+    Args:
+        logits: of the maps.
+        heatmaps: whether a map is the sigmoid of its logits or the softmax over them.
+    """
+    if heatmaps == "softmax":
+        heat = logits.flatten(2).softmax(dim=-1).view_as(logits)
+    else:
+        heat = logits.sigmoid()
     height, width = heat.shape[-2:]
     mass = heat.sum(dim=(-2, -1)).clamp_min(MIN_MASS)
     x = (heat.sum(dim=-2) * pixel_numbers(width, heat)).sum(dim=-1) / mass
@@ -42,10 +54,16 @@ def point_loss(points: Float[Tensor, "B K 2"], truth: Float[Tensor, "B K 2"]) ->
 
 
 def heatmap_loss(
-    logits: Float[Tensor, "B K h w"], target: Float[Tensor, "B K H W"]
+    logits: Float[Tensor, "B K h w"],
+    target: Float[Tensor, "B K H W"],
+    heatmaps: Heatmaps = "sigmoid",
 ) -> Float[Tensor, ""]:
-    """Binary cross-entropy of the logits, resized to the target."""
+    """Cross-entropy of the logits, resized to the target: binary of every pixel, or for "softmax"
+    that of the map's distribution, of which the target's part is 0 where its point lies outside."""
     resized = F.interpolate(logits, target.shape[-2:], mode="bilinear", align_corners=False)
+    if heatmaps == "softmax":
+        wanted = target / target.sum(dim=(-2, -1), keepdim=True).clamp_min(MIN_MASS)
+        return -(wanted.flatten(2) * resized.flatten(2).log_softmax(dim=-1)).sum(dim=-1).mean()
     return F.binary_cross_entropy_with_logits(resized, target)
 
 

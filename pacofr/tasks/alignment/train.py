@@ -29,7 +29,7 @@ from pacofr.tasks.training import TaskTraining
 class AlignmentTraining(TaskTraining[AlignmentBatch]):
     """Heat maps of landmarks."""
 
-    implied_config: ClassVar[Mapping[str, object]] = {"start_logit": -4.0}
+    implied_config: ClassVar[Mapping[str, object]] = {"start_logit": -4.0, "heatmaps": "sigmoid"}
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class AlignmentTraining(TaskTraining[AlignmentBatch]):
             head=config.head,
             frame=config.frame,
             crop_scale=config.crop_scale,
+            heatmaps=config.heatmaps,
         )
         super().__init__(config, model_config, encoder, train, test, world, trained)
         self.config = config
@@ -65,8 +66,8 @@ class AlignmentTraining(TaskTraining[AlignmentBatch]):
         with torch.autocast(logits.device.type, enabled=False):
             logits, size = logits.float(), self.config.heatmap_size
             target = target_heatmaps(batch.points, size, size, self.config.heatmap_radius)
-            distance = point_loss(soft_argmax(logits), batch.points)
-            entropy = heatmap_loss(logits, target)
+            distance = point_loss(soft_argmax(logits, self.config.heatmaps), batch.points)
+            entropy = heatmap_loss(logits, target, self.config.heatmaps)
         return StepLoss(
             {"loss": distance + entropy, "distance": distance, "cross_entropy": entropy}
         )

@@ -52,6 +52,24 @@ def test_a_point_is_read_where_its_map_was_painted():
     np.testing.assert_allclose(soft_argmax(logits).numpy(), points.numpy(), atol=1e-3)
 
 
+def test_maps_that_are_distributions():
+    """Of flat logits: the middle, and ln of the number of pixels; of the target's own, its centre
+    and the entropy of it; a point outside costs nothing."""
+    flat = torch.zeros(1, 2, 32, 32)
+    target = target_heatmaps(torch.tensor([[[0.31, 0.7], [0.5, 0.5]]]), 128, 128)
+    torch.testing.assert_close(soft_argmax(flat, "softmax"), torch.full((1, 2, 2), 0.5))
+    assert float(heatmap_loss(flat, target, "softmax")) == pytest.approx(np.log(128**2), rel=1e-5)
+    logits = target.clamp_min(1e-12).log()
+    torch.testing.assert_close(
+        soft_argmax(logits, "softmax"), torch.tensor([[[0.31, 0.7], [0.5, 0.5]]]), atol=1e-4, rtol=0
+    )
+    share = (target / target.sum((2, 3), keepdim=True)).double().numpy()
+    entropy = -(share * np.log(share, where=share > 0, out=np.zeros_like(share))).sum((2, 3)).mean()
+    assert float(heatmap_loss(logits, target, "softmax")) == pytest.approx(entropy, rel=1e-4)
+    outside = target_heatmaps(torch.full((1, 2, 2), 1.4), 128, 128)
+    assert float(heatmap_loss(flat, outside, "softmax")) == 0.0
+
+
 def test_the_point_loss_has_finite_gradients_at_the_truth():
     points = torch.zeros(1, 2, 2, requires_grad=True)
     point_loss(points, torch.zeros(1, 2, 2)).backward()

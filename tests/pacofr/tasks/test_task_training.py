@@ -141,6 +141,9 @@ def test_a_loaded_model_is_the_saved_one_and_damage_is_one_line(aligned, tmp_pat
     with torch.no_grad():
         assert torch.equal(again(frames), first)
     about = json.loads((folder / "config.json").read_text())
+    assert about["model"].pop("heatmaps") == "sigmoid"  # as in files of earlier versions
+    (folder / "config.json").write_text(json.dumps(about))
+    assert load_task_model(folder)[0].config == again.config
     about["model"]["frame"] = "64"
     (folder / "config.json").write_text(json.dumps(about))
     with pytest.raises(Exception, match="frame must be a whole number"):

@@ -1,9 +1,8 @@
 """What is known of faces besides their points; where the points are unsure, it decides.
 
-A network that sees the whole face reads expressions behind a hand or in a profile better than a
-population's prior. Points that tell a coefficient about as well as those of a good frontal photo
-(`SURE`) leave it to the fit; as they tell less, its prior passes from the population's to the
-network's.
+A network that sees the whole face may know an expression behind a hand better than a population's
+prior. Points that tell a coefficient about as well as if all of them were seen (`SURE`) leave it to
+the fit; as they tell less, its prior passes from the population's to the network's.
 """
 
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from mica_ext.fitting.priors import CoefficientPrior
 from mica_ext.models.types import FaceParameters
 
 SURE = 0.7
-"""Share of a good frontal photo's information from which points decide alone."""
+"""Share of the information of points that are all seen, from which they decide alone."""
 COEFFICIENT_SIGMA = 0.1
 """Standard deviation of expected coefficients."""
 ROTATION_SIGMA = np.radians(4.0)
@@ -81,6 +80,7 @@ class FacePrior(NamedTuple):
         prior: CoefficientPrior,
         expectation: Expectation,
         told: Float64[np.ndarray, "B M"],
+        rotation_told: Float64[np.ndarray, " B"],
     ) -> "FacePrior":
         """Between the population's and what is expected.
 
@@ -88,16 +88,16 @@ class FacePrior(NamedTuple):
             prior: of the population.
             expectation: of these faces.
             told: see `told_by_points`; 1 for what nothing is expected of.
+            rotation_told: the same of the least known axis of the head's rotation.
         """
         sure = (told / SURE).clip(0, 1)
         root = np.sqrt(sure)
-        unsure_head = 1 - sure.min(1, initial=1.0)
         return cls(
             root[:, :, None] * prior.precision * root[:, None],
             sure * prior.rate,
             expectation,
             (1 - sure) / COEFFICIENT_SIGMA**2,
-            unsure_head / ROTATION_SIGMA**2,
+            (1 - (rotation_told / SURE).clip(0, 1)) / ROTATION_SIGMA**2,
         )
 
     def add_to(
@@ -126,7 +126,7 @@ def told_by_points(
     sigma_px: Float64[np.ndarray, "B L"],
     good_sigma_px: Float64[np.ndarray, "B L"],
 ) -> Float64[np.ndarray, "B N"]:
-    """Information of the points about each unknown over that of the same points in a good photo.
+    """Information of the points about each unknown over that of the same points, all seen.
 
     Of an unknown that moves no point it is zero.
     """

@@ -216,10 +216,10 @@ class LandmarkFitter:
             return FacePrior.of_population(self.prior)
         noise = self._photo_noise(state.pose, observations, confidence)
         _, jacobian = self.model.residuals(state, observations, noise.modes_px)
-        good = self.noise.sigma * self._unit_px(state.pose, observations)[:, None]
-        told = told_by_points(jacobian[..., 6:], noise.sigma_px, good)
-        told[:, self.shape_columns | self.noise_columns] = 1.0
-        return FacePrior.of_faces(self.prior, expectation, told)
+        good = self._photo_noise(state.pose, observations, np.ones_like(confidence))
+        told = told_by_points(jacobian, noise.sigma_px, good.sigma_px)
+        told[:, 6:][:, self.shape_columns | self.noise_columns] = 1.0
+        return FacePrior.of_faces(self.prior, expectation, told[:, 6:], told[:, :3].min(1))
 
     def _initialize(
         self,

@@ -91,7 +91,9 @@ def test_the_prior_s_gradient_is_that_of_its_density(fitter, faces):
     expectation = Expectation.of(faces[1], model, prior)
     rng = np.random.default_rng(0)
     size = len(prior.lower)
-    face_prior = FacePrior.of_faces(prior, expectation, rng.uniform(0, 1, (BATCH, size)))
+    face_prior = FacePrior.of_faces(
+        prior, expectation, rng.uniform(0, 1, (BATCH, size)), np.full(BATCH, 0.3)
+    )
     pose = fitter._pose(  # noqa: SLF001
         faces[0].double().numpy(), (481, 641), None, np.ones((BATCH, 478))
     )[0]

@@ -207,11 +207,20 @@ def test_packs_of_other_kinds_are_one_line(tmp_path, changes, words):
         load_pack(write_pack(tmp_path / "pack", **changes))
 
 
-def test_a_pack_of_version_1_still_loads():
-    content = json.loads((SHIPPED / PACK_FILE).read_text())
-    assert content["version"] == 1
-    assert "identity" not in content
-    assert load_pack(SHIPPED).identity is None
+def test_a_pack_of_version_1_still_loads(tmp_path):
+    """As the package shipped it before packs had an identity and an expression network."""
+    first = {
+        "format": "mica-ext pack",
+        "version": 1,
+        "name": "landmark-fit",
+        "licence": "research only",
+        "head": "auto",
+        "landmarks": None,
+    }
+    (tmp_path / PACK_FILE).write_text(json.dumps(first))
+    pack = load_pack(tmp_path)
+    assert (pack.name, pack.identity, pack.expression) == ("landmark-fit", None, None)
+    assert pack.landmarks == load_pack(SHIPPED).landmarks
 
 
 def test_an_unknown_name_lists_the_known_ones(home):

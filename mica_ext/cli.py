@@ -79,6 +79,10 @@ COMMANDS = {
         "mica_ext.landmarks.config:LandmarkEvaluationConfig",
         "mica_ext.landmarks.evaluate:evaluate",
     ),
+    "figure": Command(
+        "mica_ext.figure.config:FigureConfig",
+        "mica_ext.figure.run:figure",
+    ),
     "table8": Command(
         "mica_ext.table8.config:Table8Config",
         "mica_ext.table8.run:table8",

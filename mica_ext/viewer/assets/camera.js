@@ -56,7 +56,8 @@ function frontOrbit() {
 
 // Mouse and touch: drag turns, wheel or pinch zooms, right button or two fingers move,
 // double click or double tap faces the front. `changed` is called after each change of `orbit`.
-function controlOrbit(element, orbit, changed) {
+// wheelNeedsKey: the wheel zooms with Ctrl only, else it scrolls the page.
+function controlOrbit(element, orbit, changed, { wheelNeedsKey = false } = {}) {
   const pointers = new Map();
   let lastTap = 0, moved = 0;
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -108,6 +109,7 @@ function controlOrbit(element, orbit, changed) {
   element.addEventListener("dblclick", front);
   element.addEventListener("contextmenu", (event) => event.preventDefault());
   element.addEventListener("wheel", (event) => {
+    if (wheelNeedsKey && !event.ctrlKey) return;
     event.preventDefault();
     zoomBy(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)));
     changed();

@@ -174,6 +174,9 @@ function createRenderer(canvas, lighting) {
       gl.uniform1f(uniform("shade"), look.shade);
       gl.enable(gl.DEPTH_TEST);
       gl.depthFunc(gl.LEQUAL);
+      // depths of surfaces seen edge on are coarse: without this, specks of the mouth show through
+      gl.enable(gl.POLYGON_OFFSET_FILL);
+      gl.polygonOffset(1, 0);
       gl.enable(gl.BLEND);
       gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
       gl.uniform1f(uniform("lift"), 0);

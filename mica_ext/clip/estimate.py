@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from flame_assets.arkit import JAW_OPEN, eye_look_weights
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadParameters
-from mica_ext.clip.frame_fits import BATCH, fit_frames
+from mica_ext.clip.frame_fits import BATCH, closed_lips_of, fit_frames
 from mica_ext.clip.identity import ClipIdentity
 from mica_ext.clip.smoothing import adaptive_wiener
 from mica_ext.clip.tracker import TrackedFace
@@ -61,13 +61,15 @@ def estimate_clip(
     """
     seen = tracked.confidence > 0
     numbers = np.flatnonzero(seen)
+    rows, focal = numbers.tolist(), identity.focal_px
     fits = fit_frames(
         reconstructor,
         tracked,
-        numbers.tolist(),
+        rows,
         size,
-        focal_px=identity.focal_px,
+        focal_px=focal,
         shape=identity.shape,
+        closed_lips=closed_lips_of(reconstructor, tracked, rows, size, focal),
     )
     head = reconstructor.head
     track = _columns(head, fits.parameters)

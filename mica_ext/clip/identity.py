@@ -9,6 +9,7 @@ from torch import Tensor
 from mica_ext.clip.candidates import crops_of
 from mica_ext.clip.frame_fits import fit_frames
 from mica_ext.clip.tracker import TrackedFace
+from mica_ext.errors import UserError
 from mica_ext.identity.same_person import merge_identities
 from mica_ext.reconstruct import Reconstructor
 
@@ -44,11 +45,15 @@ def identity_of_clip(
             reconstructor, tracked, numbers, size, focal_px=focal, one_person=True
         )
         return ClipIdentity(together.parameters.head.shape[:1], focal, None)
-    person = merge_identities(
-        reconstructor.identity,
-        reconstructor.decoder,
-        crops_of(frames),
-        torch.stack([frame.landmarks_px for frame in frames]),
-        [f"the frame at {tracked.times_s[number]:.2f} s" for number in numbers],
-    )
+    try:
+        person = merge_identities(
+            reconstructor.identity,
+            reconstructor.decoder,
+            crops_of(frames),
+            torch.stack([frame.landmarks_px for frame in frames]),
+            [f"the frame at {tracked.times_s[number]:.2f} s" for number in numbers],
+        )
+    except UserError as error:  # two people
+        line = str(error).removeprefix("--same-person: ")
+        raise UserError(f"{line}; a clip has one identity: cut the video between people") from error
     return ClipIdentity(person.identity.shape, focal, person.spread_mm)

@@ -125,6 +125,7 @@ class LandmarkFitter:
         shape: Float[Tensor, "B S"] | None = None,
         expected: FaceParameters | None = None,
         one_person: bool = False,
+        closed_lips: float | None = None,
     ) -> FitResult:
         """Fit to points [px] in photos of `photo_size` (height, width) [px], of all or of each.
 
@@ -133,7 +134,8 @@ class LandmarkFitter:
         is fitted to all photos together, whose evidence counts as much as one photo's: a network
         errs alike on all photos of a face. `expected` movements and rotations are where the fit
         starts, and decide what the points do not tell; see `fitting.expectation`. The principal
-        point is the photo's centre.
+        point is the photo's centre. Lips that are less than `closed_lips` apart in the points meet,
+        by default the calibration's; see `lip_openings`.
 
         Raises:
             UserError: if the fit diverges or the points are not finite.
@@ -147,7 +149,8 @@ class LandmarkFitter:
         pose, observations = self._pose(points, photo_size, focal, trust)
         start = np.tile(np.clip(0.0, self.prior.lower, self.prior.upper), (len(points), 1))
         expectation = None
-        closed = lip_gaps(points, self._unit_px(pose, observations)) < self.closed_lips
+        most = self.closed_lips if closed_lips is None else closed_lips
+        closed = lip_gaps(points, self._unit_px(pose, observations)) < most
         if expected is not None:
             expectation = Expectation.of(expected, self.model, self.prior)
             start = expectation.coefficients.copy()
@@ -171,6 +174,21 @@ class LandmarkFitter:
             gaze = self._gaze(state, eyes, observations) + unseen
         state = self.lips.brought_together(state, closed, self.prior.lower, self.prior.upper)
         return self._result(self._look(state, gaze), gaze, observations, shape, closed)
+
+    def lip_openings(
+        self,
+        points_px: Float[Tensor, "B 478 2"],
+        photo_size: tuple[int, int],
+        focal_px: Float[Tensor, " B"],
+    ) -> Float64[np.ndarray, " B"]:
+        """How far the inner lips of the points are apart, over the outer eye corners' distance.
+
+        Seen from the front; arguments as of the fit.
+        """
+        points = points_px.double().numpy()
+        focal = focal_px.double().numpy()
+        pose, observations = self._pose(points, photo_size, focal, np.ones(points.shape[:2]))
+        return lip_gaps(points, self._unit_px(pose, observations))
 
     def close_lips(self, heads: HeadParameters, closed: Bool[np.ndarray, " B"]) -> HeadParameters:
         """Fitted heads whose expression was changed since, with lips that meet where `closed`.

@@ -2,7 +2,8 @@
 
 A network that sees the whole face may know an expression behind a hand better than a population's
 prior. Points that tell a coefficient about as well as if all of them were seen (`SURE`) leave it to
-the fit; as they tell less, its prior passes from the population's to the network's.
+the fit; as they tell less, its prior passes from the population's to the network's. The head's
+rotation stays the points': a network's was no better, neither behind occluders nor in profiles.
 """
 
 from typing import NamedTuple
@@ -10,25 +11,19 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from mica_ext.fitting.geometry.pose import Pose
-from mica_ext.fitting.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from mica_ext.fitting.point_model import FitState, PointModel
 from mica_ext.fitting.priors import CoefficientPrior
 from mica_ext.models.types import FaceParameters
 
-SURE = 0.7
+SURE = 0.3
 """Share of the information of points that are all seen, from which they decide alone."""
 COEFFICIENT_SIGMA = 0.1
 """Standard deviation of expected coefficients."""
-ROTATION_SIGMA = np.radians(4.0)
-"""Standard deviation of expected head rotations, per axis [rad]."""
 
 
 class Expectation(NamedTuple):
     """Faces as a network sees them."""
 
-    rotation: Float64[np.ndarray, "B 3 3"]
-    """From the head's frame to the camera's."""
     coefficients: Float64[np.ndarray, "B M"]
     """In the order of the fit's; shape and noise are zero and not used."""
     gaze: Float64[np.ndarray, "B 2 3"]
@@ -40,34 +35,25 @@ class Expectation(NamedTuple):
     ) -> "Expectation":
         """Parameters of a head as unknowns of its fit, within the prior's bounds."""
         head = parameters.head
-        rows = (head.expression, head.global_pose, head.jaw_pose)
-        expression, pose, jaw = (part.detach().cpu().double().numpy() for part in rows)
+        rows = (head.expression, head.jaw_pose)
+        expression, jaw = (part.detach().cpu().double().numpy() for part in rows)
         eyes = [part.detach().cpu().double().numpy() for part in head[-2:]]
         coefficients = np.zeros((len(expression), len(prior.lower)))
         coefficients[:, :3] = jaw - expression @ model.jaw_of_expression.T
         start = 3 + model.axes_count
         coefficients[:, start : start + expression.shape[1]] = expression
         coefficients = np.clip(coefficients, prior.lower, prior.upper)
-        return cls(axis_angle_to_matrix(pose), coefficients, np.stack(eyes, 1))
-
-    def rotation_gap(self, pose: Pose) -> Float64[np.ndarray, "B 3"]:
-        """Rotation vector from the left [rad] that leads from a pose to the expected one."""
-        return matrix_to_axis_angle(self.rotation @ pose.rotation.transpose(0, 2, 1))
+        return cls(coefficients, np.stack(eyes, 1))
 
 
 class FacePrior(NamedTuple):
-    """Prior of the unknowns of each face of a batch: -log p = c P c / 2 + rate c + k |c - e|^2 / 2,
-
-    and of the rotation, about the expected one.
-    """
+    """Prior of each face's coefficients: -log p = c P c / 2 + rate c + k (c - expected)^2 / 2."""
 
     precision: Float64[np.ndarray, "B M M"] | Float64[np.ndarray, "1 M M"]
     rate: Float64[np.ndarray, "B M"] | Float64[np.ndarray, "1 M"]
     expectation: Expectation | None = None
     pull: Float64[np.ndarray, "B M"] | float = 0.0
     """Precision k of the expected coefficients."""
-    rotation_pull: Float64[np.ndarray, " B"] | float = 0.0
-    """Precision of the expected rotation [1/rad^2]."""
 
     @classmethod
     def of_population(cls, prior: CoefficientPrior) -> "FacePrior":
@@ -80,7 +66,6 @@ class FacePrior(NamedTuple):
         prior: CoefficientPrior,
         expectation: Expectation,
         told: Float64[np.ndarray, "B M"],
-        rotation_told: Float64[np.ndarray, " B"],
     ) -> "FacePrior":
         """Between the population's and what is expected.
 
@@ -88,7 +73,6 @@ class FacePrior(NamedTuple):
             prior: of the population.
             expectation: of these faces.
             told: see `told_by_points`; 1 for what nothing is expected of.
-            rotation_told: the same of the least known axis of the head's rotation.
         """
         sure = (told / SURE).clip(0, 1)
         root = np.sqrt(sure)
@@ -97,7 +81,6 @@ class FacePrior(NamedTuple):
             sure * prior.rate,
             expectation,
             (1 - sure) / COEFFICIENT_SIGMA**2,
-            (1 - (rotation_told / SURE).clip(0, 1)) / ROTATION_SIGMA**2,
         )
 
     def add_to(
@@ -115,10 +98,6 @@ class FacePrior(NamedTuple):
         own = np.arange(6, H.shape[1])
         H[:, own, own] += self.pull
         g[:, 6:] += self.pull * (self.expectation.coefficients - c)
-        turns = np.arange(3)
-        pull = np.broadcast_to(self.rotation_pull, (len(g),))[:, None]
-        H[:, turns, turns] += pull
-        g[:, :3] += pull * self.expectation.rotation_gap(state.pose)
 
 
 def told_by_points(

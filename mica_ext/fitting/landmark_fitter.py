@@ -132,10 +132,10 @@ class LandmarkFitter:
         `confidence`, 0 to 1, divides the variance of each point; 1 without it. With `shape` the
         identity is not fitted: these coefficients are the result's; with `one_person` one identity
         is fitted to all photos together, whose evidence counts as much as one photo's: a network
-        errs alike on all photos of a face. `expected` movements and rotations are where the fit
-        starts, and decide what the points do not tell; see `fitting.expectation`. The principal
-        point is the photo's centre. Lips that are less than `closed_lips` apart in the points meet,
-        by default the calibration's; see `lip_openings`.
+        errs alike on all photos of a face. `expected` movements are where the fit starts, and
+        decide what the points do not tell; see `fitting.expectation`. The principal point is the
+        photo's centre. Lips that are less than `closed_lips` apart in the points meet, by default
+        the calibration's; see `lip_openings`.
 
         Raises:
             UserError: if the fit diverges or the points are not finite.
@@ -235,9 +235,9 @@ class LandmarkFitter:
         noise = self._photo_noise(state.pose, observations, confidence)
         _, jacobian = self.model.residuals(state, observations, noise.modes_px)
         good = self._photo_noise(state.pose, observations, np.ones_like(confidence))
-        told = told_by_points(jacobian, noise.sigma_px, good.sigma_px)
-        told[:, 6:][:, self.shape_columns | self.noise_columns] = 1.0
-        return FacePrior.of_faces(self.prior, expectation, told[:, 6:], told[:, :3].min(1))
+        told = told_by_points(jacobian[..., 6:], noise.sigma_px, good.sigma_px)
+        told[:, self.shape_columns | self.noise_columns] = 1.0
+        return FacePrior.of_faces(self.prior, expectation, told)
 
     def _initialize(
         self,

@@ -51,6 +51,10 @@ COMMANDS = {
         "mica_ext.commands.config:PackConfig",
         "mica_ext.commands.packs:pack",
     ),
+    "export-onnx": Command(
+        "mica_ext.commands.config:ExportOnnxConfig",
+        "mica_ext.commands.export_onnx:export_onnx",
+    ),
     "train": Command(
         "mica_ext.expression.config:ExpressionTrainingConfig",
         "mica_ext.expression.train:train",

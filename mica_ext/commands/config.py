@@ -237,6 +237,23 @@ class PackConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportOnnxConfig:
+    """Write the networks of a model pack as ONNX graphs, each compared with onnxruntime.
+
+    Detector (three networks), 478 points, and the pack's identity and expression networks; a
+    manifest names inputs, outputs, normalisation, opset and licences. An example beside them finds
+    the points of a photo without torch.
+    """
+
+    pack: Annotated[str, tyro.conf.Positional]
+    """auto, a name or a folder, as --model of `reconstruct`."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """New folder."""
+    overwrite: Flag = False
+    """Replace a folder that this command wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConvertExpressionConfig:
     """FLAME expressions as ARKit weights, and ARKit weights as FLAME expressions.
 

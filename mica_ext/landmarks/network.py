@@ -192,9 +192,9 @@ class LandmarkNetwork(nn.Module):
         right, left, mouth = (
             cut_patches(part, crops, frame) for part, frame in zip(PARTS, frames, strict=True)
         )
-        eyes = self.eye(torch.cat([right, left]))
+        eyes = [both.unflatten(0, (2, -1)) for both in self.eye(torch.cat([right, left]))]
         readings = (
-            *(PatchReading(*pair) for pair in zip(*(v.chunk(2) for v in eyes), strict=True)),
+            *(PatchReading(*each) for each in zip(*eyes, strict=True)),
             self.mouth(mouth),
         )
         parts = tuple(

@@ -1,0 +1,1 @@
+"""The networks of a model pack as ONNX graphs."""

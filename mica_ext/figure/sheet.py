@@ -82,7 +82,7 @@ def sheet_bytes(
     width, height = PANEL_INCHES
     caption = CAPTION_INCHES if any(panel.caption for row in rows for panel in row) else 0.0
     bar = BAR_INCHES if max_error_mm is not None else 0.0
-    note_lines = _wrapped(note, int((len(titles) * (width + GAP) + bar) * 17))
+    note_lines = _wrapped(note, int((len(titles) * (width + GAP) + bar) * 20))
     foot = 0.08 + 0.13 * len(note_lines)
     total_width = len(titles) * (width + GAP) + GAP + bar
     total_height = TITLE_INCHES + len(rows) * (height + GAP + caption) + foot

@@ -1,6 +1,9 @@
 """Conditions on the metadata that img2dataset writes beside each photo."""
 
+import contextlib
 import json
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 from helpers.tars import write_tar
@@ -93,3 +96,15 @@ def test_photos_are_counted_once_for_all_parts(tar, tmp_path):
     counts.write_text(json.dumps(dict.fromkeys(known, "many")))
     with pytest.raises(UserError, match=r"counts\.json: expected numbers of photos"):
         curate(config)
+
+
+def test_a_process_lost_while_counting_is_one_line(tar, tmp_path):
+    class Dying:
+        def submit(self, function, *arguments):
+            future = Future()
+            future.set_exception(BrokenProcessPool("terminated abruptly"))
+            return future
+
+    config = CurateConfig(sources=(tar.parent,), out=tmp_path / "out", sample=3)
+    with pytest.raises(UserError, match="a process that counts photos was lost"):
+        curate(config, lambda jobs: contextlib.nullcontext(Dying()))

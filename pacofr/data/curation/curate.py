@@ -131,9 +131,15 @@ def _photo_counts(
         known = known if isinstance(known, dict) else {}
         new = [unit for unit, name in zip(units, names, strict=True) if name not in known]
         if new:
-            with start_pool(jobs) as pool:
-                futures = {names[unit.number]: pool.submit(count_photos, unit) for unit in new}
-                known |= {name: future.result() for name, future in futures.items()}
+            try:
+                with start_pool(jobs) as pool:
+                    futures = {names[unit.number]: pool.submit(count_photos, unit) for unit in new}
+                    known |= {name: future.result() for name, future in futures.items()}
+            except BrokenProcessPool as error:
+                raise UserError(
+                    "a process that counts photos was lost (is memory short?); give the same"
+                    " command again, with --jobs 1 if need be"
+                ) from error
             write_json(file, known)
     counts = [known[name] for name in names]
     if not all(type(count) is int and 0 <= count < 1 << 50 for count in counts):

@@ -27,8 +27,8 @@ FORMATS = "mov,mp4,matroska,webm,avi"
 MAX_SIDE = 1920
 """Longer side of the frames handed out [px]: larger ones are reduced on the way."""
 MAX_PIXELS = 8192 * 8192
-MAX_FRAMES = 216_000
-"""An hour at 60 frames a second; longer videos are cut in parts first."""
+MAX_FRAMES = 72_000
+"""40 minutes at 30 frames a second, for which a clip takes 1.6 GiB; longer ones are cut first."""
 MIN_SIDE = 16
 MAX_BYTES = 1 << 40
 """Of a file: it is never read as a whole."""
@@ -127,8 +127,8 @@ class VideoReader:
                     continue
                 if number > MAX_FRAMES:
                     raise UserError(
-                        f"{self.path}: expected at most {MAX_FRAMES} frames (an hour at 60 a "
-                        "second); cut the video in parts"
+                        f"{self.path}: expected at most {MAX_FRAMES} frames (40 minutes at 30 "
+                        "a second); cut the video in parts"
                     )
                 start = moment if start is None else start
                 last = moment

@@ -26,6 +26,8 @@ OPTIONS = {
     "libvpx": {"crf": "20", "b": "4M", "cpu-used": "8", "deadline": "realtime"},
 }
 TIME_BASE = Fraction(1, 90_000)
+MAX_RATE = 240.0
+"""Frames a second that encoders are told at most; frames keep their own times."""
 
 
 class VideoWriter:
@@ -44,7 +46,7 @@ class VideoWriter:
             UserError: PyAV is missing or has no encoder for the suffix.
         """
         self.path, self.rotation, self.threads = path, rotation, threads
-        self.rate = Fraction(rate).limit_denominator(1001)
+        self.rate = Fraction(min(max(rate, 1.0), MAX_RATE)).limit_denominator(1001)
         self.av = load_av()
         names = ENCODERS[path.suffix.lower()]
         usable = [name for name in names if name in self.av.codecs_available]

@@ -15,7 +15,7 @@ from mica_ext.fitting.point_model import FitState, PointModel
 from mica_ext.fitting.priors import CoefficientPrior
 from mica_ext.models.types import FaceParameters
 
-SURE = 0.3
+SURE = 0.05
 """Share of the information of points that are all seen, from which they decide alone."""
 COEFFICIENT_SIGMA = 0.1
 """Standard deviation of expected coefficients."""

@@ -28,7 +28,7 @@ from pacofr.analysis.table7_config import EvidenceConfig
 from pacofr.analysis.table7_plot import draw_scores
 from pacofr.analysis.table7_report import Probed, RunScore, probed, write_table
 from pacofr.engine.checkpoint import checkpoints, read_progress
-from pacofr.engine.device import choose_device, resolve_precision
+from pacofr.engine.device import Precision, choose_device, resolve_precision
 from pacofr.engine.task import RunOptions
 from pacofr.engine.trainer import NotFiniteError
 from pacofr.errors import UserError
@@ -58,7 +58,7 @@ class Table7Plan(NamedTuple):
     """What the first call decided, so that every later one compares the same."""
 
     preset: str
-    precision: Literal["bf16", "fp32"]
+    precision: Precision
     epochs: int
     crops: int
     fingerprint: str

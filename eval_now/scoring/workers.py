@@ -50,6 +50,8 @@ def map_parallel(
         try:
             with _ignore_interrupts():
                 futures = [pool.submit(function, task) for task in tasks]
+                # the pool looks for dead workers among those that ran at its last submission
+                pool.submit(_nothing)
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
@@ -62,6 +64,10 @@ def map_parallel(
                 if process not in others:
                     process.terminate()
             raise
+
+
+def _nothing() -> None:
+    """A task that does nothing."""
 
 
 def _end_with_parent() -> None:

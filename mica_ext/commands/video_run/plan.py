@@ -14,7 +14,7 @@ from mica_ext.video_files.writer import SUFFIXES as OVERLAYS
 ONLY_PHOTOS = (
     *("recursive", "bbox", "landmarks5", "aligned", "neutral", "posed", "unit", "landmarks"),
     *("overlay_style", "overlay_points", "texture", "solid", "format", "same_person", "threads"),
-    *("fit", "view", "no_open", "example"),
+    *("fit", "example"),
 )
 """Options of `ReconstructConfig` that a video does not take."""
 

@@ -10,6 +10,8 @@ import pytest
 from helpers.command_output import one_line
 
 from mica_ext.cli import main, reconstruct
+from mica_ext.commands.config import ReconstructConfig
+from mica_ext.commands.video_run.plan import plan_video
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,11 @@ def test_what_cannot_work_is_one_line(filmed, capsys, tmp_path, monkeypatch, opt
 def test_csv_is_for_videos(photo, capsys):
     assert reconstruct([str(photo), "--csv", "a.csv", "--out", "a.obj"]) == 2
     assert "--csv is for a video" in one_line(capsys.readouterr().err)
+
+
+def test_the_viewers_page_stands_beside_the_results(filmed, tmp_path):
+    config = ReconstructConfig(photos=(filmed,), out=tmp_path / "clip.glb", view="page")
+    assert plan_video(config, filmed).view == tmp_path / "clip.view.html"
 
 
 def test_results_are_not_replaced_unasked(filmed, capsys, tmp_path):

@@ -91,7 +91,8 @@ class ClipReconstructor:
             video=VideoEntry(info.name, info.size),
             smoothing=Smoothing("adaptive Wiener about local parabolas", HALF_WINDOW_S, 0.0),
             quality=_quality(tracked, estimate, states, damaged, cut_short),
-            provenance=self.reconstructor.provenance,
+            # frames are fitted without the expression network
+            provenance=self.reconstructor.provenance._replace(expression=None),
             fingerprint=self.reconstructor.head_fingerprint,
         )
         return ClipResult(clip, tracked.faces_found, states.count("held"), len(tracked.candidates))

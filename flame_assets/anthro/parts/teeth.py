@@ -68,7 +68,7 @@ class _Row(NamedTuple):
     """1: the teeth hang down, -1: they stand up."""
     widths: tuple[float, ...]
     """Of the teeth from the midline back."""
-    flight: float
+    shortening: float
     """How much shorter molars are than incisors."""
     jaw: float
 
@@ -106,7 +106,7 @@ def _arch(row: _Row) -> Body:
     groove = (place == 0.0).astype(float)
     bulge = np.abs(2 * place - 1) ** 2
     molar = np.clip((np.abs(along) - 0.45) / 0.3, 0, 1)
-    length = 1 - row.flight * molar + 0.05 * np.exp(-(((np.abs(along) - 0.33) / 0.05) ** 2))
+    length = 1 - row.shortening * molar + 0.05 * np.exp(-(((np.abs(along) - 0.33) / 0.05) ** 2))
     deep, down = _PROFILE[:, 0], _PROFILE[:, 1]
     labial = _IS_ENAMEL * (deep < 2)
     lingual = _IS_ENAMEL * (deep > 2)

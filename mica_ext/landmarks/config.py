@@ -49,8 +49,13 @@ class LandmarkTrainingConfig:
     """Faces kept out of training to watch the run."""
     seed: int = 0
     """Every random draw follows from (seed, epoch, index)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network computes; auto is cuda where there is one."""
+    workers: int = 0
+    """Processes that make the crops, some 250 a second each; a GPU takes what all cores make. 0
+    makes them between the steps. They change no number."""
     threads: int = 1
-    """CPU threads."""
+    """CPU threads of the training process, and of each worker."""
     save_minutes: float = 5.0
     """Time between two checkpoints."""
     validate_every: int = 500
@@ -68,8 +73,10 @@ class LandmarkTrainingConfig:
         ):
             if getattr(self, name) < least:
                 raise UserError(f"--{name.replace('_', '-')}: expected at least {least}")
-        if self.holdout < 0 or self.validate_every < 0 or self.threads < 1:
-            raise UserError("expected --holdout and --validate-every >= 0, --threads >= 1")
+        if min(self.holdout, self.validate_every, self.workers) < 0 or self.threads < 1:
+            raise UserError(
+                "expected --holdout, --validate-every and --workers >= 0, --threads >= 1"
+            )
         if not 0 < self.learning_rate < 1 or not self.save_minutes > 0:
             raise UserError("expected --learning-rate between 0 and 1, --save-minutes above 0")
 

@@ -13,16 +13,16 @@ from eval_now.config import EvalConfig
 from eval_now.data.dataset import NowDataset, open_dataset
 from eval_now.data.image_issues import ImageWarning, MissingImage
 from eval_now.data.image_list import ImageEntry, read_image_list, select_challenges
-from eval_now.data.predict_images import predict_images
-from eval_now.data.predictions import UNIT_MM, Manifest, Unit, load_manifest
-from eval_now.data.submission import write_submission
-from eval_now.data.validation import (
+from eval_now.errors import UserError
+from eval_now.io.terminal import Terminal, print_line, progress
+from eval_now.predictions.files import UNIT_MM, Manifest, Unit, load_manifest
+from eval_now.predictions.predict_images import predict_images
+from eval_now.predictions.submission import write_submission
+from eval_now.predictions.validation import (
     ValidatedPredictions,
     require_complete,
     validate_predictions,
 )
-from eval_now.errors import UserError
-from eval_now.io.terminal import Terminal, print_line, progress
 from eval_now.report.tables import (
     print_missing,
     print_table,

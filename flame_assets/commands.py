@@ -22,7 +22,7 @@ LOGGER = logging.getLogger(__name__)
 
 def status(config: StatusConfig) -> None:
     """List heads and public files, what they are for and how to get them; files are checked."""
-    from flame_assets.catalogue import asset_status
+    from flame_assets.download.catalogue import asset_status
     from flame_assets.heads_table import HEADS
 
     print(f"home: {store.home()} (set PACOFR_HOME to move it)")
@@ -69,8 +69,8 @@ def show(config: ShowConfig) -> None:
 
 def get(config: GetConfig) -> None:
     """Fetch a public file, or an open head, and print where it lies and what uses it."""
-    from flame_assets.catalogue import CATALOGUE, asset_path
-    from flame_assets.fetch import fetch
+    from flame_assets.download.catalogue import CATALOGUE, asset_path
+    from flame_assets.download.public_files import fetch
 
     if config.name == "ict":
         _get_ict()
@@ -92,7 +92,7 @@ def get(config: GetConfig) -> None:
 
 
 def _get_ict() -> None:
-    from flame_assets.fetch_ict import fetch_ict
+    from flame_assets.download.ict_facekit import fetch_ict
     from flame_assets.formats.ict import convert_ict
 
     folder = fetch_ict(store.home() / "assets" / "ict" / "FaceXModel")
@@ -129,14 +129,14 @@ def convert(config: ConvertConfig) -> None:
 
 def download(config: DownloadConfig) -> None:
     """Download a release, then convert it or print the line that will."""
-    from flame_assets import download as archives
+    from flame_assets.download import flame_archives
     from flame_assets.formats.flame_files import LANDMARK_FILE, LANDMARK_PLACES
 
-    archive, folder = archives.ARCHIVES[config.archive], store.downloads_folder()
-    path = archives.finished(archive, folder)
+    archive, folder = flame_archives.ARCHIVES[config.archive], store.downloads_folder()
+    path = flame_archives.finished(archive, folder)
     if path is None:
-        account = None if archive.url else archives.ask_account()
-        path = archives.download(archive, folder, account)
+        account = None if archive.url else flame_archives.ask_account()
+        path = flame_archives.download(archive, folder, account)
     print(path)
     if config.archive == "flame-masks":
         return

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import UInt8
 
 from eval_now.data.boxes import Box
-from eval_now.data.predictors import NoFaceError, Photo, Predict, Prediction
 from eval_now.errors import UserError as BenchmarkError
+from eval_now.predictions.predictors import NoFaceError, Photo, Predict, Prediction
 from flame_assets.errors import UserError as HeadError
 from flame_assets.model.fingerprint import fingerprint as head_fingerprint
 from flame_assets.model.head import HeadModel

@@ -1,1 +1,1 @@
-"""The benchmark's data, predictions and predictors."""
+"""The benchmark's data as distributed, and artificial data in its layout."""

@@ -21,8 +21,8 @@ from eval_now.data.layout import (
     Split,
 )
 from eval_now.errors import UserError
+from eval_now.geometry.closest_points.morton import morton_order
 from eval_now.geometry.crop import crop_mask
-from eval_now.geometry.morton import morton_order
 from eval_now.io.budgets import MAX_LANDMARK_BYTES
 from eval_now.io.files import read_bytes
 from eval_now.io.landmarks import PickedPoints, parse_pp

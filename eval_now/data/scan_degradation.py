@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from eval_now.geometry.bvh import build_tree
-from eval_now.geometry.closest_points import closest_triangles
+from eval_now.geometry.closest_points.bvh import build_tree
+from eval_now.geometry.closest_points.queries import closest_triangles
 from eval_now.geometry.crop import crop_sphere
 from eval_now.geometry.mesh import Mesh
 from eval_now.geometry.normals import vertex_normals

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from eval_now.geometry.bvh import build_tree
-from eval_now.geometry.closest_points import (
+from eval_now.geometry.closest_points.bvh import build_tree
+from eval_now.geometry.closest_points.queries import (
     NormalEquations,
     closest_triangles,
     normal_equations,

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from eval_now.data.dataset import ImageEntry, NowDataset
-from eval_now.data.predictions import PredictionFiles
 from eval_now.errors import UserError
 from eval_now.geometry.crop import crop_mask
 from eval_now.geometry.similarity import Similarity
@@ -16,6 +15,7 @@ from eval_now.io.budgets import MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS, MAX_PHOTO_SCA
 from eval_now.io.files import read_bytes, write_bytes_atomic
 from eval_now.io.meshes import load_mesh
 from eval_now.io.terminal import progress
+from eval_now.predictions.files import PredictionFiles
 from eval_now.report.scan_rendering import face_view, render
 from eval_now.scoring.score import ScoredImage
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from eval_now.data.image_issues import ImageWarning, MissingImage
 from eval_now.data.layout import Split
-from eval_now.data.predictions import Unit
+from eval_now.predictions.files import Unit
 from eval_now.scoring.score import ImageScore, Protocol, ScoredImage
 from eval_now.scoring.statistics import Pooled, pool
 

@@ -10,11 +10,11 @@ from jaxtyping import Float32
 
 from eval_now.data.dataset import ImageEntry, NowDataset, Scan
 from eval_now.data.image_issues import ImageWarning, relative_reason
-from eval_now.data.predictions import PredictionFiles, load_prediction
 from eval_now.errors import UserError
 from eval_now.geometry.align import Alignment, align
 from eval_now.geometry.rotation import rotation_angle_degrees
 from eval_now.io.landmarks import load_landmarks
+from eval_now.predictions.files import PredictionFiles, load_prediction
 from eval_now.scoring.result_warnings import check_alignment, check_landmarks, check_unit
 
 Protocol = Literal["non-metrical", "metrical"]

@@ -13,7 +13,7 @@ from flame_assets.model.head_module import HeadDecoder
 from flame_assets.model.lbs import rotation_matrices
 from mica_ext.data.augmentation.augment import photometric_augment
 from mica_ext.data.augmentation.occlusion import Scene, occlude
-from mica_ext.data.synthetic.painting import background
+from mica_ext.data.synthetic.appearance.painting import background
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import CropChanges
 from mica_ext.expression.crop_camera import anchor_of, crop_camera, to_crop

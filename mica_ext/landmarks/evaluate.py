@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from flame_assets.catalogue import is_fetched
+from flame_assets.download.catalogue import is_fetched
 from flame_assets.fitting.rigid_motion import rigid_alignment
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.errors import UserError

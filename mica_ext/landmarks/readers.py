@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from flame_assets.catalogue import CATALOGUE, is_fetched, require_asset
+from flame_assets.download.catalogue import CATALOGUE, is_fetched, require_asset
 from mica_ext.export.face_json import Source
 from mica_ext.landmarks.network import INPUT, ROLL_FROM_MOUTH, SIDE_PER_BOX
 from mica_ext.landmarks.regions import REGIONS

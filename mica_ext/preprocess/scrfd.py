@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from flame_assets.catalogue import asset_path
+from flame_assets.download.catalogue import asset_path
 from flame_assets.inert.files import ReadError, errors_of, open_regular, read_regular
 from flame_assets.inert.zips import ZipReader
 from mica_ext.errors import UserError

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from eval_now.data.dataset import NowDataset
-from eval_now.data.predictions import UNIT_MM, find_prediction
+from eval_now.predictions.files import UNIT_MM, find_prediction
 from eval_now.scoring.score import Protocol, ScoredImage, SubjectTask, score_subject
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "reference" / "now_cases"

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from eval_now.data.dataset import NowDataset
-from eval_now.data.predictions import UNIT_MM, find_prediction
 from eval_now.geometry.align import align
-from eval_now.geometry.bvh import build_tree
-from eval_now.geometry.closest_points import closest_triangles, normal_equations
+from eval_now.geometry.closest_points.bvh import build_tree
+from eval_now.geometry.closest_points.morton import morton_order
+from eval_now.geometry.closest_points.queries import closest_triangles, normal_equations
 from eval_now.geometry.crop import crop_mask, crop_sphere
-from eval_now.geometry.morton import morton_order
 from eval_now.geometry.rotation import rotation_jacobian
 from eval_now.geometry.similarity import fit_similarity
+from eval_now.predictions.files import UNIT_MM, find_prediction
 from eval_now.scoring.score import SubjectTask, score_subject
 
 

@@ -8,10 +8,10 @@ import pytest
 from helpers.eval_toy import NAMES, ToyPredictors, evaluate, face, write_now, write_predictions
 
 from eval_now.data.dataset import NowDataset
-from eval_now.data.predictors import Photo, Prediction
 from eval_now.data.synthetic import PICTURE_ROOT, pp_text
 from eval_now.errors import UserError
 from eval_now.io.meshes import save_ply
+from eval_now.predictions.predictors import Photo, Prediction
 
 
 @pytest.fixture

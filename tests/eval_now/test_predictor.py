@@ -11,10 +11,10 @@ import mica_ext.now_predictor as evaluate
 from eval_now.config import EvalConfig
 from eval_now.data.boxes import Box
 from eval_now.data.dataset import NowDataset
-from eval_now.data.fingerprints import same_fingerprint
-from eval_now.data.predictors import NoFaceError, Photo, fingerprint_of, load_predictor
 from eval_now.errors import UserError as BenchmarkError
 from eval_now.io.meshes import load_mesh
+from eval_now.predictions.fingerprints import same_fingerprint
+from eval_now.predictions.predictors import NoFaceError, Photo, fingerprint_of, load_predictor
 from eval_now.run import run
 from flame_assets.store import home
 from mica_ext.commands.photo_run.output_plan import EXAMPLE

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from eval_now.cli import main
 from eval_now.data.image_issues import ImageWarning, MissingImage
-from eval_now.data.predictions import Manifest, load_manifest, save_manifest
 from eval_now.errors import UserError
+from eval_now.predictions.files import Manifest, load_manifest, save_manifest
 from eval_now.scoring.result import ChallengeResult, ProtocolResult, RunResult, Settings
 from eval_now.scoring.result_files import load_distances, load_result, save_distances, save_result
 from eval_now.scoring.score import ImageScore, ScoredImage

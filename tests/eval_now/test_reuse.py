@@ -11,12 +11,12 @@ from helpers.eval_toy import NAMES, ToyPredictors, evaluate, face, write_now, wr
 
 from eval_now.data.boxes import Box, save_box
 from eval_now.data.dataset import NowDataset
-from eval_now.data.fingerprints import same_fingerprint
-from eval_now.data.predictions import load_manifest
-from eval_now.data.predictors import Photo, Prediction, validate_prediction
 from eval_now.errors import UserError
 from eval_now.io.landmarks import save_landmarks
 from eval_now.io.meshes import save_obj
+from eval_now.predictions.files import load_manifest
+from eval_now.predictions.fingerprints import same_fingerprint
+from eval_now.predictions.predictors import Photo, Prediction, validate_prediction
 
 
 @pytest.fixture(scope="module")

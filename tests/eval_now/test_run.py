@@ -11,12 +11,12 @@ from rich.console import Console
 from eval_now.config import CompareConfig, EvalConfig
 from eval_now.data.boxes import Box
 from eval_now.data.dataset import NowDataset
-from eval_now.data.predictions import find_prediction
-from eval_now.data.predictors import NoFaceError, Photo, Prediction
 from eval_now.errors import UserError
 from eval_now.geometry.mesh import Mesh
 from eval_now.io.landmarks import save_landmarks
 from eval_now.io.meshes import save_obj, save_ply
+from eval_now.predictions.files import find_prediction
+from eval_now.predictions.predictors import NoFaceError, Photo, Prediction
 from eval_now.report.tables import table_rows
 from eval_now.scoring.result_files import load_distances, load_result
 from eval_now.scoring.score import SubjectTask, score_subject

@@ -142,7 +142,7 @@ def test_landmarks_are_found_beside_the_model_or_in_the_downloads(run, tmp_path,
 @pytest.fixture
 def archive(home, tmp_path, monkeypatch):
     """What a server that answers with FLAME2020.zip has been asked."""
-    from flame_assets import download
+    from flame_assets.download import flame_archives as download
 
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as content:

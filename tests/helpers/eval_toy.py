@@ -9,12 +9,12 @@ from scipy.spatial.transform import Rotation
 
 from eval_now.config import EvalConfig
 from eval_now.data.boxes import Box
-from eval_now.data.predictors import Predict
 from eval_now.data.scan_degradation import ScanDegradation, degrade_to_scan
 from eval_now.data.synthetic import write_image_list, write_photo, write_scan, write_truth
 from eval_now.geometry.mesh import Mesh
 from eval_now.io.landmarks import save_landmarks
 from eval_now.io.meshes import save_obj
+from eval_now.predictions.predictors import Predict
 from eval_now.run import run
 
 NAMES = [

@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 from flame_assets.arkit import arkit
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadMesh, HeadParameters
+from mica_ext.data.synthetic.appearance.painting import background
 from mica_ext.data.synthetic.expressions import sample_expression
 from mica_ext.data.synthetic.faces import SyntheticFaces
-from mica_ext.data.synthetic.painting import background
 from mica_ext.data.synthetic.sampling import sample_lighting
 from mica_ext.fitting.geometry.rotations import matrix_to_axis_angle
 from mica_ext.models.projection import project

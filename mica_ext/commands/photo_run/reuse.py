@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from eval_now.data.fingerprints import same_fingerprint
+from eval_now.predictions.fingerprints import same_fingerprint
 from mica_ext.commands.photo_run.output_plan import Job
 from mica_ext.commands.photo_run.run_record import Entry, FolderRecord, PhotoIdentity, Settings
 from mica_ext.errors import UserError

@@ -13,15 +13,14 @@ from jaxtyping import Float, Float32, UInt8
 from eval_now.geometry.normals import vertex_normals
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
-from mica_ext.data.synthetic.accessories import (
+from mica_ext.data.synthetic.appearance.accessories import (
     back_hair_outline,
     clothes_outline,
     draw_glasses,
     shaded_hair,
     side_hair_outline,
 )
-from mica_ext.data.synthetic.appearance import Appearance, AppearanceSampler
-from mica_ext.data.synthetic.painting import (
+from mica_ext.data.synthetic.appearance.painting import (
     background,
     draw_strokes,
     fill_polygon,
@@ -29,6 +28,7 @@ from mica_ext.data.synthetic.painting import (
     occluder_texture,
     photograph,
 )
+from mica_ext.data.synthetic.appearance.skin_and_hair import Appearance, AppearanceSampler
 from mica_ext.data.synthetic.region_labels import BACKGROUND, HAIR, LabelCanvas
 from mica_ext.data.synthetic.sampling import sample_camera, sample_head, sample_lighting
 from mica_ext.models.projection import project

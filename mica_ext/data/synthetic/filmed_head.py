@@ -9,10 +9,14 @@ from jaxtyping import Float, UInt8
 
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadParameters
-from mica_ext.data.synthetic.accessories import back_hair_outline, clothes_outline, shaded_hair
-from mica_ext.data.synthetic.appearance import Appearance
+from mica_ext.data.synthetic.appearance.accessories import (
+    back_hair_outline,
+    clothes_outline,
+    shaded_hair,
+)
+from mica_ext.data.synthetic.appearance.painting import background, fill_polygon
+from mica_ext.data.synthetic.appearance.skin_and_hair import Appearance
 from mica_ext.data.synthetic.faces import SyntheticFaces
-from mica_ext.data.synthetic.painting import background, fill_polygon
 from mica_ext.data.synthetic.sampling import sample_lighting
 from mica_ext.models.projection import project
 from mica_ext.models.types import Camera

@@ -14,10 +14,10 @@ from eval_now.errors import UserError as BenchmarkError
 from eval_now.geometry.mesh import Mesh
 from flame_assets.model.head_module import HeadParameters
 from flame_assets.store import load_head
-from mica_ext.data.synthetic.appearance import Appearance
+from mica_ext.data.synthetic.appearance.painting import draw_occluder
+from mica_ext.data.synthetic.appearance.skin_and_hair import Appearance
 from mica_ext.data.synthetic.config import SynthNowConfig
 from mica_ext.data.synthetic.faces import SyntheticFaces
-from mica_ext.data.synthetic.painting import draw_occluder
 from mica_ext.data.synthetic.sampling import sample_camera, sample_head
 from mica_ext.errors import UserError
 from mica_ext.models.projection import project

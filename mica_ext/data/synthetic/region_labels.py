@@ -9,8 +9,8 @@ from jaxtyping import Float, Float32, Int, Int32, UInt8
 
 from eval_now.geometry.raster import Raster
 from flame_assets.model.head import HeadModel
-from mica_ext.data.synthetic.appearance import Appearance, AppearanceSampler
-from mica_ext.data.synthetic.painting import area_mask
+from mica_ext.data.synthetic.appearance.painting import area_mask
+from mica_ext.data.synthetic.appearance.skin_and_hair import Appearance, AppearanceSampler
 from mica_ext.errors import UserError
 from pacofr.faces.landmarks68 import INNER_LIPS, OUTER_LIPS
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from flame_assets.catalogue import require_asset
+from flame_assets.download.catalogue import require_asset
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
 from mica_ext.landmarks.config import LandmarkTrainingConfig

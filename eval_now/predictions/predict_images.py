@@ -9,10 +9,14 @@ from rich.console import Console
 
 from eval_now.data.boxes import Box
 from eval_now.data.dataset import NowDataset
-from eval_now.data.fingerprints import same_fingerprint
 from eval_now.data.image_issues import relative_reason
 from eval_now.data.image_list import ImageEntry
-from eval_now.data.predictions import (
+from eval_now.errors import UserError
+from eval_now.geometry.mesh import Mesh
+from eval_now.io.landmarks import save_landmarks
+from eval_now.io.meshes import save_ply
+from eval_now.io.terminal import print_line, progress
+from eval_now.predictions.files import (
     UNIT_MM,
     Manifest,
     find_file,
@@ -21,7 +25,8 @@ from eval_now.data.predictions import (
     load_prediction,
     save_manifest,
 )
-from eval_now.data.predictors import (
+from eval_now.predictions.fingerprints import same_fingerprint
+from eval_now.predictions.predictors import (
     NoFaceError,
     Photo,
     Predict,
@@ -30,11 +35,6 @@ from eval_now.data.predictors import (
     load_predictor,
     validate_prediction,
 )
-from eval_now.errors import UserError
-from eval_now.geometry.mesh import Mesh
-from eval_now.io.landmarks import save_landmarks
-from eval_now.io.meshes import save_ply
-from eval_now.io.terminal import print_line, progress
 
 
 def predict_images(

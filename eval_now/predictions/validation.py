@@ -7,9 +7,9 @@ from rich.console import Console
 
 from eval_now.data.image_issues import ImageWarning, MissingImage, relative_reason
 from eval_now.data.image_list import ImageEntry
-from eval_now.data.predictions import Manifest, PredictionFiles, find_prediction, load_prediction
 from eval_now.errors import UserError
 from eval_now.io.terminal import print_line, progress
+from eval_now.predictions.files import Manifest, PredictionFiles, find_prediction, load_prediction
 
 MAX_MISSING_IN_LINE = 20
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 from jaxtyping import Float, Int
 
-from eval_now.geometry.bvh import TriangleTree
+from eval_now.geometry.closest_points.bvh import TriangleTree
 from eval_now.geometry.numba_jit import cached_njit
 
 _STACK_SIZE = 64  # deeper than any tree of fewer than 2**63 triangles

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from mica_ext.data.synthetic.painting import (
+from mica_ext.data.synthetic.appearance.painting import (
     area_mask,
     blend,
     hair_texture,

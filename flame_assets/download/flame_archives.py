@@ -15,12 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from flame_assets.errors import UserError
-from flame_assets.files import sha256_of
-from flame_assets.inert.budgets import ARCHIVE_BYTES, ARCHIVE_UNPACKED
-from flame_assets.inert.files import ReadError, open_regular
-from flame_assets.inert.zips import ZipReader
-from flame_assets.transfer import (
+from flame_assets.download.transfer import (
     GO_ON,
     Advance,
     Limits,
@@ -35,6 +30,11 @@ from flame_assets.transfer import (
     size_of,
     start_of,
 )
+from flame_assets.errors import UserError
+from flame_assets.files import sha256_of
+from flame_assets.inert.budgets import ARCHIVE_BYTES, ARCHIVE_UNPACKED
+from flame_assets.inert.files import ReadError, open_regular
+from flame_assets.inert.zips import ZipReader
 
 LOGGER = logging.getLogger(__name__)
 ENDPOINT = "https://download.is.tue.mpg.de/download.php"

@@ -9,10 +9,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from flame_assets.catalogue import Asset, damage, is_intact
-from flame_assets.errors import UserError
-from flame_assets.inert.budgets import ARCHIVE_BYTES
-from flame_assets.transfer import (
+from flame_assets.download.catalogue import Asset, damage, is_intact
+from flame_assets.download.transfer import (
     GO_ON,
     Advance,
     Limits,
@@ -26,6 +24,8 @@ from flame_assets.transfer import (
     size_of,
     start_of,
 )
+from flame_assets.errors import UserError
+from flame_assets.inert.budgets import ARCHIVE_BYTES
 
 
 def fetch(asset: Asset, target: Path, limits: Limits | None = None) -> Path:

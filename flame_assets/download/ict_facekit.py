@@ -9,10 +9,7 @@ import os
 import urllib.request
 from pathlib import Path
 
-from flame_assets.errors import UserError
-from flame_assets.formats.ict import NEUTRAL, OBJ_BYTES, VERTICES, model_files, parse_vertices
-from flame_assets.inert.files import ReadError
-from flame_assets.transfer import (
+from flame_assets.download.transfer import (
     CHUNK,
     GO_ON,
     CutError,
@@ -25,6 +22,9 @@ from flame_assets.transfer import (
     read_chunk,
     too_slow,
 )
+from flame_assets.errors import UserError
+from flame_assets.formats.ict import NEUTRAL, OBJ_BYTES, VERTICES, model_files, parse_vertices
+from flame_assets.inert.files import ReadError
 
 LOGGER = logging.getLogger(__name__)
 URL = (

@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eval_now.data.boxes import Box
-from eval_now.data.predictions import UNIT_MM, Unit
 from eval_now.errors import UserError
 from eval_now.io.budgets import MAX_COORDINATE
 from eval_now.io.landmarks import MIN_EXTENT
 from eval_now.io.meshes import MIN_TRIANGLES
+from eval_now.predictions.files import UNIT_MM, Unit
 
 GROUP = "eval_now.predictors"
 

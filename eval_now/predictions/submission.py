@@ -10,12 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from eval_now.data.image_list import ImageEntry
-from eval_now.data.predictions import PredictionFiles, Unit, load_prediction
 from eval_now.errors import UserError
 from eval_now.io.files import open_atomic
 from eval_now.io.landmarks import save_landmarks
 from eval_now.io.meshes import save_ply
 from eval_now.io.terminal import print_line, progress
+from eval_now.predictions.files import PredictionFiles, Unit, load_prediction
 
 ADDRESS = "ringnet@tue.mpg.de"
 

@@ -17,11 +17,17 @@ from helpers.flame_tiny import files_of_at_most
 from helpers.rights import unprivileged
 
 from flame_assets import cli
-from flame_assets.catalogue import CATALOGUE, Asset, asset_path, asset_status, require_asset
+from flame_assets.download.catalogue import (
+    CATALOGUE,
+    Asset,
+    asset_path,
+    asset_status,
+    require_asset,
+)
+from flame_assets.download.ict_facekit import fetch_ict
+from flame_assets.download.public_files import fetch
+from flame_assets.download.transfer import Limits
 from flame_assets.errors import UserError
-from flame_assets.fetch import fetch
-from flame_assets.fetch_ict import fetch_ict
-from flame_assets.transfer import Limits
 
 DATA = np.random.default_rng(0).bytes(300_000)
 

@@ -11,9 +11,9 @@ import pytest
 from helpers.flame_tiny import files_of_at_most
 from helpers.form_server import form_server
 
-from flame_assets.download import Account, Archive, ask_account, download
+from flame_assets.download.flame_archives import Account, Archive, ask_account, download
+from flame_assets.download.transfer import Limits
 from flame_assets.errors import UserError
-from flame_assets.transfer import Limits
 
 ACCOUNT = Account("someone@example.org", "s3cret&word")
 
@@ -194,7 +194,7 @@ def test_a_length_beyond_any_archive_is_refused_before_it_comes(server, tmp_path
 
 
 def test_an_endless_answer_is_given_up(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("flame_assets.download.ARCHIVE_BYTES", 1 << 20)
+    monkeypatch.setattr("flame_assets.download.flame_archives.ARCHIVE_BYTES", 1 << 20)
     server.endless, server.headers = True, {"Content-Length": None}
     with pytest.raises(UserError, match="sends more than 1 MiB"):
         fetch(server, tmp_path)
@@ -268,7 +268,7 @@ def test_whatever_drips_is_given_up(server, tmp_path, raw):
 @pytest.mark.parametrize("copies", [1, 50])
 def test_a_bomb_is_refused_before_it_unpacks(server, tmp_path, monkeypatch, copies):
     """One member of 20 MiB, or a directory that lists it fifty times."""
-    monkeypatch.setattr("flame_assets.download.ARCHIVE_UNPACKED", 10 << 20)
+    monkeypatch.setattr("flame_assets.download.flame_archives.ARCHIVE_UNPACKED", 10 << 20)
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("generic_model.pkl", bytes(20 << 20))

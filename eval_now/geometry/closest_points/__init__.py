@@ -1,0 +1,1 @@
+"""Closest points on a triangle mesh."""

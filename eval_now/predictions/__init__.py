@@ -1,0 +1,1 @@
+"""Folders of predictions, and the predictors that write them."""

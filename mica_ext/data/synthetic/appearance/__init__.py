@@ -1,0 +1,1 @@
+"""What a rendered head looks like: skin, hair, clothes, glasses, background."""

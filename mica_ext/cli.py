@@ -23,6 +23,8 @@ class Command(NamedTuple):
     log_level: str = "WARNING"
     optional_values: dict[str, tuple[str, ...]] = {}
     """Options that may stand without a value: their values, the one that is meant first."""
+    presets: str = ""
+    """`module:table` of further classes of options, by the names of --preset."""
 
 
 COMMANDS = {
@@ -57,8 +59,9 @@ COMMANDS = {
     ),
     "train": Command(
         "mica_ext.expression.config:ExpressionTrainingConfig",
-        "mica_ext.expression.train:train",
+        "mica_ext.commands.train_expression:train_expression",
         log_level="INFO",
+        presets="mica_ext.expression.config:PRESETS",
     ),
     "train-identity": Command(
         "mica_ext.identity.config:IdentityTrainingConfig",
@@ -159,12 +162,20 @@ def _run(command: Command, program: str, arguments: list[str]) -> int:
     arguments = _with_values(arguments, command.optional_values)
     logging.basicConfig(level=command.log_level, format="%(levelname)s: %(message)s")
     with one_line_usage(program):
-        config = tyro.cli(_import(command.config), prog=program, args=arguments)
+        config = tyro.cli(_config_class(command, arguments), prog=program, args=arguments)
     use_one_thread_per_operation()
     with exit_on_interrupt():
         function = _import(command.function)
     result = function(config)
     return result if isinstance(result, int) else 0
+
+
+def _config_class(command: Command, arguments: list[str]) -> Any:
+    """The class of the options: that of the --preset that is asked for, if there is one."""
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    asked = [value for flag, value in zip(words, words[1:], strict=False) if flag == "--preset"]
+    presets = _import(command.presets) if command.presets and asked else {}
+    return presets.get(asked[-1]) if asked and asked[-1] in presets else _import(command.config)
 
 
 def _with_values(arguments: list[str], optional: dict[str, tuple[str, ...]]) -> list[str]:

@@ -9,6 +9,7 @@ from flame_assets.files import write_folder
 from flame_assets.model.fingerprint import weighted_sum
 from flame_assets.store import load_head
 from mica_ext.commands.config import ImportConfig, PackConfig
+from mica_ext.data.branch.card import TRAINING_CARD
 from mica_ext.errors import UserError
 from mica_ext.expression.weights import load_expression_network, read_expression_config
 from mica_ext.identity.mica_file import read_mica
@@ -164,11 +165,33 @@ def write_pack_files(
         "",
         *rows,
         "",
+        *_neutral_note(made),
         "```",
         "reconstruct photo.jpg --out mesh.obj --model THIS_FOLDER",
         "```",
     ]
+    if made.expression is not None and (made.expression / TRAINING_CARD).is_file():
+        card = (made.expression / TRAINING_CARD).read_text(encoding="utf-8")
+        lines += ["", "## What the expression network was trained on", "", card.rstrip()]
     (folder / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _neutral_note(pack: Pack) -> list[str]:
+    """Whose neutral meshes a pack with both networks gives."""
+    if pack.identity is None or pack.expression is None:
+        return []
+    about = read_identity_config(pack.identity)
+    if about.trained_jointly:
+        note = (
+            f"The identity network {about.name} was trained jointly with the expression branch: "
+            "neutral meshes differ from those of the network that it started from."
+        )
+    else:
+        note = (
+            f"The identity network {about.name} was kept: neutral meshes equal its own to the last "
+            "bit, whatever the expression branch says."
+        )
+    return [note, ""]
 
 
 def _check_target(out: Path, *, overwrite: bool) -> None:

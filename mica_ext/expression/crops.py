@@ -22,6 +22,7 @@ from mica_ext.fitting.correspondence.calibration import UNCALIBRATED, load_calib
 from mica_ext.fitting.geometry.rotations import matrix_to_axis_angle
 from mica_ext.models.projection import project
 from mica_ext.models.types import FaceParameters
+from mica_ext.preprocess.crop import crop_points
 from pacofr.faces.align import CropWindow, encoder_crop, ffhq_matrix, move_points
 from pacofr.faces.face_mesh.topology import IBUG68
 
@@ -42,6 +43,8 @@ class LabelledPicture(NamedTuple):
     """A batch of one; not used where `has_3d` is 0."""
     has_3d: float
     """Weight of the parameters: 1 if exact, less if a fit made them, 0 if unknown."""
+    has_shape: float
+    """1 where the parameters' identity was measured, 0 where a fit to a photo guessed it."""
 
 
 class TrainingCrops(NamedTuple):
@@ -50,21 +53,33 @@ class TrainingCrops(NamedTuple):
     crops: Float[Tensor, "B 3 S S"]
     """The encoder's window of the crop, RGB in [0, 1]."""
     truth: Truth
+    arcface: Float[Tensor, "B 3 A A"]
+    """ArcFace crops of the same pictures, unchanged, RGB in [-1, 1]; 112 a side, or empty."""
+    has_shape: Float[Tensor, " B"]
+    """See `LabelledPicture`."""
 
 
 class CropMaker:
     """Cuts the window of the encoder out of labelled pictures, and moves their labels along."""
 
-    def __init__(self, decoder: HeadDecoder, window: CropWindow, changes: CropChanges) -> None:
+    def __init__(
+        self,
+        decoder: HeadDecoder,
+        window: CropWindow,
+        changes: CropChanges,
+        *,
+        arcface: bool = False,
+    ) -> None:
         """Set up for a head.
 
         Args:
             decoder: of the head that parameters belong to.
             window: what the encoder sees of the crop, see `network.encoder_window`.
             changes: how often and how far crops are changed at random.
+            arcface: cut the identity network's crops too.
         """
         self.decoder = decoder.landmark_head()
-        self.window, self.changes = window, changes
+        self.window, self.changes, self.arcface = window, changes, arcface
         self.mean_points = load_calibration(UNCALIBRATED.parent).mean
 
     @torch.no_grad()
@@ -90,8 +105,16 @@ class CropMaker:
         pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
         points, confidence = (torch.from_numpy(np.stack(part)).float() for part in (seen, trust))
         return TrainingCrops(
-            pixels, Truth(parameters.head.shape, movement, points, confidence, known)
+            pixels,
+            Truth(parameters.head.shape, movement, points, confidence, known),
+            self._arcface(faces),
+            torch.tensor([face.has_shape for face in faces]),
         )
+
+    def _arcface(self, faces: Sequence[LabelledPicture]) -> Float[Tensor, "B 3 A A"]:
+        if not self.arcface:
+            return torch.zeros(len(faces), 3, 0, 0)
+        return torch.stack([crop_points(face.picture, face.five_points).arcface for face in faces])
 
     def _noisy(
         self, five: Float[np.ndarray, "5 2"], rng: np.random.Generator

@@ -74,10 +74,18 @@ class ExpressionLoss(nn.Module):
             factors[torch.from_numpy(decoder.vertex_ids % VERTEX_STEP != 0)] = 0
         self.register_buffer("vertex_weights", factors / factors.sum(), persistent=False)
 
-    def forward(self, output: BranchOutput, truth: Truth) -> BranchLoss:
-        """Means over the batch; terms in 3D over the crops that have it."""
+    def forward(
+        self, output: BranchOutput, truth: Truth, shape: Float[Tensor, "B S"] | None = None
+    ) -> BranchLoss:
+        """Means over the batch; terms in 3D over the crops that have it.
+
+        Args:
+            output: of the branch.
+            truth: what is known.
+            shape: identities that the branch's movement is put on; None: the true ones.
+        """
         weights = self.weights
-        found = self.decoder(_at_rest(output, truth.shape))
+        found = self.decoder(_at_rest(output, truth.shape if shape is None else shape))
         with torch.no_grad():
             wanted = self.decoder(_at_rest(truth.movement, truth.shape))
         known = truth.has_3d / truth.has_3d.mean().clamp(min=1e-6)

@@ -21,6 +21,8 @@ from pacofr.faces.face_mesh.topology import IBUG68
 from pacofr.utils.config_json import read_json
 
 ABOUT = "samples.json"
+MEASURED = ("coma", "famos", "mica", "heads")
+"""Sources whose identities are of scans or exact."""
 
 
 class SampleFolder:
@@ -32,7 +34,7 @@ class SampleFolder:
         Raises:
             UserError: it holds no samples of this split, or those of another head.
         """
-        _require_head(folder, head)
+        self.measured = _require_head(folder, head) in MEASURED
         try:
             self.samples = BranchDataset(folder / split)
         except ContentError as error:
@@ -65,6 +67,7 @@ class SampleFolder:
             sample.points_px,
             _unknown(self.sizes) if parameters is None else parameters,
             0.0 if parameters is None else sample.confidence,
+            float(self.measured and sample.shape is not None),
         )
 
 
@@ -75,7 +78,8 @@ class _About(NamedTuple):
     head_version: object
 
 
-def _require_head(folder: Path, head: HeadModel) -> None:
+def _require_head(folder: Path, head: HeadModel) -> object:
+    """The source of the samples, which must be of this head."""
     path = folder / ABOUT
     try:
         content = read_json(path, "a folder of `mica-ext samples` that is done")
@@ -89,6 +93,7 @@ def _require_head(folder: Path, head: HeadModel) -> None:
             f"{json.dumps(found.head_version)}, got {head.name} {head.version}: give --head, or "
             "make samples for this one"
         )
+    return about.get("source")
 
 
 def _parameters(sample: BranchSample, sizes: tuple[int, int]) -> FaceParameters | None:

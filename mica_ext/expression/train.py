@@ -10,6 +10,7 @@ from torch import nn
 from flame_assets.model.fingerprint import weighted_sum
 from flame_assets.model.head import HeadModel
 from flame_assets.store import load_head
+from mica_ext.data.branch.card import TRAINING_CARD, training_card
 from mica_ext.errors import UserError
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import ExpressionTrainingConfig
@@ -17,9 +18,10 @@ from mica_ext.expression.losses import ExpressionLoss, sparse_decoder
 from mica_ext.expression.network import ExpressionNetwork
 from mica_ext.expression.training_data import FlatBatch, make_data
 from mica_ext.expression.weights import save_expression_network
+from mica_ext.files import write_bytes_atomic
 from pacofr.engine.checkpoint import Progress
 from pacofr.engine.distributed import World, process_group
-from pacofr.engine.optim import learning_rate, make_adamw
+from pacofr.engine.optim import learning_rate, parameter_groups
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
 from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, TrainingTask
 from pacofr.engine.trainer import fit
@@ -28,11 +30,16 @@ from pacofr.models.vit import VisionTransformer
 
 NAME = "expression"
 CLIP_NORM = 5.0
+BETAS = (0.9, 0.95)
+"""Of AdamW, as the encoders were pre-trained with."""
 RESUME_MAY_CHANGE = frozenset(
     {"workers", "save_minutes", "validate_every", "tensorboard", "device"}
 )
-NOT_COMPARED = ("out", "encoder_weights", "head", "licence", "data")
-"""Places, whose numbers are compared, and what changes no weight."""
+NOT_COMPARED = (
+    "out", "encoder_weights", "head", "licence", "data", "preset",
+    "identity", "freeze_identity", "identity_rate", "neutral_weight", "regions",
+)  # fmt: skip
+"""Places, whose numbers are compared, what changes no weight, and what is the joint training's."""
 VALIDATION_BATCH = 16
 
 
@@ -70,8 +77,13 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """AdamW, slower on the encoder."""
-        return make_adamw(
-            self.model,
+        fused = self.device.type in ("cpu", "cuda")
+        return torch.optim.AdamW(self.parameter_groups(), lr=0.0, betas=BETAS, fused=fused)
+
+    def parameter_groups(self) -> list[dict]:
+        """The optimiser's, with the encoder's slower rate."""
+        return parameter_groups(
+            self.network,
             weight_decay=self.config.weight_decay,
             undecayed=("branch.queries", "branch.level_embedding"),
             lr_scales={"encoder.": self.config.encoder_rate},
@@ -148,17 +160,30 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
     def export(self, folder: Path, model: nn.Module) -> None:
         """Write float16 weights of encoder and branch."""
         assert isinstance(model, ExpressionNetwork)
-        tuned = " --tuned" if self.config.tuned else ""
-        save_expression_network(
-            model,
-            folder,
-            self.head,
-            name=NAME,
-            licence=self.config.licence,
-            made_by=f"mica-ext train --encoder {self.config.encoder}{tuned} ({self.config.steps} "
-            f"steps of {self.config.batch})",
-            score=self.score,
-        )
+        save_branch(model, folder, self.config, self.head, self.score)
+
+
+def save_branch(
+    network: ExpressionNetwork,
+    folder: Path,
+    config: ExpressionTrainingConfig,
+    head: HeadModel,
+    score: str,
+) -> None:
+    """Write a trained network and the card of its data."""
+    tuned = " --tuned" if config.tuned else ""
+    save_expression_network(
+        network,
+        folder,
+        head,
+        name=NAME,
+        licence=config.licence,
+        made_by=f"mica-ext train --encoder {config.encoder}{tuned} ({config.steps} steps of "
+        f"{config.batch})",
+        score=score,
+    )
+    card = training_card(config.data, config.rendered)
+    write_bytes_atomic(folder / TRAINING_CARD, card.encode())
 
 
 def make_task(config: ExpressionTrainingConfig, world: World) -> ExpressionTraining:

@@ -44,18 +44,21 @@ class FlatBatch(NamedTuple):
     points_px: Float[Tensor, "B 68 2"]
     confidence: Float[Tensor, "B 68"]
     has_3d: Float[Tensor, " B"]
+    arcface: Float[Tensor, "B 3 A A"]
+    has_shape: Float[Tensor, " B"]
 
     @classmethod
     def of(cls, samples: TrainingCrops) -> "FlatBatch":
         """The same samples."""
         truth = samples.truth
         others = (truth.points_px, truth.confidence, truth.has_3d)
-        return cls(samples.crops, truth.shape, *truth.movement, *others)
+        identity = (samples.arcface, samples.has_shape)
+        return cls(samples.crops, truth.shape, *truth.movement, *others, *identity)
 
     @property
     def truth(self) -> Truth:
         """What is known of the crops."""
-        return Truth(self.shape, BranchOutput(*self[2:8]), *self[8:])
+        return Truth(self.shape, BranchOutput(*self[2:8]), *self[8:-2])
 
 
 class CropReader:
@@ -92,7 +95,7 @@ def make_data(
     Raises:
         UserError: a folder cannot be used, or the batch is too small for so many.
     """
-    decoder = HeadDecoder(head)
+    decoder, arcface = HeadDecoder(head), config.joint
     folders = [SampleFolder(folder, "train", head) for folder in config.data]
     rendered = RenderedHeads(head, config.seed, epoch_size=config.faces)
     shares = batch_shares(config, [len(folder) for folder in folders])
@@ -105,10 +108,10 @@ def make_data(
     )
     reader = CropReader(
         [everything[number] for number in chosen],
-        CropMaker(decoder, window, config.changes),
+        CropMaker(decoder, window, config.changes, arcface=arcface),
         config.seed,
     )
-    plain = CropMaker(decoder, window, PLAIN)
+    plain = CropMaker(decoder, window, PLAIN, arcface=arcface)
     other = RenderedHeads(head, config.seed + HELD_OUT_SEED, epoch_size=config.faces)
     rows = _first(config.held_out)
     people = [

@@ -25,6 +25,11 @@ MICA_LICENCE = (
     "MICA licence, non-commercial scientific research; https://github.com/Zielon/MICA (LICENSE)"
 )
 
+IMPORTED = "mica-ext import"
+"""How `made_by` begins of MICA's own networks."""
+JOINTLY = "mica-ext train jointly"
+"""How it begins of networks that were trained together with an expression branch."""
+
 
 class IdentityWeights(NamedTuple):
     """Contents of config.json."""
@@ -43,6 +48,16 @@ class IdentityWeights(NamedTuple):
     """`fingerprint.weighted_sum` of the template of the head that the coefficients belong to."""
     shape_basis: float | None
     """The same of its identity modes; None where the checkpoint does not hold them."""
+
+    @property
+    def is_mica(self) -> bool:
+        """Whether these are MICA's own weights, unchanged."""
+        return self.made_by.startswith(IMPORTED)
+
+    @property
+    def trained_jointly(self) -> bool:
+        """Whether an expression branch was trained along, through the posed vertices."""
+        return self.made_by.startswith(JOINTLY)
 
 
 def save_identity_network(

@@ -1,16 +1,21 @@
 """Measured rows beside the paper's, as text, Markdown and JSON."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from eval_now.errors import one_line
 from eval_now.scoring.result import RunResult
+from mica_ext.identity.weights import read_identity_config
 from mica_ext.models.pack import Pack
 from mica_ext.table8.published import TABLE_8, Figures, PublishedRow
 
 VALIDATION_IMAGES, VALIDATION_SUBJECTS = 352, 20
 """Of NoW's validation set."""
-HEADINGS = ("method", "pre-training", *("median", "mean", "std") * 2)
+HEADINGS = ("method", "pre-training / identity", *("median", "mean", "std") * 2)
+
+MICA = "mica"
+"""`MeasuredRow.identity` of MICA's own network, unchanged."""
 
 
 class MeasuredRow(NamedTuple):
@@ -21,7 +26,8 @@ class MeasuredRow(NamedTuple):
     """As it was asked for."""
     head: str
     identity: str
-    """What gives the neutral shape: the identity network's folder name, or the fit."""
+    """What gives the neutral shape: fit, mica (its own network, unchanged: MICA's row by
+    construction), joint (trained with an expression branch), or another network's name."""
     images: int
     subjects: int
     non_metrical: Figures
@@ -51,19 +57,41 @@ def measured_row(name: str, asked: str, pack: Pack, result: RunResult) -> Measur
         differences.append(
             "neutral shape from the fit to points, not from a network trained on 3D scans"
         )
-    elif pack.name != "mica":
-        differences.append("identity network trained on other data than the paper's")
+    else:
+        differences += _identity_differences(pack.identity)
     return MeasuredRow(
         name=name,
         pack=asked,
         head=pack.head,
-        identity="fit" if pack.identity is None else pack.identity.name,
+        identity=_identity_kind(pack.identity),
         images=len(images),
         subjects=len(subjects),
         non_metrical=figures["non-metrical"],
         metrical=figures["metrical"],
         differences=tuple(differences),
     )
+
+
+def _identity_differences(identity: Path) -> list[str]:
+    """From the rows of the paper: MICA's own, or one trained jointly on CoMA and FaMoS."""
+    about = read_identity_config(identity)
+    if about.is_mica:
+        return []
+    if about.trained_jointly:
+        return [
+            f"identity trained jointly with an expression branch ({about.made_by}); the paper "
+            "states neither its weights nor its steps"
+        ]
+    return ["identity network trained on other data than the paper's"]
+
+
+def _identity_kind(identity: Path | None) -> str:
+    if identity is None:
+        return "fit"
+    about = read_identity_config(identity)
+    if about.trained_jointly:
+        return "joint"
+    return MICA if about.is_mica else about.name
 
 
 def table_lines(rows: Sequence[MeasuredRow]) -> list[str]:
@@ -127,7 +155,7 @@ def _cells(rows: Sequence[MeasuredRow]) -> list[tuple[str, ...]]:
     for number, row in enumerate(rows, start=1):
         mark = f" [{number}]" if row.differences else ""
         measured = numbers(row.non_metrical, 3) + numbers(row.metrical, 3)
-        cells.append((one_line(row.name) + mark, "-", *measured))
+        cells.append((one_line(row.name) + mark, one_line(row.identity), *measured))
     return cells
 
 
@@ -140,5 +168,11 @@ def _notes(rows: Sequence[MeasuredRow]) -> list[str]:
         f"[{number}] not comparable with the paper: {'; '.join(row.differences)}"
         for number, row in enumerate(rows, start=1)
         if row.differences
+    ]
+    notes += [
+        f"{one_line(row.name)}: MICA's own identity network, kept as it is: MICA's row by "
+        "construction, whatever its expression branch says"
+        for row in rows
+        if row.identity == MICA
     ]
     return notes

@@ -25,7 +25,13 @@ sample_head = landmark_head
 
 
 def sample_folder(
-    out: Path, head: HeadModel, *, train: int, val: int, labelled: bool = True
+    out: Path,
+    head: HeadModel,
+    *,
+    train: int,
+    val: int,
+    labelled: bool = True,
+    source: str = "coma",
 ) -> Path:
     """Write so many samples; not `labelled`: their points alone."""
     splits: tuple[tuple[Split, int], ...] = (("train", train), ("val", val))
@@ -36,6 +42,7 @@ def sample_folder(
     ]
     counts = write_indices(out, [write_part(out, n, part) for n, part in enumerate(parts)])
     about = {"head": head.name, "head_version": head.version, "samples": counts}
+    about["source"] = source
     (out / "samples.json").write_text(json.dumps(about))
     return out
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PARITY = Path(__file__).resolve().parent / "reference" / "parity"
 SHARED = REPOSITORY.parent / "shared"
-
-sys.path.insert(0, str(PARITY))  # parity_weights, parity_compare
 
 # programs under test are the installed ones, as the tests' own imports are, with one compiler cache
 os.environ["PYTHONSAFEPATH"] = "1"

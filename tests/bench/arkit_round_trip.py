@@ -9,13 +9,10 @@ the head in between.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-
-sys.path.pop(0)  # this folder's eval_now.py would be taken for the package
 
 from flame_assets.arkit import EXPRESSIONS
 from flame_assets.formats.ict import PARTS, convert_ict

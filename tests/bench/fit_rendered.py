@@ -22,7 +22,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-sys.path.pop(0)  # this folder's eval_now.py would be taken for the package
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from helpers.ict_head import ict_head

@@ -20,7 +20,6 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
-sys.path.pop(0)  # this folder's modules would be taken for packages
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from helpers.registered_heads import Sequence, ict_flame_head, sequence

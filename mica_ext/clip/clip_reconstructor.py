@@ -72,10 +72,11 @@ class ClipReconstructor:
         tracked, info = self.tracker.result(), self.info
         seen = tracked.confidence > 0
         if not tracked.candidates:
+            harm = ", of which parts are damaged" if damaged or cut_short else ""
             raise UserError(
                 f"{info.name}: expected a video with a face, found none in its {len(seen)} frames "
-                "of at least "
-                f"{self.tracker.min_face:.0f} pixels; use a larger or sharper one, or --min-face"
+                f"of at least {self.tracker.min_face:.0f} pixels{harm}; use one with a larger, "
+                "sharper or brighter face, or --min-face"
             )
         identity = identity_of_clip(self.reconstructor, tracked, info.size)
         estimate = estimate_clip(self.reconstructor, tracked, identity, info.size)
@@ -91,8 +92,7 @@ class ClipReconstructor:
             video=VideoEntry(info.name, info.size),
             smoothing=Smoothing("adaptive Wiener about local parabolas", HALF_WINDOW_S, 0.0),
             quality=_quality(tracked, estimate, states, damaged, cut_short),
-            # frames are fitted without the expression network
-            provenance=self.reconstructor.provenance._replace(expression=None),
+            provenance=self.reconstructor.provenance,
             fingerprint=self.reconstructor.head_fingerprint,
         )
         return ClipResult(clip, tracked.faces_found, states.count("held"), len(tracked.candidates))

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flame_assets.model.head_module import HeadParameters
 from mica_ext.clip.tracker import TrackedFace
 from mica_ext.fitting.landmark_fitter import FitResult
 from mica_ext.landmarks.regions import point_confidence
@@ -52,6 +53,7 @@ def fit_frames(
     for start in range(0, len(numbers), step):
         rows = list(numbers[start : start + step])
         seen, error = (torch.from_numpy(part[rows]) for part in (tracked.visibility, tracked.error))
+        expected = tracked.expected
         with estimator.blas.limit(limits=1):
             results.append(
                 estimator.fitter(
@@ -59,6 +61,7 @@ def fit_frames(
                     (size[1], size[0]),
                     None if focal_px is None else torch.full((len(rows),), focal_px),
                     confidence=point_confidence(seen, error),
+                    expected=expected and HeadParameters(*(part[rows] for part in expected)),
                     shape=None if shape is None else shape.expand(len(rows), -1),
                     one_person=one_person,
                     closed_lips=closed_lips,

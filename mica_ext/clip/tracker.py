@@ -9,12 +9,15 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Float64, UInt8
 
+from flame_assets.model.head_module import HeadParameters
 from mica_ext.clip.candidates import Candidates, IdentityFrame
 from mica_ext.clip.cuts import CutDetector
 from mica_ext.landmarks.detect import MIN_CONFIDENCE, follow_points
 from mica_ext.models.quality import face_luma
+from mica_ext.models.types import collate_faces
 from mica_ext.preprocess.align_face import DetectedPoints, align_face
 from mica_ext.reconstruct import Reconstructor
 from mica_ext.video_files.reader import VideoFrame, VideoInfo
@@ -45,6 +48,8 @@ class TrackedFace(NamedTuple):
     """Probability of a face; 0 where nothing was found."""
     starts: tuple[int, ...]
     """First frames of the shots."""
+    expected: HeadParameters | None
+    """The movement that the expression network sees; None where the pack has none for the head."""
     candidates: list[IdentityFrame]
     """Frames for the identity."""
     faces_found: int
@@ -68,6 +73,7 @@ class FaceTracker:
         self.cuts, self.candidates = CutDetector(), Candidates()
         self.faces_found = 0
         self._rows: list[tuple[float, DetectedPoints | None]] = []
+        self._expected: dict[int, HeadParameters] = {}
         self._starts: list[int] = []
         self._points: Float32[np.ndarray, "478 2"] | None = None
         self._box: Float32[np.ndarray, "4"] | None = None
@@ -109,6 +115,7 @@ class FaceTracker:
             error,
             confidence,
             tuple(self._starts),
+            self._movements(),
             self.candidates.best(),
             self.faces_found,
         )
@@ -154,12 +161,22 @@ class FaceTracker:
         points = face.points_px.numpy()
         box = np.concatenate([points.min(0), points.max(0)]).astype(np.float32)
         self._points, self._box = points, box
-        if self.candidates.wants(frame.time_s):
-            five = five_points(points[IBUG68].astype(np.float64)).astype(np.float32)
-            seen = Face(box, 1.0, five)
-            aligned = align_face(frame.image, seen, lambda *_: face)
-            luma = face_luma(frame.image, box)
-            self.candidates.add(number, frame.time_s, aligned, luma)
+        predictor, wanted = self.reconstructor.estimator.predictor, self.candidates.wants
+        if predictor is None and not wanted(frame.time_s):
+            return
+        five = five_points(points[IBUG68].astype(np.float64)).astype(np.float32)
+        aligned = align_face(frame.image, Face(box, 1.0, five), lambda *_: face)
+        if predictor is not None:
+            self._expected[number] = predictor.movement(collate_faces([aligned]))
+        if wanted(frame.time_s):
+            self.candidates.add(number, frame.time_s, aligned, face_luma(frame.image, box))
+
+    def _movements(self) -> HeadParameters | None:
+        if self.reconstructor.estimator.predictor is None:
+            return None
+        nothing = HeadParameters.zeros(self.reconstructor.head)
+        rows = [self._expected.get(number, nothing) for number in range(len(self._rows))]
+        return HeadParameters(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
 
 
 def track(frames: Iterable[VideoFrame], tracker: FaceTracker) -> TrackedFace:

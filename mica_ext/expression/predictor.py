@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flame_assets.model.head_module import HeadDecoder
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.crop_camera import crop_view, photo_scale
-from mica_ext.expression.network import face_parameters
+from mica_ext.expression.network import face_parameters, head_parameters
 from mica_ext.expression.weights import load_expression_network, read_expression_config
 from mica_ext.fitting.config import FitConfig
 from mica_ext.models.types import AlignedFace, FaceParameters
@@ -50,6 +50,13 @@ class ExpressionPredictor:
         longer = faces.image_size.amax(1).to(scale)
         focal = torch.maximum(scale * config.default_distance_m, longer * config.min_focal_ratio)
         return face_parameters(output, shape, faces, self.small, focal)
+
+    @torch.no_grad()
+    def movement(self, faces: AlignedFace) -> HeadParameters:
+        """The movement alone, on the mean identity, turned as in the crops."""
+        head = self.decoder.head
+        shape = torch.zeros(len(faces.crop), head.shape_count)
+        return head_parameters(self.read(faces), shape, head.expression_bounds)
 
     def read(self, faces: AlignedFace) -> BranchOutput:
         """What the branch says of the crops; a face's does not depend on the others' of a batch."""

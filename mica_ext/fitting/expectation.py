@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
+from flame_assets.model.head_module import HeadParameters
 from mica_ext.fitting.point_model import FitState, PointModel
 from mica_ext.fitting.priors import CoefficientPrior
-from mica_ext.models.types import FaceParameters
 
 SURE = 0.05
 """Share of the information of points that are all seen, from which they decide alone."""
@@ -30,11 +30,8 @@ class Expectation(NamedTuple):
     """Rotations of the left and right eye [rad]."""
 
     @classmethod
-    def of(
-        cls, parameters: FaceParameters, model: PointModel, prior: CoefficientPrior
-    ) -> "Expectation":
-        """Parameters of a head as unknowns of its fit, within the prior's bounds."""
-        head = parameters.head
+    def of(cls, head: HeadParameters, model: PointModel, prior: CoefficientPrior) -> "Expectation":
+        """A head's movement as unknowns of its fit, within the prior's bounds."""
         rows = (head.expression, head.jaw_pose)
         expression, jaw = (part.detach().cpu().double().numpy() for part in rows)
         eyes = [part.detach().cpu().double().numpy() for part in head[-2:]]

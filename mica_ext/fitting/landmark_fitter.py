@@ -123,7 +123,7 @@ class LandmarkFitter:
         *,
         confidence: Float[Tensor, "B 478"] | None = None,
         shape: Float[Tensor, "B S"] | None = None,
-        expected: FaceParameters | None = None,
+        expected: HeadParameters | None = None,
         one_person: bool = False,
         closed_lips: float | None = None,
     ) -> FitResult:

@@ -81,7 +81,7 @@ class FaceEstimator:
                 faces.image_size,
                 confidence=point_confidence(faces.visibility, faces.point_error),
                 shape=shape,
-                expected=predicted,
+                expected=None if predicted is None else predicted.head,
             )
         return Estimate(fit.parameters, fit.residual)
 

@@ -176,8 +176,9 @@ class VideoReader:
 
 def _video_stream(container: "InputContainer", path: Path) -> "VideoStream":
     if not container.streams.video:
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
-        raise UserError(f"{path}: expected a video, got a file that holds {', '.join(kinds)} alone")
+        kinds = sorted({stream.type for stream in container.streams})
+        holds = f"{', '.join(kinds)} alone" if kinds else "no pictures and no sound"
+        raise UserError(f"{path}: expected a video, got a file that holds {holds}")
     stream = container.streams.video[0]
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > MAX_PIXELS:

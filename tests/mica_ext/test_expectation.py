@@ -46,7 +46,7 @@ def fitted(fitter, faces, trust, expected=True):
     points, other = faces
     confidence = torch.full((BATCH, 478), trust)
     return fitter(
-        points, (481, 641), confidence=confidence, expected=other if expected else None
+        points, (481, 641), confidence=confidence, expected=other.head if expected else None
     ).parameters.head
 
 
@@ -88,7 +88,7 @@ def test_what_points_tell_is_a_share_of_their_information():
 def test_the_prior_s_gradient_is_that_of_its_density(fitter, faces):
     """Against differences of -log p."""
     model, prior = fitter.model, fitter.prior
-    expectation = Expectation.of(faces[1], model, prior)
+    expectation = Expectation.of(faces[1].head, model, prior)
     rng = np.random.default_rng(0)
     size = len(prior.lower)
     face_prior = FacePrior.of_faces(prior, expectation, rng.uniform(0, 1, (BATCH, size)))

@@ -63,6 +63,14 @@ COMMANDS = {
         log_level="INFO",
         presets="mica_ext.expression.config:PRESETS",
     ),
+    "evaluate-expression": Command(
+        "mica_ext.evaluation.config:ExpressionEvaluationConfig",
+        "mica_ext.evaluation.held_out:evaluate_expression",
+    ),
+    "compare-encoders": Command(
+        "mica_ext.evaluation.config:CompareEncodersConfig",
+        "mica_ext.evaluation.encoders:compare_encoders",
+    ),
     "train-identity": Command(
         "mica_ext.identity.config:IdentityTrainingConfig",
         "mica_ext.commands.train_identity:train_identity",

@@ -5,6 +5,7 @@ surroundings: crops for encoder and ArcFace are cut out of it by the five points
 belong to this picture. What is not known is None.
 """
 
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +55,23 @@ class BranchSample(NamedTuple):
 TEXTS = ("subject", "source", "confidence")
 VERTICES = ("neutral_vertices", "posed_vertices")
 ARRAYS = tuple(name for name in BranchSample._fields if name not in (*TEXTS, "picture"))
+
+
+def sequence_of(source: str) -> str:
+    """Name of the sequence of expressions that a sample's `source` names; empty without one.
+
+    Registrations are "rendered SUBJECT/SEQUENCE/FRAME NUMBER", or pictures SEQUENCE.FRAME.VIEW.png
+    in SUBJECT/SEQUENCE/FRAME.
+    """
+    start = "rendered "
+    if source.startswith(start):
+        parts = source.removeprefix(start).rpartition(" ")[0].split("/")
+        return parts[-2] if len(parts) >= 3 else ""
+    path = PurePath(source)
+    name, _, rest = path.name.partition(".")
+    folders = path.parts[-3:-1]
+    own = len(folders) == 2 and folders[0] == name and rest.startswith(f"{folders[1]}.")
+    return name if own else ""
 
 
 def encode_arrays(sample: BranchSample) -> bytes:

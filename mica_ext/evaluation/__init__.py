@@ -1,0 +1,1 @@
+"""How well expressions are read: packs on people held out, and encoders compared."""

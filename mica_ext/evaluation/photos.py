@@ -1,0 +1,114 @@
+"""What an expression network reads in annotated photos: landmarks, movements, dense points."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from flame_assets.model.head_module import HeadDecoder, HeadParameters
+from flame_assets.model.lbs import rotation_matrices
+from mica_ext.expression.predictor import ExpressionPredictor
+from mica_ext.fitting.correspondence.anchors import locate_points
+from mica_ext.fitting.correspondence.calibration import load_calibration
+from mica_ext.fitting.correspondence.mean_picture import mean_picture
+from mica_ext.landmarks.annotated_photos import match_face, read_labelled
+from mica_ext.models.projection import project
+from mica_ext.models.types import AlignedFace, FaceParameters
+from mica_ext.reconstruct import Reconstructor
+from pacofr.faces.face_mesh.topology import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, SKIN_POINTS
+from pacofr.faces.landmarks68 import (
+    brow_raise,
+    eye_aspect_ratio,
+    mouth_opening,
+    mouth_width,
+    nme,
+)
+from pacofr.utils.progress import track
+
+MOVEMENTS = {
+    "eye openness": lambda points: eye_aspect_ratio(points).mean(1),
+    "mouth opening": mouth_opening,
+    "mouth width": mouth_width,
+    "brow raise": brow_raise,
+}
+"""What faces do, measured on 68 landmarks [N,68,2]."""
+
+
+class PhotoErrors(NamedTuple):
+    """What one network made of the photos."""
+
+    nme: Float64[np.ndarray, " P"]
+    """Of the head's 68 landmarks [% of the outer eye corners' distance]."""
+    dense: Float64[np.ndarray, " P"]
+    """Of the head's 468 points of skin, to those that the product's points network finds [%]."""
+    correlations: dict[str, float]
+    """Of `MOVEMENTS`, over the photos."""
+
+
+class DensePoints:
+    """The 468 points of Face Mesh's skin on a head that moves."""
+
+    def __init__(self, decoder: HeadDecoder, mean: Float64[np.ndarray, "478 2"]) -> None:
+        """Find them on the neutral head; `mean`: see `mean_picture`."""
+        with torch.no_grad():
+            neutral = decoder(HeadParameters.zeros(decoder.head)).vertices
+            landmarks = decoder.frontal_landmarks(neutral)[0].double().numpy()
+        anchors = locate_points(decoder, mean_picture(landmarks, mean))
+        corners = decoder.head.triangles[anchors.triangles]
+        kept = np.union1d(decoder.landmark_head().vertex_ids, corners)
+        self.decoder = HeadDecoder(decoder.head, vertices=kept)
+        self.corners = torch.from_numpy(np.searchsorted(kept, corners))
+        self.weights = torch.from_numpy(anchors.barycentric).float()
+        self.offsets = torch.from_numpy(anchors.offsets).float()
+
+    @torch.no_grad()
+    def project(self, parameters: FaceParameters) -> Float[Tensor, "B 468 2"]:
+        """Where they fall in the photos [px]."""
+        head, camera = parameters
+        corners = self.decoder(head).vertices[:, self.corners]
+        spots = torch.einsum("blcx,lc->blx", corners, self.weights)
+        rotation = rotation_matrices(head.global_pose) @ rotation_matrices(head.neck_pose)
+        return project(camera, spots + self.offsets @ rotation.transpose(1, 2))
+
+
+class JudgedPhotos:
+    """Annotated photos, their faces cropped once for all networks."""
+
+    def __init__(self, folder: Path, reconstructor: Reconstructor) -> None:
+        """Detect and crop the faces of FOLDER's photos with .pts files.
+
+        Raises:
+            UserError: there are none, or a file cannot be read.
+        """
+        self.faces: list[AlignedFace] = []
+        marks = []
+        for _, photo in track(read_labelled(folder), "photos"):
+            face = match_face(photo)
+            if face is not None:
+                self.faces.append(reconstructor.align(photo.image, [face]))
+                marks.append(photo.points)
+        self.truth = np.stack(marks).astype(np.float64)
+        calibration = load_calibration(reconstructor.reader.calibration)
+        self.dense = DensePoints(reconstructor.decoder, calibration.mean)
+
+    @torch.no_grad()
+    def measure(self, predictor: ExpressionPredictor) -> PhotoErrors:
+        """Errors of a network alone, on the mean head."""
+        landmarks, dense = [], []
+        for face in self.faces:
+            found = predictor(face)
+            mesh = predictor.small(found.head)
+            landmarks.append(project(found.camera, mesh.landmarks)[0].double().numpy())
+            points = face.points_px[0]
+            apart = (self.dense.project(found)[0] - points[:SKIN_POINTS]).norm(dim=-1).mean()
+            unit = (points[LEFT_EYE_OUTER] - points[RIGHT_EYE_OUTER]).norm()
+            dense.append(100 * float(apart / unit))
+        found_points = np.stack(landmarks)
+        correlations = {
+            name: float(np.corrcoef(measure(found_points), measure(self.truth))[0, 1])
+            for name, measure in MOVEMENTS.items()
+        }
+        return PhotoErrors(nme(found_points, self.truth), np.array(dense), correlations)

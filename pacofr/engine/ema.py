@@ -28,9 +28,12 @@ class Ema:
         """Take in the model's state after a step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         pairs = zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
+        means, weights = [], []
         for mean, latest in pairs:
             if mean.is_floating_point():
-                mean.lerp_(latest, 1 - decay)
+                means.append(mean)
+                weights.append(latest)
             else:
                 mean.copy_(latest)
+        torch._foreach_lerp_(means, weights, 1 - decay)  # a few kernels instead of one a tensor
         self.updates += 1

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
@@ -54,7 +54,7 @@ class TrainerConfig:
     ema_decay: float | None = None
     """Keep an exponential moving average of the weights, and publish that."""
     compile: bool = False
-    """torch.compile the model, where that works (`speed.compiling`)."""
+    """torch.compile the task's `compiled_parts`, where that works (`speed.compiling`)."""
     deferred: bool | None = None
     """Apply each step before the host knows its numbers, which it reads while the next one is
     computed: a step that is not finite leaves the weights alone on the device. Needs a fused
@@ -134,6 +134,10 @@ class TrainingTask(abc.ABC, Generic[Batch]):
     def flop_per_image(self, stage: Stage) -> float | None:
         """Floating-point operations of a step over its images, for the utilisation in the log."""
         return None
+
+    def compiled_parts(self) -> Iterable[nn.Module]:
+        """Parts of the model that torch.compile takes one by one, where it is asked for."""
+        return (self.model,)
 
     def initialize(self) -> None:
         """Start the model from data; only called where there is no checkpoint to go on from."""

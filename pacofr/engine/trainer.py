@@ -24,7 +24,7 @@ from pacofr.engine.loader import BatchLoader
 from pacofr.engine.loss_scale import MOST_OVERFLOWS, LossScale
 from pacofr.engine.run_log import RunLog
 from pacofr.engine.sampling import RankSampler, SamplingPlan
-from pacofr.engine.speed.compiling import can_compile
+from pacofr.engine.speed.compiling import compile_parts
 from pacofr.engine.speed.device_batches import DeviceBatches
 from pacofr.engine.speed.profiling import StepProfiler
 from pacofr.engine.speed.utilization import matmul_rate
@@ -150,8 +150,8 @@ class _Trainer(Generic[Batch]):
             progress=Progress(step=0, images=0, seconds=0.0, world_size=self.world.size),
             loss_scale=LossScale(self.world.device) if self.config.precision == "fp16" else None,
         )
-        if self.config.compile and can_compile(self.world.device):
-            task.model.compile()
+        if self.config.compile:
+            compile_parts(task.compiled_parts(), self.world.device)
 
     def _new_ema(self) -> Ema | None:
         decay = self.config.ema_decay
@@ -191,7 +191,6 @@ class _Trainer(Generic[Batch]):
                 if stop:
                     return False
                 self.profiler.step()
-                self.timed_from = time.monotonic()
         return True
 
     def _prepare_speed(self, stage: Stage) -> None:
@@ -272,7 +271,8 @@ class _Trainer(Generic[Batch]):
             scale.update(reduced.finite)
         self._apply(reduced)
 
-        seconds = state.progress.seconds + time.monotonic() - self.timed_from
+        now = time.monotonic()  # the wait for the step before is within, what `_pause` ends is not
+        seconds, self.timed_from = state.progress.seconds + now - self.timed_from, now
         images = state.progress.images + plan.batch_size
         state.progress = Progress(step + 1, images, seconds, world.size)
         return LaunchedStep(stage, plan.epoch(step), rate, state.progress, reduced)
@@ -301,7 +301,7 @@ class _Trainer(Generic[Batch]):
         last = progress.step == self.total_steps
         if self.world.is_main and _due(config.validate_steps, progress.step, last):
             measured = self._validate()
-            self.log.pause()
+            self._pause()
         self.log.step(
             {
                 "step": progress.step,
@@ -320,7 +320,7 @@ class _Trainer(Generic[Batch]):
             picture = self.task.picture()
             if picture is not None:
                 self.log.picture(f"step_{progress.step:08d}", picture)
-            self.log.pause()
+            self._pause()
 
     @torch.no_grad()
     def _validate(self) -> Mapping[str, float]:
@@ -338,8 +338,12 @@ class _Trainer(Generic[Batch]):
         late = time.monotonic() - self.saved_at >= 60 * config.save_minutes
         return late or _due(config.save_steps, step, last=False)
 
-    def _save(self) -> None:
+    def _pause(self) -> None:
+        """Leave the time since the last step out of the run's seconds and throughput."""
         self.log.pause()
+        self.timed_from = time.monotonic()
+
+    def _save(self) -> None:
         rows = distributed.all_gather_bytes(rng_state(self.world.device), self.world)
         if self.world.is_main:
             checkpoint.save_checkpoint(
@@ -352,6 +356,7 @@ class _Trainer(Generic[Batch]):
             )
         distributed.barrier(self.world)  # torchrun ends all once one has left
         self.saved_step, self.saved_at = self.state.progress.step, time.monotonic()
+        self._pause()
 
     def _not_finite(self, step: int, metrics: StepMetrics) -> str:
         terms = ", ".join(f"{name} {value:.4g}" for name, value in metrics.losses.items())

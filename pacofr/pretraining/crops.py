@@ -3,7 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 
 
 @runtime_checkable
@@ -21,4 +21,17 @@ class CropDataset(Protocol):
 
     def read(self, epoch: int, positions: Int64[np.ndarray, " b"]) -> UInt8[np.ndarray, "b 3 H W"]:
         """RGB crops at the model's input size."""
+        ...
+
+
+@runtime_checkable
+class FixedCrops(CropDataset, Protocol):
+    """Crops whose only augmentation is that some are mirrored."""
+
+    def unmirrored(self, positions: Int64[np.ndarray, " b"]) -> UInt8[np.ndarray, "b 3 H W"]:
+        """RGB crops as they are."""
+        ...
+
+    def mirrors(self, epoch: int, positions: Int64[np.ndarray, " b"]) -> Bool[np.ndarray, " b"]:
+        """Which of them `read` mirrors in this epoch."""
         ...

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8
 
 from pacofr.data.shards import ShardDataset
 from pacofr.faces.align import CANVAS_PX, CROP_PX
@@ -42,13 +42,27 @@ class ShardCrops:
 
     def read(self, epoch: int, positions: Int64[np.ndarray, " b"]) -> UInt8[np.ndarray, "b 3 H W"]:
         """RGB crops at `positions` of the data set, [b, 3, side, side]."""
-        mirrored = uniforms(self.seed, epoch, positions, Stream.FLIP, 1)[:, 0] < 0.5
         window = uniforms(self.seed, epoch, positions, Stream.CROP, 2)
+        out = self._sized_all(positions, window)
+        mirrored = self.mirrors(epoch, positions)
+        out[mirrored] = out[mirrored][..., ::-1]
+        return out
+
+    def mirrors(self, epoch: int, positions: Int64[np.ndarray, " b"]) -> Bool[np.ndarray, " b"]:
+        """Which of the crops `read` mirrors."""
+        drawn = uniforms(self.seed, epoch, positions, Stream.FLIP, 1)[:, 0] < 0.5
+        return drawn & self.config.flip
+
+    def unmirrored(self, positions: Int64[np.ndarray, " b"]) -> UInt8[np.ndarray, "b 3 H W"]:
+        """RGB crops at `positions` that no draw changes; random windows are none."""
+        return self._sized_all(positions, np.zeros((len(positions), 2)))
+
+    def _sized_all(
+        self, positions: Int64[np.ndarray, " b"], window: Float64[np.ndarray, "b 2"]
+    ) -> UInt8[np.ndarray, "b 3 H W"]:
         out = np.empty((len(positions), 3, self.side, self.side), np.uint8)
         for row, position in enumerate(positions):
             image = self._sized(int(position), window[row])
-            if self.config.flip and mirrored[row]:
-                image = image[:, ::-1]
             out[row] = image[..., ::-1].transpose(2, 0, 1)
         return out
 

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 from torch import nn
 
 from pacofr.engine.device import Precision, mixed_precision
 from pacofr.errors import UserError
 from pacofr.pretraining.config import PretrainConfig
-from pacofr.pretraining.crops import CropDataset
+from pacofr.pretraining.crops import CropDataset, FixedCrops
 from pacofr.pretraining.method.masking import sample_masks
 
 BATCH = 64
@@ -55,6 +55,16 @@ class SomeCrops:
     def read(self, epoch: int, positions: Int64[np.ndarray, " b"]) -> UInt8[np.ndarray, "b 3 H W"]:
         """RGB crops at `positions` of this part."""
         return self._crops.read(epoch, self.positions(positions))
+
+    def unmirrored(self, positions: Int64[np.ndarray, " b"]) -> UInt8[np.ndarray, "b 3 H W"]:
+        """`FixedCrops.unmirrored` of this part."""
+        assert isinstance(self._crops, FixedCrops)
+        return self._crops.unmirrored(self.positions(positions))
+
+    def mirrors(self, epoch: int, positions: Int64[np.ndarray, " b"]) -> Bool[np.ndarray, " b"]:
+        """`FixedCrops.mirrors` of this part."""
+        assert isinstance(self._crops, FixedCrops)
+        return self._crops.mirrors(epoch, self.positions(positions))
 
 
 def split_crops(crops: CropDataset, held_out: int) -> CropSplit:

@@ -11,7 +11,7 @@ random draw depends on (seed, epoch, sample) and each loss is a mean over the gl
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -25,14 +25,15 @@ from pacofr.engine.checkpoint import Progress, recorded_setting, write_model
 from pacofr.engine.device import Precision, resolve_precision
 from pacofr.engine.distributed import World, process_group
 from pacofr.engine.sampling import EpochPlan, RankBatch
-from pacofr.engine.speed.compiling import can_compile
+from pacofr.engine.speed.compiling import compile_parts
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
 from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, TrainingTask
 from pacofr.engine.trainer import fit
 from pacofr.errors import UserError
 from pacofr.models.normalization import denormalise, normalise
 from pacofr.pretraining.config import VERSION_1_METHOD, PretrainConfig, model_to_json
-from pacofr.pretraining.crops import CropDataset
+from pacofr.pretraining.crops import CropDataset, FixedCrops
+from pacofr.pretraining.device_crops import DeviceCrops, crop_places
 from pacofr.pretraining.held_out import held_out_error, split_crops
 from pacofr.pretraining.initial_weights import initialize_from, weights_sha256
 from pacofr.pretraining.method.candidate_usage import candidate_usage, count_candidates
@@ -48,6 +49,7 @@ START_CROPS, KMEANS_CROPS = 256, 2048
 RESUME_MAY_CHANGE = frozenset(
     {
         "data.workers",
+        "data.on_device",
         "checkpoint_minutes",
         "pictures_every",
         "compile",
@@ -76,7 +78,8 @@ IMPLIED_CONFIG: Mapping[str, object] = {
 class PretrainBatch(NamedTuple):
     """Images and their masks (`masking.Masks`)."""
 
-    images: UInt8[Tensor, "b 3 H W"]
+    images: UInt8[Tensor, "b 3 H W"] | Int64[Tensor, "b 2"]
+    """Or their places among the crops that are on the device (`device_crops`)."""
     mask: Bool[Tensor, "b K"]
     random_token: Int64[Tensor, "b K"]
     use_random: Bool[Tensor, "b K"]
@@ -147,6 +150,10 @@ class Pretraining(TrainingTask[PretrainBatch]):
         self.crops, self.held_out = crops, None
         if config.data.held_out:
             self.crops, self.held_out = split_crops(crops, config.data.held_out)
+        self.on_device: DeviceCrops | None = None
+        if config.data.on_device:
+            assert isinstance(self.crops, FixedCrops)
+            self.on_device = DeviceCrops(self.crops, world.device)
         self.plan = EpochPlan(len(self.crops), config.batch_size, config.epochs, config.seed)
         self.plan.check(world)
         incubation = config.incubation_steps(self.plan.steps, self.plan.steps_per_epoch)
@@ -165,9 +172,13 @@ class Pretraining(TrainingTask[PretrainBatch]):
             self.perceptual.to(world.device)
             if config.precision == "bf16":
                 self.perceptual.store_products_in(torch.bfloat16)
-            if config.compile and can_compile(world.device):
-                self.perceptual.compile()
+            if config.compile:
+                compile_parts(self.perceptual.encoder.blocks, world.device)
         self.last_reconstructions: Reconstructions | None = None
+
+    def compiled_parts(self) -> Iterable[nn.Module]:
+        """The transformer blocks of encoder and decoder."""
+        return (*self.pacofr.encoder.blocks, *self.pacofr.decoder.blocks)
 
     def initialize(self) -> None:
         """Initialise the tokens from the first crops of the first epoch, alike on every rank; then
@@ -215,6 +226,8 @@ class Pretraining(TrainingTask[PretrainBatch]):
     def loss(self, forward: nn.Module, batch: PretrainBatch, stage: Stage) -> StepLoss:
         """Eq. 2 and 3, in the incubation stage also eq. 6; and how often each token was used."""
         images, *masks = batch
+        if self.on_device is not None:
+            images = self.on_device.images(images)
         output = forward(
             images / 255,
             *masks,
@@ -242,9 +255,13 @@ class Pretraining(TrainingTask[PretrainBatch]):
     def record(
         self, stage: Stage, progress: Progress, metrics: StepMetrics
     ) -> Mapping[str, object]:
-        """Usage of the candidates."""
+        """Usage of the candidates, and the seconds spent in training."""
         usage = candidate_usage(metrics.counts, self.config.model)
-        return {"usage_entropy": usage.entropy, "dead_share": usage.dead_token_fraction}
+        return {
+            "usage_entropy": usage.entropy,
+            "dead_share": usage.dead_token_fraction,
+            "seconds": round(progress.seconds, 3),
+        }
 
     def validate(self, model: nn.Module) -> Mapping[str, float]:
         """`held_out_error`, where crops are held out."""
@@ -272,7 +289,7 @@ class Pretraining(TrainingTask[PretrainBatch]):
 
 
 class MaskedCropReader:
-    """Reads the crops of some samples and draws their masks."""
+    """Reads the crops of some samples, or finds their places, and draws their masks."""
 
     def __init__(self, crops: CropDataset, config: PretrainConfig, incubation: bool) -> None:
         self.crops, self.config, self.incubation = crops, config, incubation
@@ -280,7 +297,11 @@ class MaskedCropReader:
     def __call__(self, batch: RankBatch) -> PretrainBatch:
         """The tensors of a step."""
         config, epoch = self.config, int(batch.epoch[0])
-        images = self.crops.read(epoch, batch.index)
+        if config.data.on_device:
+            assert isinstance(self.crops, FixedCrops)
+            images = crop_places(self.crops, epoch, batch.index)
+        else:
+            images = self.crops.read(epoch, batch.index)
         masks = sample_masks(
             config.seed,
             epoch,

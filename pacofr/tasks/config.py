@@ -167,10 +167,13 @@ class AlignmentConfig(TaskConfig):
     """Side of the target heat maps [px]."""
     heatmap_radius: float = 5.0
     """Radius of the targets' discs [px]."""
+    hold_gb: float = 0.0
+    """Decoded photos that each reading process keeps in memory [GB], so that small sets are decoded
+    once and not in every epoch; changes no number."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(0, self, "shift", "rotation", "scaling", "heatmap_radius")
+        at_least(0, self, "shift", "rotation", "scaling", "heatmap_radius", "hold_gb")
         at_least(1, self, "heatmap_size")
         at_most(1024, self, "heatmap_size")
         if not -20.0 <= self.start_logit <= 20.0:

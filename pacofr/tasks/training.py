@@ -8,7 +8,7 @@ The moving average of the weights is evaluated on the test split and published.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -38,7 +38,7 @@ from pacofr.tasks.records import Split
 Batch = TypeVar("Batch", bound=tuple[Tensor, ...])
 Config = TypeVar("Config", bound=TaskConfig)
 RESUME_MAY_CHANGE = frozenset(
-    {"workers", "checkpoint_minutes", "compile", "accumulate", "validate_epochs"}
+    {"workers", "hold_gb", "checkpoint_minutes", "compile", "accumulate", "validate_epochs"}
 )
 """Config fields that may differ on resume because they do not affect results."""
 WARM_UP = 0.05
@@ -101,6 +101,10 @@ class TaskTraining(TrainingTask[Batch], Generic[Batch]):
     def scores(self, model: nn.Module) -> Scores:
         """Scores on the test split."""
         raise NotImplementedError
+
+    def compiled_parts(self) -> Iterable[nn.Module]:
+        """The encoder's transformer blocks."""
+        return self.task_model.encoder.vit.blocks
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """AdamW; a tuned encoder has a learning rate of its own."""

@@ -10,6 +10,7 @@ def metrics(out: Path) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     for row in rows:
         del row["images_per_second"]
+        row.pop("seconds", None)
         row.pop("mfu", None)
     return rows
 

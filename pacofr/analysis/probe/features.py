@@ -53,7 +53,7 @@ def load_probed_encoder(spec: str) -> ProbedEncoder:
 def features(
     encoder: ProbedEncoder, images: UInt8[np.ndarray, "N S S 3"], config: ProbeConfig, what: str
 ) -> list[Float[Tensor, "N T D"]]:
-    """All tokens of each tapped layer, class token first, on the CPU.
+    """All tokens of each tapped layer, class token first, on the encoder's device.
 
     Raises:
         NotFiniteFeaturesError: the encoder has diverged.
@@ -64,7 +64,7 @@ def features(
     for start in track(starts, f"encoding {what}"):
         batch = torch.from_numpy(images[start : start + config.batch_size]).to(device)
         taps = encoder(batch.permute(0, 3, 1, 2) / 255)
-        parts.append([tokens.float().cpu() for tokens in taps])
+        parts.append([tokens.float() for tokens in taps])
     layers = [torch.cat(layer) for layer in zip(*parts, strict=True)]
     if not all(bool(layer.isfinite().all()) for layer in layers):
         raise NotFiniteFeaturesError("the encoder's features are not finite: it has diverged")

@@ -62,7 +62,8 @@ def landmark_errors(
     own, other = tokens
     side = train.images.shape[1]
     readout = new_readout(own, train.points.shape[1], conv=conv, seed=seed)
-    targets = heatmap_targets(torch.from_numpy(train.points).float(), side, readout.grid)
+    points = torch.from_numpy(train.points).float().to(own.device)
+    targets = heatmap_targets(points, side, readout.grid)
     start_from_mean_heatmaps(readout, targets)
 
     def loss(rows: Tensor) -> Tensor:
@@ -89,7 +90,7 @@ def tuned_landmark_errors(
     side, device = train.images.shape[1], encoder.mean.device
     encoder = copy.deepcopy(encoder).requires_grad_(True)
     encoder.vit.pos_embed.requires_grad_(encoder.config.positions == "learned")
-    readout = new_readout(tokens, train.points.shape[1], conv=True, seed=seed).to(device)
+    readout = new_readout(tokens, train.points.shape[1], conv=True, seed=seed)
     targets = heatmap_targets(torch.from_numpy(train.points).float().to(device), side, readout.grid)
     start_from_mean_heatmaps(readout, targets)
     images = torch.from_numpy(train.images).permute(0, 3, 1, 2).to(device)
@@ -111,8 +112,8 @@ def tuned_landmark_errors(
     shown = torch.from_numpy(test.images).permute(0, 3, 1, 2)
     with torch.no_grad():
         parts = [encoder(part.to(device) / 255) for part in shown.split(config.batch_size)]
-    layers = [torch.cat(layer).cpu() for layer in zip(*parts, strict=True)]
-    return _scored(readout.cpu(), torch.cat([layer[:, 1:] for layer in layers], dim=2), test)
+    layers = [torch.cat(layer) for layer in zip(*parts, strict=True)]
+    return _scored(readout, torch.cat([layer[:, 1:] for layer in layers], dim=2), test)
 
 
 def region_errors(
@@ -131,7 +132,7 @@ def region_errors(
     """
     own, other = tokens
     readout = new_readout(own, classes * SUBCELLS**2, conv=False, seed=seed)
-    targets = region_targets(torch.from_numpy(train.labels), readout.grid)
+    targets = region_targets(torch.from_numpy(train.labels), readout.grid).to(own.device)
     start_from_class_shares(readout, targets, classes)
     truth = region_targets(torch.from_numpy(test.labels), readout.grid).numpy()
 
@@ -145,7 +146,8 @@ def region_errors(
     with torch.no_grad():
         predicted = torch.cat(
             [region_logits(readout(p), classes, readout.grid).argmax(1) for p in other.split(256)]
-        ).numpy()
+        )
+    predicted = predicted.cpu().numpy()
     errors = np.empty(len(truth))
     for number, (true, said) in enumerate(zip(truth, predicted, strict=True)):
         confusion = Confusion(classes)
@@ -162,7 +164,7 @@ def _scored(
     points = torch.cat(
         [expected_points(readout(part), side, readout.grid) for part in tokens.split(256)]
     )
-    return mean_per_photo(nme(points.double().numpy(), test.points), test.photo)
+    return mean_per_photo(nme(points.double().cpu().numpy(), test.points), test.photo)
 
 
 def _batches(count: int, batch: int, steps: int, seed: int) -> Iterator[Int64[Tensor, " b"]]:
@@ -186,10 +188,11 @@ def _minimise(
     what: str,
 ) -> None:
     """AdamW with 5 % linear warm-up and a half cosine to 0."""
+    device = groups[0]["params"][0].device
     optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=WEIGHT_DECAY, fused=True)
     for step, rows in enumerate(track(list(batches), what)):
         at = learning_rate(step + 1.0, peak=lr, warm_up=0.05 * steps, total=steps + 1.0)
         set_learning_rate(optimizer, at)
         optimizer.zero_grad(set_to_none=True)
-        loss(rows).backward()
+        loss(rows.to(device)).backward()
         optimizer.step()

@@ -98,11 +98,12 @@ class Readout(nn.Module):
 
 
 def new_readout(tokens: Float[Tensor, "N K D"], outputs: int, *, conv: bool, seed: int) -> Readout:
-    """A readout of features like `tokens`, by whose mean and deviation it standardises."""
+    """A readout of features like `tokens`, by whose mean and deviation it standardises, on their
+    device."""
     torch.manual_seed(seed)
     grid = round(tokens.shape[1] ** 0.5)
     std = tokens.std(dim=(0, 1)).clamp_min(1e-6)
-    return Readout(grid, tokens.mean(dim=(0, 1)), std, outputs, conv=conv)
+    return Readout(grid, tokens.mean(dim=(0, 1)), std, outputs, conv=conv).to(tokens.device)
 
 
 @torch.no_grad()

@@ -58,8 +58,8 @@ def ridge_probe(
         UserError: `NotFiniteFeaturesError`.
     """
     kernel, cross = _kernels(
-        [layer.flatten(1) for layer in features(encoder, train.images, config, "training crops")],
-        [layer.flatten(1) for layer in features(encoder, test.images, config, "test crops")],
+        _flat(features(encoder, train.images, config, "training crops")),
+        _flat(features(encoder, test.images, config, "test crops")),
     )
     target = train.points.reshape(len(train.points), -1)
     fold = _folds(train.photo, config)
@@ -78,6 +78,11 @@ def ridge_probe(
         ridge_lambda=ridge_lambda,
         per_image_nme=each.tolist(),
     )
+
+
+def _flat(layers: list[Float[Tensor, "N T D"]]) -> list[Float[Tensor, "N F"]]:
+    """A row a crop, on the CPU."""
+    return [layer.flatten(1).cpu() for layer in layers]
 
 
 def _kernels(

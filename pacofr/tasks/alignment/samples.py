@@ -31,11 +31,34 @@ def normalise(points: Float64[np.ndarray, "K 2"], size: int) -> Float64[np.ndarr
     return (points + 0.5) / size
 
 
+class HeldPhotos:
+    """Decoded photos by number: the first ones that are read, until `limit` bytes are held."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+        self._photos: dict[int, UInt8[np.ndarray, "H W 3"]] = {}
+
+    def read(self, number: int, sample: FaceSample) -> UInt8[np.ndarray, "H W 3"]:
+        """`read_photo` of the sample, or what it gave before.
+
+        Raises:
+            UserError: as `read_photo`.
+        """
+        if number in self._photos:
+            return self._photos[number]
+        photo = read_photo(sample)
+        if photo.nbytes <= self._left:
+            self._left -= photo.nbytes
+            self._photos[number] = photo
+        return photo
+
+
 class AlignmentReader:
     """Makes training batches; augmentations are functions of (seed, epoch, sample)."""
 
     def __init__(self, samples: Sequence[FaceSample], config: AlignmentConfig, seed: int) -> None:
         self.samples, self.config, self.seed = samples, config, seed
+        self.photos = HeldPhotos(round(1e9 * config.hold_gb))
 
     def __call__(self, batch: RankBatch) -> AlignmentBatch:
         """The tensors of a step."""
@@ -59,7 +82,7 @@ class AlignmentReader:
         assert config.crop_scale is not None
         assert sample.points is not None
         assert sample.box is not None
-        photo = read_photo(sample)
+        photo = self.photos.read(index, sample)
         scale = config.crop_scale + config.scaling * rng.uniform(-1, 1)
         augment = about_centre(
             size,

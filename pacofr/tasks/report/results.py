@@ -17,7 +17,7 @@ FORMAT, VERSION = "pacofr-task-result", 1
 OUTSIDE_PROTOCOL = frozenset(
     {
         *("tuning", "resolution", "seed", "workers", "validate_epochs", "checkpoint_minutes"),
-        *("accumulate", "precision", "compile"),
+        *("accumulate", "precision", "compile", "hold_gb"),
     }
 )
 """Fields in which runs of one protocol may differ: what the tables compare, and the machine's."""

@@ -11,8 +11,12 @@ from helpers.task_trees import write_encoder, write_lapa, write_pts_tree
 from safetensors.torch import load_file
 
 from pacofr.cli import main
+from pacofr.engine.sampling import RankBatch
+from pacofr.errors import UserError
 from pacofr.pretraining.encoder_spec import load_encoder_spec
-from pacofr.tasks.config import HeadConfig, TaskModelConfig
+from pacofr.tasks.alignment.layouts import load_alignment_split
+from pacofr.tasks.alignment.samples import AlignmentReader
+from pacofr.tasks.config import AlignmentConfig, HeadConfig, TaskModelConfig
 from pacofr.tasks.model import load_task_model, new_task_model
 from pacofr.tasks.report.results import read_result
 
@@ -263,3 +267,20 @@ def test_the_learning_rate_follows_its_schedule(encoder, photos):
     set_learning_rate(optimizer, 0.5)
     rates = {len(group["params"]): group["lr"] for group in optimizer.param_groups}
     assert sorted(rates.values()) == pytest.approx([0.05, 0.5])
+
+
+def test_photos_that_are_held_change_no_batch(tmp_path):
+    split = load_alignment_split("pts", write_pts_tree(tmp_path, count=3), "train")
+    batch = RankBatch(np.zeros(5, np.int64), np.arange(5), np.array([0, 2, 1, 2, 0]))
+    small = 64 * 64 * 3 / 1e9  # room for one of the three
+    read = [
+        AlignmentReader(split.samples, AlignmentConfig(frame=32, crop_scale=0.8, hold_gb=hold), 0)
+        for hold in (0.0, small, 1.0)
+    ]
+    for _ in range(2):
+        first, *others = (reader(batch) for reader in read)
+        assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
+    (tmp_path / "face0.jpg").unlink()
+    assert torch.equal(read[2](batch).frames, first.frames)
+    with pytest.raises(UserError, match="face0"):
+        read[0](batch)

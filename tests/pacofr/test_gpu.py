@@ -4,7 +4,6 @@ pytest -m gpu tests/pacofr/test_gpu.py: about a minute, most of it torch.compile
 """
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,8 @@ import torch
 from helpers.pacofr_tiny import TinyCrops, mended, tiny_config
 from helpers.run_files import assert_same_end, metrics
 from safetensors.torch import load_file
+from torch._dynamo.utils import counters
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pacofr.analysis.config import ProbeConfig
 from pacofr.analysis.probe.crops import AnnotatedCrops
@@ -22,6 +23,7 @@ from pacofr.engine.checkpoint import checkpoints, read_progress
 from pacofr.engine.loss_scale import INITIAL_SCALE
 from pacofr.engine.speed.device_batches import DeviceBatches
 from pacofr.engine.task import RunOptions
+from pacofr.errors import UserError
 from pacofr.pretraining.config import DataConfig, LossConfig
 from pacofr.pretraining.device_crops import DeviceCrops, crop_places
 from pacofr.pretraining.train import pretrain
@@ -34,12 +36,10 @@ CUDA = torch.device("cuda", 0)
 
 
 @pytest.fixture
-def deterministic(monkeypatch):
-    """Sums in one order: attention's backward pass otherwise adds as blocks happen to finish."""
-    monkeypatch.setitem(os.environ, "CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    yield
-    torch.use_deterministic_algorithms(False)
+def deterministic():
+    """Sums in one order: fused attention's backward pass adds as blocks happen to finish."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def run(out, device="cuda", crops=None, method=mended, **changes):
@@ -54,7 +54,7 @@ def losses(out):
 def test_steps_on_the_gpu_are_those_on_the_processor(tmp_path):
     for device in ("cpu", "cuda"):
         assert run(tmp_path / device, device) == 0
-    assert losses(tmp_path / "cuda") == pytest.approx(losses(tmp_path / "cpu"), rel=1e-3)
+    assert losses(tmp_path / "cuda") == pytest.approx(losses(tmp_path / "cpu"), rel=5e-3)
 
 
 @pytest.mark.usefixtures("deterministic")
@@ -100,7 +100,7 @@ def test_crops_on_the_device_and_reading_processes_change_no_number(tmp_path):
 
 
 def test_float16_skips_what_overflows_and_then_learns(tmp_path):
-    loss = LossConfig(perceptual_net="none", mse=100.0)
+    loss = LossConfig(perceptual_net="none", mse=1e5)
     assert run(tmp_path, precision="fp16", loss=loss, epochs=8) == 0
     rows = metrics(tmp_path)
     skipped = sum(row.get("skipped", False) for row in rows)
@@ -117,11 +117,11 @@ def test_bf16_is_near_float32(tmp_path):
 
 
 def test_compiled_blocks_compute_what_plain_ones_do(tmp_path):
+    counters.clear()
     for compiled in (False, True):
         assert run(tmp_path / str(compiled), compile=compiled) == 0
-    plain, fast = losses(tmp_path / "False"), losses(tmp_path / "True")
-    assert fast == pytest.approx(plain, rel=1e-3)
-    assert not np.array_equal(fast, plain)  # other kernels, so it was compiled
+    assert counters["stats"]["unique_graphs"] >= 2  # encoder's and decoder's blocks, at least once
+    assert losses(tmp_path / "True") == pytest.approx(losses(tmp_path / "False"), rel=5e-3)
 
 
 def test_batches_copied_on_a_stream_of_their_own_arrive_whole():
@@ -173,8 +173,6 @@ def test_too_large_a_set_for_the_device_is_one_line():
 
         def unmirrored(self, positions):
             return self.pixels[positions % 50]
-
-    from pacofr.errors import UserError
 
     with pytest.raises(UserError, match=r"--data\.on-device: expected 1000000000 crops to take"):
         DeviceCrops(Endless(), CUDA)

@@ -240,9 +240,10 @@ class PackConfig:
 class ExportOnnxConfig:
     """Write the networks of a model pack as ONNX graphs, each compared with onnxruntime.
 
-    Detector (three networks), 478 points, and the pack's identity and expression networks; a
-    manifest names inputs, outputs, normalisation, opset and licences. An example beside them finds
-    the points of a photo without torch.
+    Photo to faces and photo to 478 points as one graph each, the networks in them by themselves,
+    and the pack's identity and expression networks; a manifest names inputs, outputs,
+    normalisation, opset and licences. An example beside them finds the points of a photo without
+    torch.
     """
 
     pack: Annotated[str, tyro.conf.Positional]

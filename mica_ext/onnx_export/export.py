@@ -33,6 +33,8 @@ class ExportedGraph(NamedTuple):
     difference: float
     """Largest difference between onnxruntime and torch, see `TOLERANCE`."""
     licence: str
+    further_inputs: dict[str, dict[str, object]]
+    """Inputs after the first one: name, shape, what they hold."""
 
 
 def require_packages() -> None:
@@ -61,16 +63,16 @@ def export_graph(graph: Graph, folder: Path) -> ExportedGraph:
     path = folder / f"{graph.name}.onnx"
     module = graph.module.eval()
     free = {axis: size for axis, size in enumerate(graph.shape) if isinstance(size, str)}
-    dynamic = {axis: torch.export.Dim.DYNAMIC for axis in free}
+    dynamic = [{axis: torch.export.Dim.DYNAMIC for axis in free}, *({} for _ in graph.further)]
     names = [name for name, _ in graph.outputs]
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module,
-            (graph.example(2, 64, seed=0),),
+            graph.example(2, 64, seed=0),
             dynamo=True,
-            dynamic_shapes=(dynamic,),
+            dynamic_shapes=dynamic,
             opset_version=OPSET,
-            input_names=[graph.input],
+            input_names=[graph.input, *(other.name for other in graph.further)],
             output_names=names,
             verbose=False,
         )
@@ -94,6 +96,7 @@ def export_graph(graph: Graph, folder: Path) -> ExportedGraph:
         dict(graph.outputs),
         difference,
         graph.licence,
+        {other.name: other._asdict() for other in graph.further},
     )
 
 
@@ -108,8 +111,9 @@ def _difference(graph: Graph, data: bytes) -> float:
     for number, (batch, side) in enumerate(CHECKS):
         inputs = graph.example(batch, side, seed=number + 1)
         with torch.inference_mode():
-            wanted = [output.numpy() for output in graph.module(inputs)]
-        found = session.run(None, {graph.input: inputs.numpy()})
+            wanted = [output.numpy() for output in graph.module(*inputs)]
+        names = (given.name for given in session.get_inputs())
+        found = session.run(None, dict(zip(names, map(np.asarray, inputs), strict=True)))
         for ours, theirs in zip(found, wanted, strict=True):
             ours = np.asarray(ours)
             if ours.shape != theirs.shape:

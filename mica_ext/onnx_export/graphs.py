@@ -1,5 +1,6 @@
 """What is exported of a pack: networks with named inputs and outputs, and how inputs are made."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,8 @@ from mica_ext.identity.weights import load_identity_network, read_identity_confi
 from mica_ext.landmarks.network import INPUT, LandmarkNetwork
 from mica_ext.landmarks.weights import load_landmark_network, read_landmark_config
 from mica_ext.models.pack import Pack
+from mica_ext.onnx_export.photo_graphs import PHOTO_PX, FacesGraph, PhotoPointsGraph
+from mica_ext.onnx_export.portraits import portrait_in_square, portrait_with_five
 from pacofr.faces.align import ARCFACE_PX
 from pacofr.faces.detect import DETECTOR
 from pacofr.faces.mtcnn.cascade import ONET_PX, RNET_PX, load_mtcnn
@@ -24,6 +27,12 @@ IDENTITY_OUTPUTS = (
     ("embedding", "unit length"),
     ("shape", "identity coefficients of FLAME 2020"),
 )
+POINTS_OUTPUTS = (
+    ("points", "478 points (x, y) in pixels of the crop, centre of the first at 0"),
+    ("visibility", "share of each region's points that can be seen"),
+    ("error", "expected error of each region's points [% of the eye distance]"),
+    ("face", "probability of an upright face"),
+)
 EXPRESSION_OUTPUTS = (
     ("expression", "coefficients of the head, not yet cut to their bounds"),
     ("jaw_pose", "axis-angle [rad]"),
@@ -33,6 +42,15 @@ EXPRESSION_OUTPUTS = (
     ("crop_camera", "logarithm of the scale, offset of the anchor in half crops"),
 )
 """Names of `Identity` and `BranchOutput`, and what they are."""
+
+
+class FurtherInput(NamedTuple):
+    """An input of fixed shape beside the first one."""
+
+    name: str
+    shape: tuple[int, ...]
+    holds: str
+    """For people."""
 
 
 class Graph(NamedTuple):
@@ -50,13 +68,20 @@ class Graph(NamedTuple):
     """Names of the outputs in their order, and what they are."""
     licence: str
     """Of the weights."""
+    further: tuple[FurtherInput, ...] = ()
+    """Inputs after the first one."""
+    pictures: Callable[[int], tuple[Tensor, ...]] | None = None
+    """Examples of all inputs by number, where random ones say nothing."""
 
-    def example(self, batch: int, side: int, seed: int) -> Float[Tensor, "..."]:
-        """Random input in the range of the network's; free sides are `side` and a little more."""
+    def example(self, batch: int, side: int, seed: int) -> tuple[Tensor, ...]:
+        """All inputs: pictures, or random in the range of the network's, free sides `side` and a
+        little more."""
+        if self.pictures is not None:
+            return self.pictures(seed)
         free = {BATCH: batch, HEIGHT: side, WIDTH: side + 14}
         sizes = [free[size] if isinstance(size, str) else size for size in self.shape]
         values = torch.rand(sizes, generator=torch.Generator().manual_seed(seed))
-        return values if self.normalisation.endswith("[0, 1]") else 2 * values - 1
+        return (values if self.normalisation.endswith("[0, 1]") else 2 * values - 1,)
 
 
 class PointsGraph(nn.Module):
@@ -91,12 +116,12 @@ class TupleGraph(nn.Module):
 
 
 def pack_graphs(pack: Pack) -> list[Graph]:
-    """The detector's three networks, the 478 points, and the branches that the pack holds.
+    """Photo to faces and to points, the networks in them, and the branches that the pack holds.
 
     Raises:
         UserError: weights or the pack's head cannot be read.
     """
-    graphs = [*_detector(), _points(pack)]
+    graphs = [_faces(), _photo_points(pack), *_detector(), _points(pack)]
     if pack.identity is not None:
         about = read_identity_config(pack.identity)
         graphs.append(
@@ -145,6 +170,39 @@ def _detector() -> list[Graph]:
     ]
 
 
+def _faces() -> Graph:
+    return Graph(
+        "faces",
+        FacesGraph(load_mtcnn()),
+        "photo",
+        (PHOTO_PX, PHOTO_PX, 3),
+        f"RGB, 0..255; a photo of which the longer side is {PHOTO_PX}, in the left upper corner of "
+        "grey (127)",
+        (
+            ("boxes", "left, top, right, bottom [px], best first"),
+            ("scores", "probability of a face; 0: no face in this row"),
+            ("five", "(x, y) of eyes, nose tip, mouth corners [px]"),
+        ),
+        DETECTOR.licence,
+        pictures=portrait_in_square,
+    )
+
+
+def _photo_points(pack: Pack) -> Graph:
+    about = read_landmark_config(pack.landmarks)
+    return Graph(
+        "photo_points",
+        PhotoPointsGraph(load_landmark_network(pack.landmarks)),
+        "photo",
+        (HEIGHT, WIDTH, 3),
+        "RGB, 0..255",
+        (("points", "478 points (x, y) in the photo's pixels"), *POINTS_OUTPUTS[1:]),
+        about.licence,
+        (FurtherInput("five", (5, 2), "five points of a face in the photo, as of `faces`"),),
+        portrait_with_five,
+    )
+
+
 def _points(pack: Pack) -> Graph:
     about = read_landmark_config(pack.landmarks)
     return Graph(
@@ -153,11 +211,6 @@ def _points(pack: Pack) -> Graph:
         "crop",
         (BATCH, 3, INPUT, INPUT),
         "upright square around the face, 1.3 times its points' box; RGB in [0, 1]",
-        (
-            ("points", "478 points (x, y) in pixels of the crop, centre of the first at 0"),
-            ("visibility", "share of each region's points that can be seen"),
-            ("error", "expected error of each region's points [% of the eye distance]"),
-            ("face", "probability of an upright face"),
-        ),
+        POINTS_OUTPUTS,
         about.licence,
     )

@@ -20,15 +20,19 @@ from mica_ext.expression.branch import BranchOutput
 from mica_ext.identity.network import Identity
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import StudentReader
+from mica_ext.landmarks.weights import load_landmark_network
 from mica_ext.onnx_export.export import export_graph
 from mica_ext.onnx_export.graphs import EXPRESSION_OUTPUTS, IDENTITY_OUTPUTS, Graph
+from mica_ext.onnx_export.photo_graphs import FacesGraph, PhotoPointsGraph
+from mica_ext.onnx_export.portraits import portrait_in_square, portrait_with_five
 from pacofr.faces.detect import detect
+from pacofr.faces.mtcnn.cascade import load_mtcnn
 from pacofr.images.load import load_image
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
-NAMES = ["pnet", "rnet", "onet", "points"]
+NAMES = ["faces", "photo_points", "pnet", "rnet", "onet", "points"]
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +50,10 @@ def exported(tmp_path_factory, unhooked):
     return folder
 
 
+def shape_of(given):
+    return [each.dim_param or each.dim_value for each in given.type.tensor_type.shape.dim]
+
+
 @pytest.mark.slow
 def test_the_manifest_tells_of_each_graph(exported):
     manifest = json.loads((exported / "manifest.json").read_text())
@@ -59,10 +67,10 @@ def test_the_manifest_tells_of_each_graph(exported):
         model = onnx.load_from_string(data)
         onnx.checker.check_model(model)
         assert [entry.version for entry in model.opset_import if not entry.domain] == [18]
-        (given,) = model.graph.input
-        shape = [each.dim_param or each.dim_value for each in given.type.tensor_type.shape.dim]
-        assert (given.name, shape) == (about["input"], about["shape"])
-        assert shape[0] == "batch"
+        given, *further = model.graph.input
+        assert (given.name, shape_of(given)) == (about["input"], about["shape"])
+        others = {name: other["shape"] for name, other in about["further_inputs"].items()}
+        assert {one.name: shape_of(one) for one in further} == others
         assert [output.name for output in model.graph.output] == list(about["outputs"]), name
 
 
@@ -83,6 +91,26 @@ def test_the_example_finds_the_points_without_torch(exported, tmp_path):
     ours = detect_points(StudentReader(), image, detect(image)[0]).points_px.numpy()
     eyes = np.linalg.norm(ours[33] - ours[263])
     assert np.linalg.norm(found - ours, axis=1).mean() < 0.005 * eyes
+
+
+def test_whole_steps_find_what_the_product_finds():
+    """The graphs with pyramid, suppression and crops in them, against the product's own."""
+    faces, points = FacesGraph(load_mtcnn()).eval(), PhotoPointsGraph(load_landmark_network(None))
+    (square,) = portrait_in_square(1)
+    with torch.inference_mode():
+        boxes, scores, five = faces(square)
+    ours = detect(square.numpy())
+    assert list(scores > 0.9) == [True] + [False] * 31
+    assert not boxes[scores == 0].any()
+    eyes = np.linalg.norm(ours[0].points[1] - ours[0].points[0])
+    assert np.linalg.norm(five[0].numpy() - ours[0].points, axis=1).max() < 0.05 * eyes
+    photo, five = portrait_with_five(1)
+    with torch.inference_mode():
+        found, visibility, _, face = points.eval()(photo, five)
+    wanted = detect_points(StudentReader(), photo.numpy(), detect(photo.numpy())[0])
+    assert float((found - wanted.points_px).norm(dim=1).mean()) < 0.005 * eyes
+    torch.testing.assert_close(visibility, wanted.visibility, atol=0.05, rtol=0)
+    assert abs(float(face) - wanted.confidence) < 0.02
 
 
 TWO = (("y", "features"), ("mean", "of them"))

@@ -182,6 +182,10 @@ class LandmarkNetwork(nn.Module):
         self.mouth = PatchNetwork(len(PARTS[2].points))
         self.patch_gain = nn.Parameter(torch.full((KEYS,), INITIAL_GAIN))
         self.confidence = _confidence_head()
+        for part in PARTS:  # on the network's device, for a copy in every call would make it wait
+            points = torch.from_numpy(part.points)
+            self.register_buffer(f"{part.name}_points", points, persistent=False)
+            self.register_buffer(f"{part.name}_keys", part.keys, persistent=False)
 
     def forward(self, crops: Float[Tensor, "B 3 S S"]) -> LandmarkOutput:
         """Crops in [0, 1] to points and confidences."""
@@ -222,8 +226,10 @@ class LandmarkNetwork(nn.Module):
             before = whole.points.detach()
             change = torch.zeros_like(whole.keys)
             for part, seen in zip(PARTS, parts, strict=True):
-                gain = self.patch_gain[part.keys, None]
-                change[:, part.keys] = gain * (seen.points - before[:, part.points])
+                keys = self.get_buffer(f"{part.name}_keys")
+                points = self.get_buffer(f"{part.name}_points")
+                gain = self.patch_gain[keys, None]
+                change[:, keys] = gain * (seen.points - before[:, points])
             moved = F.linear(change.flatten(1), self.whole.decoder.weight.detach())
             return before + moved.unflatten(1, (POINTS, 2))
 

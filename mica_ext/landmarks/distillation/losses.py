@@ -1,10 +1,11 @@
 """Loss of the landmark network against labelled crops."""
 
+import functools
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mica_ext.landmarks.heatmaps import cell_centres
@@ -57,20 +58,21 @@ def landmark_loss(output: LandmarkOutput, targets: Targets) -> LandmarkLoss:
     """Distances of points, key points and feature pairs [cells], heat maps and confidences."""
     points, visibility, face = targets
     cell = 2 / output.columns.shape[-1]
-    weights = _point_weights(points.device) * face[:, None]
+    chosen = _choices(points.device)
+    weights = chosen.weights * face[:, None]
     loss = _shape_loss(output.whole_points, points, weights, cell)
     if output.parts:
         loss = loss + _shape_loss(output.points, points, weights, cell)
-    keys = points[:, KEY_POINTS]
-    loss = loss + _key_loss(output.keys, output.columns, output.rows, keys, weights[:, KEY_POINTS])
-    for part, seen in zip(PARTS, output.parts, strict=bool(output.parts)):
-        truth = to_patch(part, points[:, part.points], seen.frames)
-        importance = face[:, None].expand(-1, len(part.points))
+    keys = points[:, chosen.keys]
+    loss = loss + _key_loss(output.keys, output.columns, output.rows, keys, weights[:, chosen.keys])
+    for part, of_part, seen in zip(PARTS, chosen.parts, output.parts, strict=bool(output.parts)):
+        truth = to_patch(part, points[:, of_part], seen.frames)
+        importance = face[:, None].expand(-1, len(of_part))
         loss = loss + PART_WEIGHT * _key_loss(
             seen.local, seen.columns, seen.rows, truth, importance
         )
     percent = (100 * cell / EYE_DISTANCE) * _length((output.points.detach() - points) / cell)
-    region_errors = torch.stack([percent[:, region].mean(1) for region in REGIONS.values()], 1)
+    region_errors = torch.stack([percent[:, region].mean(1) for region in chosen.regions], 1)
     # Laplace: its scale's maximum likelihood is the mean error
     spread = region_errors * (-output.log_errors).exp() + output.log_errors
     visible = F.binary_cross_entropy_with_logits(
@@ -91,7 +93,7 @@ def _shape_loss(
 ) -> Float[Tensor, ""]:
     """Distances of points and of feature pairs [cells]."""
     errors = (found - truth) / cell
-    first, second = FEATURE_PAIRS.T
+    first, second = _choices(errors.device).pairs
     pairs = _length(errors[:, first] - errors[:, second])
     present = (weights[:, :1] > 0).float()
     return (_length(errors) * weights).mean() + PAIR_WEIGHT * (pairs * present).mean()
@@ -101,11 +103,30 @@ def _length(vectors: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n"]:
     return (vectors.square().sum(-1) + 1e-4).sqrt()
 
 
-def _point_weights(device: torch.device) -> Float[Tensor, "478"]:
-    weights = torch.ones(POINTS, device=device)
+class _Choices(NamedTuple):
+    """Which points count where, on the device of the loss."""
+
+    keys: Int64[Tensor, " K"]
+    pairs: Int64[Tensor, "2 n"]
+    regions: tuple[Int64[Tensor, " n"], ...]
+    parts: tuple[Int64[Tensor, " n"], ...]
+    weights: Float[Tensor, "478"]
+    """Of points; their mean is 1."""
+
+
+@functools.cache
+def _choices(device: torch.device) -> _Choices:
+    """Copied to the device once: a copy in every step would make the host wait for it."""
+    weights = torch.ones(POINTS)
     for name, weight in REGION_WEIGHTS.items():
         weights[REGIONS[name]] = weight
-    return weights / weights.mean()
+    return _Choices(
+        torch.from_numpy(KEY_POINTS).to(device),
+        torch.from_numpy(FEATURE_PAIRS.T).to(device),
+        tuple(torch.from_numpy(region).to(device) for region in REGIONS.values()),
+        tuple(torch.from_numpy(part.points).to(device) for part in PARTS),
+        (weights / weights.mean()).to(device),
+    )
 
 
 def _key_loss(

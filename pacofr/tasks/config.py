@@ -167,6 +167,8 @@ class AlignmentConfig(TaskConfig):
     """Side of the target heat maps [px]."""
     heatmap_radius: float = 5.0
     """Radius of the targets' discs [px]."""
+    mirror: float = 0.0
+    """Probability of mirroring a training picture (68 landmarks only); FaRL mirrors none."""
     hold_gb: float = 0.0
     """Decoded photos that each reading process keeps in memory [GB], so that small sets are decoded
     once and not in every epoch; changes no number."""
@@ -178,6 +180,8 @@ class AlignmentConfig(TaskConfig):
         at_most(1024, self, "heatmap_size")
         if not -20.0 <= self.start_logit <= 20.0:
             raise UserError(f"start logit must lie between -20 and 20, not {self.start_logit}")
+        if not 0.0 <= self.mirror <= 1.0:
+            raise UserError(f"mirror must lie between 0 and 1, not {self.mirror}")
         if self.crop_scale is not None and not 0.1 <= self.crop_scale <= 2.0:
             raise UserError(f"crop scale must lie between 0.1 and 2, not {self.crop_scale}")
 

@@ -220,13 +220,14 @@ def training_loop(name: str, device: str, batch: int, steps: int, *, compiled: b
         lines = (out / "run/metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     for stage, of_stage in (("incubating", rows[:steps]), ("plain", rows[steps:])):
-        first, last = of_stage[len(of_stage) // 2], of_stage[-1]
+        half = len(of_stage) // 2
+        first, last = of_stage[half - 1], of_stage[-1]
         seconds = last["seconds"] - first["seconds"]
         speed = (last["images"] - first["images"]) / seconds
         print(
             f"{name} {stage}, batch {batch} on {device}{', compiled' * compiled}:"
             f" {speed:.0f} images/s, {speed * last['mfu'] / last['images_per_second']:.1%} of the"
-            f" measured matmul rate, {1000 * seconds / (len(of_stage) // 2):.1f} ms a step",
+            f" measured matmul rate, {1000 * seconds / (len(of_stage) - half):.1f} ms a step",
             flush=True,
         )
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pacofr.engine.sampling import RankBatch
 from pacofr.faces.align import compose, move_points
+from pacofr.faces.landmarks68 import mirrored
 from pacofr.tasks.augment.matrices import about_centre, crop_matrix
 from pacofr.tasks.augment.photometric import add_noise, occlude, vary_colour
 from pacofr.tasks.augment.tanh_warp import warp_image
@@ -91,8 +92,11 @@ class AlignmentReader:
         )
         matrix = compose(augment, crop_matrix(sample.box, size, scale))
         frame = warp_image(photo, matrix, size, 0.0)
+        points = move_points(matrix, sample.points)
+        if config.mirror and rng.random() < config.mirror:
+            frame, points = np.ascontiguousarray(frame[:, ::-1]), mirrored(points, size)
         frame = add_noise(occlude(frame, rng), rng)
-        return vary_colour(frame, rng), normalise(move_points(matrix, sample.points), size)
+        return vary_colour(frame, rng), normalise(points, size)
 
 
 class AlignmentEvaluationReader:

@@ -10,6 +10,7 @@ from pacofr.engine.distributed import World
 from pacofr.engine.sampling import RankBatch
 from pacofr.engine.step_metrics import StepLoss
 from pacofr.engine.task import Stage
+from pacofr.errors import UserError
 from pacofr.models.encoders import FaceEncoder
 from pacofr.tasks.alignment.evaluate import predict_points, score_points
 from pacofr.tasks.alignment.heatmaps import (
@@ -29,7 +30,11 @@ from pacofr.tasks.training import TaskTraining
 class AlignmentTraining(TaskTraining[AlignmentBatch]):
     """Heat maps of landmarks."""
 
-    implied_config: ClassVar[Mapping[str, object]] = {"start_logit": -4.0, "heatmaps": "sigmoid"}
+    implied_config: ClassVar[Mapping[str, object]] = {
+        "start_logit": -4.0,
+        "heatmaps": "sigmoid",
+        "mirror": 0.0,
+    }
 
     def __init__(
         self,
@@ -42,6 +47,10 @@ class AlignmentTraining(TaskTraining[AlignmentBatch]):
     ) -> None:
         assert config.frame is not None
         assert config.crop_scale is not None
+        if config.mirror and ALIGNMENT_SETS[train.data].points != 68:
+            raise UserError(
+                f"--mirror: expected a data set of 68 landmarks, got {train.data}; leave it out"
+            )
         model_config = TaskModelConfig(
             task="alignment",
             data=train.data,

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from pacofr.cli import main
 from pacofr.engine.sampling import RankBatch
 from pacofr.errors import UserError
+from pacofr.faces.landmarks68 import mirrored
 from pacofr.pretraining.encoder_spec import load_encoder_spec
 from pacofr.tasks.alignment.layouts import load_alignment_split
 from pacofr.tasks.alignment.samples import AlignmentReader
@@ -284,3 +285,19 @@ def test_photos_that_are_held_change_no_batch(tmp_path):
     assert torch.equal(read[2](batch).frames, first.frames)
     with pytest.raises(UserError, match="face0"):
         read[0](batch)
+
+
+def test_mirrored_pictures_have_mirrored_landmarks(tmp_path):
+    samples = load_alignment_split("pts", write_pts_tree(tmp_path, count=3), "train").samples
+    batch = RankBatch(np.zeros(3, np.int64), np.arange(3), np.arange(3))
+    plain, other = (
+        AlignmentReader(samples, AlignmentConfig(frame=64, crop_scale=0.8, mirror=chance), 0)(batch)
+        for chance in (0.0, 1.0)
+    )
+    expected = mirrored(plain.points.numpy() * 64 - 0.5, 64)
+    assert other.points.numpy() * 64 - 0.5 == pytest.approx(expected, abs=1e-4)
+    frames, flipped = plain.frames.double(), other.frames.double()
+    apart = [(flipped - f).abs().mean() for f in (frames.flip(2), frames)]
+    assert apart[0] < apart[1]  # noise and what hides parts of the face are drawn anew
+    with pytest.raises(UserError, match="mirror must lie between"):
+        AlignmentConfig(mirror=1.5)

@@ -90,12 +90,15 @@ class CropChanges:
     """Fraction of crops behind glasses, masks, hands, hair or blocks."""
     light: float = 0.7
     """Fraction of crops with other resolution, light, colour and noise."""
+    mirrored: float = 0.5
+    """Fraction of crops flipped left to right, of heads whose sides are alike."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.five_points <= 0.5:
             raise UserError("--changes.five-points: expected 0 to 0.5 eye distances")
-        if not (0 <= self.occlusion <= 1 and 0 <= self.light <= 1):
-            raise UserError("expected --changes.occlusion and --changes.light from 0 to 1")
+        for name in ("occlusion", "light", "mirrored"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"--changes.{name}: expected a fraction from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +175,8 @@ class ExpressionTrainingConfig:
     """auto, cpu, cuda or mps."""
     workers: int = 1
     """Rendering processes; 0 renders between the steps."""
+    keep_mb: float = 512.0
+    """Decoded samples that each of these processes keeps, of every folder of --data [MiB]."""
     seed: int = 0
     """Every random draw follows from (seed, epoch, index)."""
     save_minutes: float = 5.0
@@ -209,6 +214,8 @@ class ExpressionTrainingConfig:
             raise UserError("expected --ema-decay and --weight-decay from 0 to 1")
         if not self.save_minutes > 0:
             raise UserError("expected --save-minutes above 0")
+        if not self.keep_mb >= 0:
+            raise UserError("expected --keep-mb of 0 or more")
 
     @property
     def joint(self) -> bool:

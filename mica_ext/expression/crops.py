@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from flame_assets.model.head_module import HeadDecoder
@@ -18,13 +18,23 @@ from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import CropChanges
 from mica_ext.expression.crop_camera import anchor_of, crop_camera, to_crop
 from mica_ext.expression.losses import Truth
+from mica_ext.expression.mirror import HeadMirror
 from mica_ext.fitting.correspondence.calibration import UNCALIBRATED, load_calibration
 from mica_ext.fitting.geometry.rotations import matrix_to_axis_angle
 from mica_ext.models.projection import project
 from mica_ext.models.types import FaceParameters
 from mica_ext.preprocess.crop import crop_points
-from pacofr.faces.align import CropWindow, encoder_crop, ffhq_matrix, move_points
+from pacofr.faces.align import (
+    CROP_PX,
+    IMAGENET_MEAN_COLOUR,
+    CropWindow,
+    compose,
+    ffhq_matrix,
+    move_points,
+)
 from pacofr.faces.face_mesh.topology import IBUG68
+from pacofr.faces.landmarks68 import MIRROR
+from pacofr.faces.warp import warp_face
 
 
 class LabelledPicture(NamedTuple):
@@ -50,13 +60,18 @@ class LabelledPicture(NamedTuple):
 class TrainingCrops(NamedTuple):
     """Crops and what is known of them."""
 
-    crops: Float[Tensor, "B 3 S S"]
-    """The encoder's window of the crop, RGB in [0, 1]."""
+    crops: UInt8[Tensor, "B S S 3"]
+    """The encoder's window of the crop, RGB."""
     truth: Truth
     arcface: Float[Tensor, "B 3 A A"]
     """ArcFace crops of the same pictures, unchanged, RGB in [-1, 1]; 112 a side, or empty."""
     has_shape: Float[Tensor, " B"]
     """See `LabelledPicture`."""
+
+
+def network_input(crops: UInt8[Tensor, "B S S 3"]) -> Float[Tensor, "B 3 S S"]:
+    """RGB in [0, 1], channels first."""
+    return crops.permute(0, 3, 1, 2).float() / 255
 
 
 class CropMaker:
@@ -80,7 +95,11 @@ class CropMaker:
         """
         self.decoder = decoder.landmark_head()
         self.window, self.changes, self.arcface = window, changes, arcface
-        self.mean_points = load_calibration(UNCALIBRATED.parent).mean
+        self.mirror = HeadMirror.of(decoder.head) if changes.mirrored else None
+        mean = load_calibration(UNCALIBRATED.parent).mean
+        self.mean_points = np.column_stack([mean, np.ones(len(mean))])
+        self.from_inner = np.linalg.pinv(self.mean_points[IBUG68[17:]])
+        self.photo_share = _photo_share(window)
 
     @torch.no_grad()
     def __call__(
@@ -90,24 +109,32 @@ class CropMaker:
         parameters = _batch_of([face.parameters for face in faces])
         mesh = self.decoder(parameters.head)
         landmarks = project(parameters.camera, mesh.landmarks).numpy()
-        crops, matrices, seen, trust = [], [], [], []
+        crops, matrices, seen, flipped = [], [], [], []
         for row, (face, rng) in enumerate(zip(faces, rngs, strict=True)):
             points = landmarks[row] if face.landmarks_px is None else face.landmarks_px
-            five = self._noisy(face.five_points, rng)
-            matrix = ffhq_matrix(five)
-            crops.append(self._crop(face, five, matrix, points, rng))
+            matrix = ffhq_matrix(self._noisy(face.five_points, rng))
+            crop = self._crop(face, matrix, points, rng)
+            flip = self.mirror is not None and rng.random() < self.changes.mirrored
+            crops.append(crop[:, ::-1] if flip else crop)
+            flipped.append(flip)
             matrices.append(matrix)
             seen.append(move_points(matrix, points))
-            trust.append(np.ones(68) if face.confidence is None else face.confidence)
-        image_to_crop = torch.from_numpy(np.stack(matrices)).float()
-        movement = self._movement(parameters, mesh.landmarks, image_to_crop)
-        known = torch.tensor([face.has_3d for face in faces])
-        pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
+        trust = [np.ones(68) if face.confidence is None else face.confidence for face in faces]
         points, confidence = (torch.from_numpy(np.stack(part)).float() for part in (seen, trust))
+        image_to_crop = torch.from_numpy(np.stack(matrices)).float()
+        truth = Truth(
+            parameters.head.shape,
+            self._movement(parameters, mesh.landmarks, image_to_crop),
+            points,
+            confidence,
+            torch.tensor([face.has_3d for face in faces]),
+        )
+        rows = torch.tensor(flipped)
+        arcface = self._arcface(faces)
         return TrainingCrops(
-            pixels,
-            Truth(parameters.head.shape, movement, points, confidence, known),
-            self._arcface(faces),
+            torch.from_numpy(np.stack(crops)),
+            self._mirrored(truth, rows),
+            torch.where(rows.view(-1, 1, 1, 1), arcface.flip(-1), arcface),
             torch.tensor([face.has_shape for face in faces]),
         )
 
@@ -125,30 +152,59 @@ class CropMaker:
     def _crop(
         self,
         face: LabelledPicture,
-        five: Float[np.ndarray, "5 2"],
         matrix: Float[np.ndarray, "2 3"],
         landmarks_px: Float[np.ndarray, "68 2"],
         rng: np.random.Generator,
     ) -> UInt8[np.ndarray, "S S 3"]:
         window, changes = self.window, self.changes
-        inside = slice(window.start, window.start + window.side)
-        crop = encoder_crop(face.picture, five)[inside, inside]
-        if window.pixels != window.side:
-            size = (window.pixels, window.pixels)
-            crop = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
+        crop = self._window_of(face.picture, matrix)
         if rng.random() < changes.occlusion:
-            dense = self._dense(landmarks_px) if face.points_px is None else face.points_px
-            points = move_points(window.from_crop, move_points(matrix, dense))
+            dense = face.points_px
+            if dense is None:  # the mean person's, by the affine map that fits best
+                dense = self.mean_points @ (self.from_inner @ landmarks_px[17:])
+            points = move_points(compose(window.from_crop, matrix), dense)
             scene = Scene(crop, points, rng, lambda: background(rng, window.pixels, window.pixels))
             crop, _ = occlude(scene)
         return photometric_augment(crop, rng) if rng.random() < changes.light else crop
 
-    def _dense(self, landmarks_px: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "478 2"]:
-        """The mean person's 478 points, by the affine map that fits the inner landmarks best."""
-        ones = np.ones((len(self.mean_points), 1))
-        source = np.concatenate([self.mean_points, ones], 1)
-        matrix, *_ = np.linalg.lstsq(source[IBUG68[17:]], landmarks_px[17:], rcond=None)
-        return source @ matrix
+    def _window_of(
+        self, picture: UInt8[np.ndarray, "H W 3"], matrix: Float[np.ndarray, "2 3"]
+    ) -> UInt8[np.ndarray, "S S 3"]:
+        """`encoder_crop`'s window in one warp at twice its resolution."""
+        window = self.window
+        finer = CropWindow(window.start, window.side, 2 * window.pixels)
+        warped = warp_face(picture, compose(finer.from_crop, matrix), finer.pixels)
+        size = (window.pixels, window.pixels)
+        crop = np.asarray(cv2.resize(warped, size, interpolation=cv2.INTER_AREA), np.uint8)
+        if self.photo_share is None:
+            return crop
+        share = self.photo_share[:, :, None]
+        return (crop * share + IMAGENET_MEAN_COLOUR * (1 - share) + 0.5).astype(np.uint8)
+
+    def _mirrored(self, truth: Truth, rows: Bool[Tensor, " B"]) -> Truth:
+        """Labels of crops of which `rows` were flipped."""
+        if self.mirror is None:
+            return truth
+        across = truth.points_px[:, MIRROR] * torch.tensor([-1.0, 1.0]) + torch.tensor(
+            [CROP_PX - 1.0, 0.0]
+        )
+        flipped = Truth(
+            truth.shape @ self.mirror.shape,
+            self.mirror.movement(truth.movement),
+            across,
+            truth.confidence[:, MIRROR],
+            truth.has_3d,
+        )
+
+        def chosen(there: Tensor, here: Tensor) -> Tensor:
+            return torch.where(rows.view(-1, *[1] * (here.ndim - 1)), there, here)
+
+        movement = BranchOutput(*map(chosen, flipped.movement, truth.movement))
+        others = {
+            name: chosen(getattr(flipped, name), getattr(truth, name))
+            for name in ("shape", "points_px", "confidence")
+        }
+        return truth._replace(movement=movement, **others)
 
     def _movement(
         self,
@@ -168,6 +224,14 @@ class CropMaker:
             pose,
             crop_camera(view.scale, view.anchor_px),
         )
+
+
+def _photo_share(window: CropWindow) -> Float[np.ndarray, "S S"] | None:
+    """How much of each pixel of the window the photo covers; None: all of it, everywhere."""
+    content, begin = window.content, np.arange(window.pixels)
+    inside = np.minimum(begin + 1, content.end) - np.maximum(begin, content.start)
+    inside = inside.clip(0, 1)
+    return None if inside.min() == 1 else np.outer(inside, inside)
 
 
 def _batch_of(parameters: Sequence[FaceParameters]) -> FaceParameters:

@@ -60,6 +60,8 @@ class ExpressionLoss(nn.Module):
     """Compares `BranchOutput` with `Truth` on one head."""
 
     vertex_weights: Tensor
+    pairs: Tensor
+    """Of `LID_PAIRS` and `LIP_PAIRS`: first landmarks, second ones."""
 
     def __init__(self, decoder: HeadDecoder, weights: LossWeights) -> None:
         super().__init__()
@@ -73,6 +75,8 @@ class ExpressionLoss(nn.Module):
         if len(factors) < head.vertices_count:  # else features, dense in landmarks, count more
             factors[torch.from_numpy(decoder.vertex_ids % VERTEX_STEP != 0)] = 0
         self.register_buffer("vertex_weights", factors / factors.sum(), persistent=False)
+        pairs = torch.tensor(LID_PAIRS + LIP_PAIRS).T.contiguous()
+        self.register_buffer("pairs", pairs, persistent=False)
 
     def forward(
         self, output: BranchOutput, truth: Truth, shape: Float[Tensor, "B S"] | None = None
@@ -93,13 +97,15 @@ class ExpressionLoss(nn.Module):
         terms = {
             "posed_mm": (known * self._posed(found, wanted)).mean(),
             "parameters": (known * _parameters(output, truth.movement)).mean(),
-            "distances_mm": (known * _distances(found.landmarks, wanted.landmarks)).mean(),
+            "distances_mm": (
+                known * MM * self._difference(found.landmarks, wanted.landmarks).mean(1)
+            ).mean(),
             "pose": (known * _pose(output, truth.movement)).mean(),
             "camera": (
                 known * (output.crop_camera - truth.movement.crop_camera).abs().mean(1)
             ).mean(),
             "points": _points(seen, truth).mean(),
-            "seen_distances": _seen_distances(seen, truth).mean(),
+            "seen_distances": self._seen_distances(seen, truth).mean(),
         }
         factors = (
             weights.posed,
@@ -118,6 +124,24 @@ class ExpressionLoss(nn.Module):
         """Weighted mean distance of the moved heads' vertices [mm]."""
         offsets = (found.vertices - wanted.vertices).square().sum(-1)
         return MM * ((offsets + 1e-12).sqrt() * self.vertex_weights).sum(1)
+
+    def _difference(
+        self, found: Float[Tensor, "B 68 d"], wanted: Float[Tensor, "B 68 d"]
+    ) -> Float[Tensor, "B n"]:
+        """Absolute difference of lid and lip distances."""
+        first, second = self.pairs
+        lengths = [
+            ((points[:, first] - points[:, second]).square().sum(-1) + 1e-12).sqrt()
+            for points in (found, wanted)
+        ]
+        return (lengths[0] - lengths[1]).abs()
+
+    def _seen_distances(self, seen: Float[Tensor, "B 68 2"], truth: Truth) -> Float[Tensor, " B"]:
+        """Mean difference of the distances in the crop, weighted by confidence [half crops]."""
+        first, second = self.pairs
+        confidence = torch.minimum(truth.confidence[:, first], truth.confidence[:, second])
+        difference = self._difference(seen, truth.points_px) / HALF
+        return (difference * confidence).sum(1) / confidence.sum(1).clamp(min=1.0)
 
 
 def sparse_decoder(head: HeadModel) -> HeadDecoder:
@@ -151,19 +175,6 @@ def _parameters(output: BranchOutput, truth: BranchOutput) -> Float[Tensor, " B"
     return torch.stack([(a - b).square().mean(1) for a, b in pairs], 1).sum(1)
 
 
-def _lengths(points: Float[Tensor, "B 68 d"]) -> Float[Tensor, "B n"]:
-    """Distances of `LID_PAIRS` and `LIP_PAIRS`."""
-    first, second = torch.tensor(LID_PAIRS + LIP_PAIRS, device=points.device).T
-    return ((points[:, first] - points[:, second]).square().sum(-1) + 1e-12).sqrt()
-
-
-def _distances(
-    found: Float[Tensor, "B 68 3"], wanted: Float[Tensor, "B 68 3"]
-) -> Float[Tensor, " B"]:
-    """Mean difference of lid and lip distances [mm]."""
-    return MM * (_lengths(found) - _lengths(wanted)).abs().mean(1)
-
-
 def _pose(output: BranchOutput, truth: BranchOutput) -> Float[Tensor, " B"]:
     difference = rotation_matrices(output.crop_pose) - rotation_matrices(truth.crop_pose)
     return difference.abs().mean((1, 2))
@@ -183,11 +194,3 @@ def _points(seen: Float[Tensor, "B 68 2"], truth: Truth) -> Float[Tensor, " B"]:
     offsets = ((seen - truth.points_px).square().sum(-1) + 1e-6).sqrt()[:, 17:] / HALF
     confidence = truth.confidence[:, 17:]
     return (offsets * confidence).sum(1) / confidence.sum(1).clamp(min=1.0)
-
-
-def _seen_distances(seen: Float[Tensor, "B 68 2"], truth: Truth) -> Float[Tensor, " B"]:
-    """Mean difference of lid and lip distances in the crop, weighted by confidence [half crops]."""
-    first, second = torch.tensor(LID_PAIRS + LIP_PAIRS, device=seen.device).T
-    confidence = torch.minimum(truth.confidence[:, first], truth.confidence[:, second])
-    difference = (_lengths(seen) - _lengths(truth.points_px)).abs() / HALF
-    return (difference * confidence).sum(1) / confidence.sum(1).clamp(min=1.0)

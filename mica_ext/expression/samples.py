@@ -28,8 +28,16 @@ MEASURED = ("coma", "famos", "mica", "heads")
 class SampleFolder:
     """One split of a folder of samples, for a head; may be used in spawned workers."""
 
-    def __init__(self, folder: Path, split: Split, head: HeadModel) -> None:
+    def __init__(
+        self, folder: Path, split: Split, head: HeadModel, *, keep_mb: float = 0.0
+    ) -> None:
         """Open it.
+
+        Args:
+            folder: of `mica-ext samples`.
+            split: which of its samples.
+            head: whose labels they must be.
+            keep_mb: decoded pictures that are kept for the next time [MiB].
 
         Raises:
             UserError: it holds no samples of this split, or those of another head.
@@ -41,12 +49,23 @@ class SampleFolder:
             raise UserError(str(error)) from error
         self.folder = folder
         self.sizes = (head.shape_count, head.expression_count)
+        self.kept: dict[int, LabelledPicture] = {}
+        self.room = keep_mb * 2**20
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __call__(self, epoch: int, index: int) -> LabelledPicture:
         """Sample `index`, the same in every epoch."""
+        if index in self.kept:
+            return self.kept[index]
+        face = self._read(index)
+        if face.picture.nbytes <= self.room:
+            self.room -= face.picture.nbytes
+            self.kept[index] = face
+        return face
+
+    def _read(self, index: int) -> LabelledPicture:
         sample = self.samples[index]
         parameters = _parameters(sample, self.sizes)
         landmarks = confidence = None

@@ -14,6 +14,7 @@ from mica_ext.data.branch.card import TRAINING_CARD, training_card
 from mica_ext.errors import UserError
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import ExpressionTrainingConfig
+from mica_ext.expression.crops import network_input
 from mica_ext.expression.losses import ExpressionLoss, sparse_decoder
 from mica_ext.expression.network import ExpressionNetwork
 from mica_ext.expression.training_data import FlatBatch, make_data
@@ -33,7 +34,7 @@ CLIP_NORM = 5.0
 BETAS = (0.9, 0.95)
 """Of AdamW, as the encoders were pre-trained with."""
 RESUME_MAY_CHANGE = frozenset(
-    {"workers", "save_minutes", "validate_every", "tensorboard", "device"}
+    {"workers", "keep_mb", "save_minutes", "validate_every", "tensorboard", "device"}
 )
 NOT_COMPARED = (
     "out", "encoder_weights", "head", "licence", "data", "preset",
@@ -105,7 +106,7 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
 
     def loss(self, forward: nn.Module, batch: FlatBatch, stage: Stage) -> StepLoss:
         """`ExpressionLoss` with its terms."""
-        output = forward(batch.crops)
+        output = forward(network_input(batch.crops))
         with torch.autocast(batch.crops.device.type, enabled=False):
             found = BranchOutput(*(values.float() for values in output))
             loss = self.multi_task(found, batch.truth)
@@ -140,7 +141,7 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
         for begin in range(0, count, VALIDATION_BATCH):
             rows = slice(begin, begin + VALIDATION_BATCH)
             part = FlatBatch(*(values[rows].to(self.device) for values in faces))
-            output = model(part.crops)
+            output = model(network_input(part.crops))
             found = self.multi_task(output, part.truth)
             rest = output._replace(
                 **{name: 0 * getattr(output, name) for name in output._fields[:4]}

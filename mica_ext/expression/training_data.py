@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from flame_assets.model.head import HeadModel
@@ -23,7 +23,7 @@ from pacofr.faces.align import CropWindow
 
 HELD_OUT_SEED = 1 << 20
 """Added to the seed for the faces to measure on: other people, other light."""
-PLAIN = CropChanges(occlusion=0.0, light=0.0)
+PLAIN = CropChanges(occlusion=0.0, light=0.0, mirrored=0.0)
 """What is measured on: crops as a detector's points cut them."""
 
 PictureSource = Callable[[int, int], LabelledPicture]
@@ -33,7 +33,7 @@ PictureSource = Callable[[int, int], LabelledPicture]
 class FlatBatch(NamedTuple):
     """`TrainingCrops` as tensors side by side, as the engine slices them."""
 
-    crops: Float[Tensor, "B 3 S S"]
+    crops: UInt8[Tensor, "B S S 3"]
     shape: Float[Tensor, "B n"]
     expression: Float[Tensor, "B E"]
     jaw_pose: Float[Tensor, "B 3"]
@@ -96,7 +96,9 @@ def make_data(
         UserError: a folder cannot be used, or the batch is too small for so many.
     """
     decoder, arcface = HeadDecoder(head), config.joint
-    folders = [SampleFolder(folder, "train", head) for folder in config.data]
+    folders = [
+        SampleFolder(folder, "train", head, keep_mb=config.keep_mb) for folder in config.data
+    ]
     rendered = RenderedHeads(head, config.seed, epoch_size=config.faces)
     shares = batch_shares(config, [len(folder) for folder in folders])
     sizes = [config.faces, *map(len, folders)]

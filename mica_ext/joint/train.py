@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from flame_assets.model.fingerprint import weighted_sum
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import ExpressionTrainingConfig
+from mica_ext.expression.crops import network_input
 from mica_ext.expression.train import (
     VALIDATION_BATCH,
     ExpressionTraining,
@@ -116,7 +117,7 @@ class JointTraining(TrainingTask[FlatBatch]):
 
     def loss(self, forward: nn.Module, batch: FlatBatch, stage: Stage) -> StepLoss:
         """The branch's terms on the predicted identities, and the neutral vertices."""
-        output = forward(batch.arcface, batch.crops)
+        output = forward(batch.arcface, network_input(batch.crops))
         with torch.autocast(batch.crops.device.type, enabled=False):
             movement = BranchOutput(*(values.float() for values in output.movement))
             shape = self._on_measured(output.shape.float(), batch)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from flame_assets.store import load_head
 from mica_ext.cli import main
 from mica_ext.errors import UserError
-from mica_ext.expression.config import BranchConfig, ExpressionTrainingConfig
+from mica_ext.expression.config import BranchConfig, CropChanges, ExpressionTrainingConfig
 from mica_ext.expression.train import ExpressionTraining, trainer_config
 from mica_ext.expression.weights import load_expression_network, read_expression_config
 from pacofr.engine.checkpoint import checkpoints
@@ -31,11 +31,12 @@ def options(out, **changes):
         "out": out,
         "encoder": "scratch",
         "branch": BranchConfig(width=32, heads=2, depth=1),
+        "changes": CropChanges(occlusion=0.0, light=0.0),
         "steps": 12,
         "batch": 4,
         "faces": 40,
         "held_out": 4,
-        "learning_rate": 5e-3,
+        "learning_rate": 1e-3,
         "warm_up": 2,
         "ema_decay": 0.7,
         "workers": 0,

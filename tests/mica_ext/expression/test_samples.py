@@ -20,7 +20,7 @@ from pacofr.faces.face_mesh.topology import IBUG68
 
 HEAD = sample_head()
 WINDOW = CropWindow(0, 224, 64)
-PLAIN = CropChanges(five_points=0.0, occlusion=0.0, light=0.0)
+PLAIN = CropChanges(five_points=0.0, occlusion=0.0, light=0.0, mirrored=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,16 @@ def test_labels_of_samples_are_right_in_the_crop(folder):
     assert torch.equal(batch.confidence, torch.full((len(source), 68), 0.75))
     sample = source.samples[1]
     np.testing.assert_array_equal(batch.expression[1], sample.expression)
+
+
+def test_decoded_samples_are_kept_while_there_is_room(folder):
+    picture_mb = 320 * 320 * 3 / 2**20
+    source = SampleFolder(folder, "train", HEAD, keep_mb=2.5 * picture_mb)
+    first = [source(0, index) for index in range(4)]
+    again = [source(1, index) for index in range(4)]
+    assert [a is b for a, b in zip(first, again, strict=True)] == [True, True, False, False]
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a.picture, b.picture)
 
 
 def test_photos_without_parameters_have_their_points(photos):

@@ -75,6 +75,9 @@ class IdentityTrainingConfig:
     """Time between two checkpoints."""
     validate_every: int = 300
     """Steps between two measurements."""
+    publish: Literal["best", "last"] = "best"
+    """Weights of the run's model/: best: of the lowest validation loss, averaged over the last 7
+    validations, as MICA's validator chooses; last: of the last step."""
     tensorboard: bool = False
     """Write OUT/tensorboard too."""
     licence: str = (

@@ -155,6 +155,12 @@ class TrainingTask(abc.ABC, Generic[Batch]):
         """
         return {}
 
+    def validated(
+        self, model: nn.Module, progress: Progress, measured: Mapping[str, float]
+    ) -> None:
+        """Called on rank 0 with the measures of `validate`, before they are recorded."""
+        return
+
     def record(
         self, stage: Stage, progress: Progress, metrics: StepMetrics
     ) -> Mapping[str, object]:

@@ -300,7 +300,7 @@ class _Trainer(Generic[Batch]):
         measured: Mapping[str, float] = {}
         last = progress.step == self.total_steps
         if self.world.is_main and _due(config.validate_steps, progress.step, last):
-            measured = self._validate()
+            measured = self._validate(progress)
             self._pause()
         self.log.step(
             {
@@ -323,12 +323,14 @@ class _Trainer(Generic[Batch]):
             self._pause()
 
     @torch.no_grad()
-    def _validate(self) -> Mapping[str, float]:
+    def _validate(self, progress: Progress) -> Mapping[str, float]:
         """Validation measures of the moving average, or of the model itself."""
         model = self.state.model if self.state.ema is None else self.state.ema.model
         modes = [(module, module.training) for module in model.modules()]
         try:
-            return self.task.validate(model.eval())
+            measured = self.task.validate(model.eval())
+            self.task.validated(model, progress, measured)
+            return measured
         finally:
             for module, training in modes:
                 module.training = training

@@ -2,8 +2,7 @@
 
 As MICA trains (micalib/trainer.py, mica.yml), with what is broken there mended: several processes
 share one batch and one set of batch statistics, and what is frozen keeps its batch statistics.
-MICA keeps the weights of its best smoothed validation loss; here the last ones are published, and
-metrics.jsonl has the losses.
+The weights of the best smoothed validation loss are published, as MICA's (`best_model`).
 """
 
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from mica_ext.identity.config import IdentityTrainingConfig
 from mica_ext.identity.mica_file import holds_mica, read_arcface, read_mica
 from mica_ext.identity.network import IdentityNetwork, MappingNetwork
 from mica_ext.identity.predictor import require_own_head
+from mica_ext.identity.training.best_model import BEST, BestModel
 from mica_ext.identity.training.people import People, PeopleBatch, PeopleReader, validation_photos
 from mica_ext.identity.training.vertex_loss import VertexLoss
 from mica_ext.identity.weights import (
@@ -29,7 +29,7 @@ from mica_ext.identity.weights import (
     read_identity_config,
     save_identity_network,
 )
-from pacofr.engine.checkpoint import Progress
+from pacofr.engine.checkpoint import Progress, publish_model
 from pacofr.engine.distributed import World, process_group
 from pacofr.engine.sampling import MixturePlan, MixtureSource
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
@@ -41,8 +41,10 @@ NAME = "mica-trained"
 RESUME_MAY_CHANGE = frozenset(
     {"workers", "save_minutes", "validate_every", "tensorboard", "device"}
 )
-NOT_COMPARED = ("root", "out", "init", "lists", "head", "licence", "skip_missing")
+NOT_COMPARED = ("root", "out", "init", "lists", "head", "licence", "skip_missing", "publish")
 """Places, whose people and head are compared by their numbers, and what changes no weight."""
+LOSS = "val_loss"
+"""Measure by which the published weights are chosen."""
 VALIDATION_BATCH = 32
 """Photos at a time."""
 
@@ -68,6 +70,7 @@ class IdentityTraining(TrainingTask[PeopleBatch]):
             use_global_batch_norm(network)
         self.vertex_loss = VertexLoss(head, config.regions).to(world.device)
         self.device = world.device
+        self.best = BestModel(config.out, LOSS) if config.publish == "best" else None
         options = {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
         self.run_config = {
             **options,
@@ -131,9 +134,18 @@ class IdentityTraining(TrainingTask[PeopleBatch]):
                 losses.append(1000 * weighted.mean((1, 2)))
                 distances.append(1000 * offsets.norm(dim=-1).mean(1))
         return {
-            "val_loss": float(torch.cat(losses).mean()),
+            LOSS: float(torch.cat(losses).mean()),
             "val_distance_mm": float(torch.cat(distances).mean()),
         }
+
+    def validated(
+        self, model: nn.Module, progress: Progress, measured: Mapping[str, float]
+    ) -> None:
+        """Keep the best weights."""
+        if self.best is not None and LOSS in measured:
+            self.best.validated(
+                progress.step, measured[LOSS], lambda folder: self.export(folder, model)
+            )
 
     def record(
         self, stage: Stage, progress: Progress, metrics: StepMetrics
@@ -247,7 +259,11 @@ def train(config: IdentityTrainingConfig) -> int:
     with process_group(config.device) as world:
         task = make_task(config, world)
         options = RunOptions(out=config.out, device=config.device, tensorboard=config.tensorboard)
-        return fit(task, trainer_config(config), options, world)
+        code = fit(task, trainer_config(config), options, world)
+        best = config.publish == "best" and (config.out / BEST).is_dir()
+        if code == 0 and world.is_main and best:
+            publish_model(config.out, config.out / BEST)
+        return code
 
 
 def _actors(config: IdentityTrainingConfig, names: tuple[str, ...]) -> list[Actor]:

@@ -16,8 +16,9 @@ from mica_ext.cli import main
 from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.data.mica_layout import read_actors
 from mica_ext.identity.config import IdentityTrainingConfig
+from mica_ext.identity.training.best_model import Smoothed
 from mica_ext.identity.training.people import People, PeopleReader
-from mica_ext.identity.training.train import make_task, set_trained
+from mica_ext.identity.training.train import make_task, set_trained, train
 from mica_ext.identity.training.vertex_loss import VertexLoss, region_weights
 from mica_ext.identity.weights import load_identity_network
 from mica_ext.reconstruct import Reconstructor
@@ -178,6 +179,34 @@ def test_validation_is_the_loss_on_other_people(tree, trained):
     assert [line["step"] for line in measured] == [1, 2]
     assert measured[-1]["val_loss"] == pytest.approx(np.mean(losses), rel=1e-3)
     assert measured[-1]["val_distance_mm"] == pytest.approx(np.mean(distances), rel=1e-3)
+
+
+def test_the_best_weights_are_those_of_the_lowest_running_mean(tree, trained):
+    """MICA's validator: losses averaged over the last 7 validations."""
+    losses = [line["val_loss"] for line in metrics(trained)]
+    means = [losses[0], (losses[0] + losses[1]) / 2]
+    step = 1 + int(means[1] < means[0])
+    record = json.loads((trained / "best" / "best.json").read_text())
+    assert record == {"step": step, "val_loss": pytest.approx(means[step - 1])}
+    kept = load_file(trained / "best" / "model" / "model.safetensors")
+    (wanted,) = (c for c in checkpoints(trained) if c.name.endswith(f"{step:08d}"))
+    assert all(torch.equal(kept[name], value) for name, value in weights(wanted).items())
+    noisy = (5.0, 4.0, 1.0, 6.0, 6.0, 6.0, 6.0, 6.0, 0.5)
+    chosen = [end for end in range(1, 10) if Smoothed(noisy[:end]).is_best]
+    assert chosen == [1, 2, 3]  # the last value is the lowest, its mean of seven is not
+
+
+@pytest.mark.parametrize("publish", ["best", "last"])
+def test_what_is_published_is_asked_for(tree, trained, tmp_path, publish):
+    out = tmp_path / "out"
+    shutil.copytree(trained, out, symlinks=True)
+    shutil.rmtree(out / "model")
+    given = config(tree, out, publish=publish)
+    # as if the first validation had been the best
+    shutil.copytree(checkpoints(out)[1] / "model", out / "best" / "model", dirs_exist_ok=True)
+    assert train(given) == 0
+    wanted = weights(checkpoints(out)[publish == "best"])
+    assert all(torch.equal(weights(out)[name], value) for name, value in wanted.items())
 
 
 def test_a_stopped_run_goes_on_exactly(tree, trained, tmp_path):

@@ -24,7 +24,7 @@ from mica_ext.evaluation.encoder_report import RunErrors, json_content, markdown
 from mica_ext.evaluation.photos import JudgedPhotos
 from mica_ext.evaluation.posed_errors import REGIONS, face_regions, posed_errors, region_errors
 from mica_ext.expression.config import BranchConfig, ExpressionTrainingConfig
-from mica_ext.expression.crops import CropMaker
+from mica_ext.expression.crops import CropMaker, network_input
 from mica_ext.expression.network import ExpressionNetwork, head_parameters
 from mica_ext.expression.predictor import ExpressionPredictor
 from mica_ext.expression.rendered import RenderedHeads
@@ -274,7 +274,7 @@ class Judge:
             if network is None:
                 output = truth._replace(**{n: 0 * getattr(truth, n) for n in truth._fields[:4]})
             else:
-                output = network(part.crops)
+                output = network(network_input(part.crops))
             meshes = []
             for movement in (output, truth):
                 zero = torch.zeros_like(movement.crop_pose)

@@ -48,8 +48,9 @@ from pacofr.utils.locks import file_lock
 LOGGER = logging.getLogger(__name__)
 
 METHOD = "3x196-predictor"
-MAIN_ROWS = ("1-token", "3x196-random", METHOD)
-"""Rows that get every seed: one mask token, a codebook without and with its predictor."""
+MAIN_ROWS = ("1-token", "3x196-random", METHOD, "mended")
+"""Rows that get every seed: one mask token, a codebook without and with its predictor, and the
+method mended."""
 ALL_PHOTOS = 1_000_000
 """More labelled photos than there are."""
 
@@ -300,7 +301,8 @@ def _probe(config: EvidenceConfig, job: Table7Job, spec: str) -> None:
 
 def _audit(config: EvidenceConfig, job: Table7Job, run: Path, faces: int = 256) -> dict | None:
     """`audit_choices` of the run's predictor, if it has one, on some of the faces."""
-    if job.row not in ABLATIONS or ABLATIONS[job.row].selection == "random":
+    row = ABLATIONS.get(job.row)
+    if row is None or row.selection == "random" or row.mended:  # none puts a choice into the input
         return None
     crops = _crops(config, preset(config.preset))
     some = np.linspace(0, len(crops) - 1, min(faces, len(crops))).astype(np.int64)

@@ -12,9 +12,10 @@ from pacofr.utils.config_checks import Device, at_least
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvidenceConfig:
-    """Every row of the paper's Table 7, pre-trained alike and scored by a landmark probe.
+    """Every row of the paper's Table 7 and the mended method, pre-trained alike and scored by a
+    landmark probe.
 
-    Takes hours (7 rows and the further seeds of three: 13 runs of --minutes-per-run, and one for
+    Takes hours (8 rows and the further seeds of four: 16 runs of --minutes-per-run, and one for
     the perceptual network); stop it at any time and give the same command again.
     """
 

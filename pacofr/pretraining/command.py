@@ -20,6 +20,7 @@ RowName = Literal[
     "3x196-predictor",
     "5x196-predictor",
     "3x196-no-incubation",
+    "mended",
 ]
 """The keys of `presets.ABLATIONS`."""
 
@@ -36,7 +37,7 @@ class PretrainCommand:
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of the run: metrics.jsonl, pictures/, checkpoints/, last; model/ when it is done."""
     row: RowName | None = None
-    """A row of the paper's Table 7; sets the codebook and the predictor accordingly."""
+    """A row of the paper's Table 7, or the mended method; sets codebook and predictor."""
     init_from: Path | None = None
     """A run, or its model/, whose weights this one begins with: the encoder, and every other part
     of the same shape."""

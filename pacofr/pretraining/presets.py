@@ -10,7 +10,6 @@ from typing import Literal
 from pacofr.errors import UserError
 from pacofr.models.config import VitConfig
 from pacofr.pretraining.config import (
-    CodebookConfig,
     DataConfig,
     DecoderConfig,
     LossConfig,
@@ -96,13 +95,7 @@ def micro_mended() -> PretrainConfig:
     the encoder beside the pixels, for the whole run. No choice enters the input, so none tells the
     encoder about the patch. As fast as `micro-64`.
     """
-    run = micro_64()
-    codebook = CodebookConfig(candidates=8, init="kmeans")
-    predictor = dataclasses.replace(
-        run.model.predictor, reads="encoder", candidates_from="tokens", similarity="l2"
-    )
-    model = dataclasses.replace(run.model, codebook=codebook, predictor=predictor)
-    return dataclasses.replace(run, model=model)
+    return ABLATIONS["mended"].apply(micro_64())
 
 
 def _sized(*, width: int, heads: int, decoder_width: int, decoder_heads: int) -> PretrainConfig:
@@ -127,12 +120,14 @@ PRESETS: Mapping[str, Callable[[], PretrainConfig]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """One row of Table 7 as a change to the codebook and the predictor."""
+    """One row of Table 7, or the mended method, as a change to the codebook and the predictor."""
 
     candidates: int
     selection: Literal["predictor", "random"]
     shared: bool = False
     incubation: bool = True
+    mended: bool = False
+    """Tokens from k-means, random ones in the input, the belief a second target of the encoder."""
 
     def apply(self, config: PretrainConfig) -> PretrainConfig:
         """The same run under this row's method; everything else stays."""
@@ -140,6 +135,11 @@ class Ablation:
             config.model.codebook, candidates=self.candidates, shared=self.shared
         )
         predictor = dataclasses.replace(config.model.predictor, selection=self.selection)
+        if self.mended:
+            codebook = dataclasses.replace(codebook, init="kmeans")
+            predictor = dataclasses.replace(
+                predictor, reads="encoder", candidates_from="tokens", similarity="l2"
+            )
         if not self.incubation:
             predictor = dataclasses.replace(predictor, training="always", drop=0.0)
         model = dataclasses.replace(config.model, codebook=codebook, predictor=predictor)
@@ -154,8 +154,9 @@ ABLATIONS: Mapping[str, Ablation] = {
     "3x196-predictor": Ablation(candidates=3, selection="predictor"),
     "5x196-predictor": Ablation(candidates=5, selection="predictor"),
     "3x196-no-incubation": Ablation(candidates=3, selection="predictor", incubation=False),
+    "mended": Ablation(candidates=8, selection="predictor", mended=True),
 }
-"""Table 7's rows by name; "3x196-predictor" is the method itself."""
+"""Table 7's rows by name, "3x196-predictor" the method itself; and the method mended."""
 
 
 def preset(name: str, ablation: str | None = None) -> PretrainConfig:

@@ -16,6 +16,7 @@ its records; goal 45 % of the measured rate. About a minute on an H100 with 40 s
 import argparse
 import dataclasses
 import json
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -192,7 +193,9 @@ class MadeCrops:
         return self.unmirrored(positions)
 
 
-def training_loop(name: str, device: str, batch: int, steps: int, *, compiled: bool) -> None:
+def training_loop(
+    name: str, device: str, batch: int, steps: int, *, compiled: bool, profile: bool = False
+) -> None:
     """Run `pretrain` itself and print the later half of each stage of its records."""
     run = preset(name)
     predictor = dataclasses.replace(run.model.predictor, incubation_steps=steps)
@@ -214,7 +217,9 @@ def training_loop(name: str, device: str, batch: int, steps: int, *, compiled: b
             loss = dataclasses.replace(run.loss, perceptual_net=f"self:{out / 'net'}")
             run = dataclasses.replace(run, loss=loss)
         crops = MadeCrops(steps * batch, run.model.encoder.image_size)
-        code = pretrain(run, crops, RunOptions(out=out / "run", device=device, keep=1))
+        code = pretrain(
+            run, crops, RunOptions(out=out / "run", device=device, keep=1, profile=profile)
+        )
         if code:
             raise SystemExit(code)
         lines = (out / "run/metrics.jsonl").read_text().splitlines()
@@ -240,14 +245,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--gpu", action="store_true")
+    parser.add_argument(
+        "--profile", action="store_true", help="with --gpu, print a few steps' parts"
+    )
     parser.add_argument("--steps", type=int, default=40, help="of each stage, with --gpu")
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.gpu:
         name = "paper" if arguments.preset == "micro" else arguments.preset
         device = "cuda" if torch.cuda.is_available() else "cpu"
         batch = 90 if arguments.batch == 8 else arguments.batch
         for compiled in (True,) if arguments.compile else (False, True):
-            training_loop(name, device, batch, arguments.steps, compiled=compiled)
+            training_loop(
+                name, device, batch, arguments.steps, compiled=compiled, profile=arguments.profile
+            )
         return
     torch.set_num_threads(1)
     device, batch = torch.device(arguments.device), arguments.batch

@@ -60,6 +60,6 @@ class StepProfiler:
     def _write(self, finished: profile) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         finished.export_chrome_trace(str(self._folder / "trace.json"))
-        by_time = "cuda_time_total" if torch.cuda.is_available() else "cpu_time_total"
-        table = finished.key_averages().table(sort_by=by_time, row_limit=15)
+        by_time = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        table = finished.key_averages().table(sort_by=by_time, row_limit=30)
         LOGGER.info("%d steps profiled in %s\n%s", PROFILED, self._folder / "trace.json", table)

@@ -5,9 +5,14 @@ import json
 import numpy as np
 import pytest
 from helpers.command_output import one_line
+from helpers.identity_tiny import write_identity_pack
 
+from eval_now.scoring.result_files import load_result
 from mica_ext.cli import main
+from mica_ext.identity.weights import IMPORTED, JOINTLY
+from mica_ext.models.pack import load_pack
 from mica_ext.table8.run import AskedPack, asked_packs
+from mica_ext.table8.table import markdown, measured_row
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +57,26 @@ def test_predictions_are_used_again(table, capsys):
     assert {path: path.stat().st_mtime_ns for path in meshes} == meshes
     assert (table / "table8.json").read_text() == before
     assert np.isfinite(json.loads(before)["measured"][0]["metrical"]["median"])
+
+
+@pytest.mark.parametrize(
+    ("made_by", "kind", "told"),
+    [
+        (f"{IMPORTED} mica.tar", "mica", "MICA's row by construction"),
+        (f"{JOINTLY} with an expression branch", "joint", "identity trained jointly with an"),
+        ("-", "tiny", "trained on other data than the paper's"),
+    ],
+)
+def test_rows_say_whose_identity_they_are(table, tmp_path, made_by, kind, told):
+    """MICA's kept by --freeze-identity, or one that a branch was trained along with."""
+    pack = load_pack(write_identity_pack(tmp_path / "pack"))
+    path = pack.identity / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"made_by": made_by}))
+    row = measured_row("mine", "mine", pack, load_result(table / "a"))
+    assert row.identity == kind
+    text = markdown([row])
+    assert told in text
+    assert f"| mine [1] | {kind} |" in text
 
 
 def test_packs_have_names():

@@ -9,12 +9,10 @@ from mica_ext.models.types import Camera
 from mica_ext.render.clay import SOFT_LIGHT, clay_colours
 from mica_ext.render.overlay import CLAY_OPACITY, backdrop, face_weights
 from mica_ext.render.rasterizers import Rasterizer
-from mica_ext.render.shading import render
+from mica_ext.render.video_frames import MeshFrames
 from mica_ext.render.views import View, portrait_view
 
 HEIGHT_PX = 480
-SAMPLES = 2
-"""Per pixel and axis."""
 VIEW_ASPECT = 0.8
 """Width over height of the head's own panel."""
 
@@ -30,14 +28,20 @@ class ClipOverlay:
         rasterizer: Rasterizer,
     ) -> None:
         """For a video of `size` (width, height) [px] of the person `rest` [m]."""
-        self.head, self.rasterizer = head, rasterizer
-        self.opacity = CLAY_OPACITY * face_weights(head)
         self.scale = min(HEIGHT_PX / size[1], 1.0)
         self.size = max(round(size[0] * self.scale), 1), max(round(size[1] * self.scale), 1)
         height, width = self.size[1], max(round(self.size[1] * VIEW_ASPECT), 1)
         self.backdrop = backdrop(height, width)
         self.view = portrait_view(rest, 0.0, height, width)
-        self.colours = clay_colours(head, rest)
+        colours = clay_colours(head, rest)
+        closed = "mouth_inside" in head.regions  # else the back of the head shows through the lips
+
+        def frames(opacity: float | Float[np.ndarray, " V"]) -> MeshFrames:
+            return MeshFrames(
+                head.triangles, colours, SOFT_LIGHT, opacity, rasterizer, closed=closed
+            )
+
+        self.over, self.front = frames(CLAY_OPACITY * face_weights(head)), frames(1.0)
 
     def __call__(
         self,
@@ -62,25 +66,6 @@ class ClipOverlay:
                 focal_px=view.focal_px * self.scale,
                 centre_px=(view.centre_px + 0.5) * self.scale - 0.5,
             )
-            drawn = self._render(posed, view, frame, self.opacity)
-        front = self._render(straight, self.view, self.backdrop, 1.0)
+            drawn = self.over(posed, view, frame)
+        front = self.front(straight, self.view, self.backdrop)
         return np.concatenate([frame, drawn, front], axis=1)
-
-    def _render(
-        self,
-        vertices: Float[np.ndarray, "V 3"],
-        view: View,
-        background: UInt8[np.ndarray, "H W 3"],
-        opacity: float | Float[np.ndarray, " V"],
-    ) -> UInt8[np.ndarray, "H W 3"]:
-        return render(
-            vertices,
-            self.head.triangles,
-            view,
-            np.ascontiguousarray(background),
-            colours=self.colours,
-            lighting=SOFT_LIGHT,
-            opacity=opacity,
-            samples=SAMPLES,
-            rasterizer=self.rasterizer,
-        ).picture

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Int32, UInt8
 
 from eval_now.geometry.normals import vertex_normals
 from eval_now.geometry.numba_jit import cached_njit
@@ -84,37 +84,87 @@ def render(
         rasterizer: finds what each sample shows.
     """
     height, width = background.shape[:2]
+    screen = sampled_points(view, vertices, samples)
+    raster = rasterizer(screen, triangles, height * samples, width * samples)
+    if colours is None:
+        colours = np.broadcast_to(np.array(PLAIN_COLOUR, np.float32), vertices.shape)
+    picture = np.empty_like(background)
+    opacities = np.broadcast_to(np.asarray(opacity, np.float32), len(vertices))
+    front = seen_from_outside(screen, triangles)
+    samples_of = (raster.triangles, raster.barycentric, triangles, front)
+    surface = _surface(vertices, triangles, view, colours)
+    background = np.ascontiguousarray(background)
+    _shade(*samples_of, *surface, *_lights(lighting), opacities, _ENCODE, background, picture)
+    return RenderResult(picture, raster)
+
+
+def lit_vertices(
+    vertices: Float[np.ndarray, "V 3"],
+    triangles: Int32[np.ndarray, "F 3"],
+    view: View,
+    colours: Float[np.ndarray, "V 3"],
+    lighting: Lighting,
+) -> UInt8[np.ndarray, "V 3"]:
+    """SRGB of the vertices seen from outside, as `render` would shade them."""
+    count = len(vertices)
+    seen = np.zeros((1, count), np.int32)  # one pixel per vertex, at a corner of a triangle of it
+    barycentric = np.zeros((1, count, 3), np.float32)
+    for corner in range(3):
+        seen[0, triangles[:, corner]] = np.arange(len(triangles))
+    barycentric[0] = triangles[seen[0]] == np.arange(count)[:, None]
+    picture = np.zeros((1, count, 3), np.uint8)
+    samples_of = (seen, barycentric, triangles, np.ones(len(triangles), bool))
+    surface = _surface(vertices, triangles, view, colours)
+    opaque = np.ones(count, np.float32)
+    _shade(*samples_of, *surface, *_lights(lighting), opaque, _ENCODE, picture.copy(), picture)
+    return picture[0]
+
+
+def sampled_points(
+    view: View, vertices: Float[np.ndarray, "V 3"], samples: int
+) -> Float[np.ndarray, "V 3"]:
+    """Screen points of a picture with so many samples per pixel and axis."""
     screen = screen_points(view, vertices)
     screen[:, :2] = (screen[:, :2] + 0.5) * samples - 0.5
-    raster = rasterizer(screen, triangles, height * samples, width * samples)
-    normals = vertex_normals(vertices, triangles).astype(np.float32)
-    normals = normals @ view.rotation.T.astype(np.float32)
+    return screen
+
+
+def seen_from_outside(
+    screen: Float[np.ndarray, "V 3"], triangles: Int32[np.ndarray, "F 3"]
+) -> Bool[np.ndarray, " F"]:
+    """Whether triangles turn their outer side to the camera."""
     corner_x, corner_y = screen[triangles, 0], screen[triangles, 1]
     winding = (corner_x[:, 1] - corner_x[:, 0]) * (corner_y[:, 2] - corner_y[:, 0]) - (
         corner_x[:, 2] - corner_x[:, 0]
     ) * (corner_y[:, 1] - corner_y[:, 0])
-    if colours is None:
-        colours = np.broadcast_to(np.array(PLAIN_COLOUR, np.float32), vertices.shape)
+    return winding < 0  # y points down on the screen
+
+
+def _surface(
+    vertices: Float[np.ndarray, "V 3"],
+    triangles: Int32[np.ndarray, "F 3"],
+    view: View,
+    colours: Float[np.ndarray, "V 3"],
+) -> tuple[Float32[np.ndarray, "V 3"], Float32[np.ndarray, "V 3"], Float32[np.ndarray, "V 3"]]:
+    """Points and normals in the camera's frame, and linear colours."""
+    normals = vertex_normals(vertices, triangles).astype(np.float32)
+    normals = np.ascontiguousarray(normals @ view.rotation.T.astype(np.float32))
+    return camera_points(view, vertices).astype(np.float32), normals, to_linear(colours)
+
+
+def _lights(
+    lighting: Lighting,
+) -> tuple[
+    Float32[np.ndarray, "L 3"], Float32[np.ndarray, "L 3"], Float32[np.ndarray, "3 3"], np.float32
+]:
+    """What `_shade` takes of the lighting."""
     lights = np.array(lighting.directions, np.float32)
-    picture = np.empty_like(background)
-    _shade(
-        raster.triangles,
-        raster.barycentric,
-        triangles,
-        winding < 0,  # y points down on the screen
-        camera_points(view, vertices).astype(np.float32),
-        np.ascontiguousarray(normals, dtype=np.float32),
-        to_linear(colours),
+    return (
         lights / np.linalg.norm(lights, axis=1, keepdims=True),
         np.array(lighting.intensities, np.float32),
         np.array([lighting.sky, lighting.ground, lighting.wrap], np.float32),
         np.float32(lighting.specular),
-        np.broadcast_to(np.asarray(opacity, np.float32), len(vertices)),
-        _ENCODE,
-        np.ascontiguousarray(background),
-        picture,
     )
-    return RenderResult(picture, raster)
 
 
 def to_linear(colours: Float[np.ndarray, "*shape 3"]) -> Float32[np.ndarray, "*shape 3"]:

@@ -5,8 +5,10 @@ import pytest
 import trimesh
 
 from eval_now.geometry.raster import rasterize
+from mica_ext.render.clay import SOFT_LIGHT
 from mica_ext.render.overlay import backdrop
 from mica_ext.render.shading import Lighting, render
+from mica_ext.render.video_frames import MeshFrames
 from mica_ext.render.views import View, portrait_view, screen_points
 
 QUAD = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
@@ -129,3 +131,22 @@ def test_the_portrait_view_keeps_the_whole_head_in_the_picture():
         assert screen[:, 0].max() < 199
         assert screen[:, 1].min() > 0
         assert screen[:, 1].max() < 299
+
+
+def test_frames_of_a_video_look_like_pictures_shaded_per_pixel():
+    """Lit per vertex, its sides turned away left out, over a background that shows through."""
+    vertices, triangles = sphere()
+    view, background = pinhole(), np.full((160, 200, 3), (200, 90, 40), np.uint8)
+    colours = np.full(vertices.shape, 0.8, np.float32)
+    opacity = (vertices[:, 0] > 0).astype(np.float32) * 0.7
+    pictured = render(
+        vertices, triangles, view, background, colours=colours, lighting=SOFT_LIGHT, opacity=opacity
+    ).picture
+    for closed in (True, False):
+        frames = MeshFrames(triangles, colours, SOFT_LIGHT, opacity, closed=closed)
+        drawn = frames(vertices, view, background)
+        difference = np.abs(drawn.astype(int) - pictured)
+        assert difference.mean() < 0.3
+        assert difference.max() < 25  # of 255, at the edge
+    behind = view._replace(translation=np.array([0.0, 0.0, 0.5]))
+    np.testing.assert_array_equal(frames(vertices, behind, background), background)

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from flame_assets.model.head_module import HeadParameters
+from flame_assets.model.lbs import rotation_matrices
 from mica_ext.commands.photo_run.progress import Progress
 from mica_ext.commands.video_run.stopping import leave_if_asked
 from mica_ext.export.clip_json import SavedClip
@@ -15,6 +16,9 @@ from mica_ext.video_files.reader import VideoReader
 from mica_ext.video_files.writer import VideoWriter
 from pacofr.utils.stop_request import StopRequest
 
+BATCH = 16
+"""Heads that are posed at once."""
+
 
 @torch.no_grad()
 def write_overlay(
@@ -24,13 +28,13 @@ def write_overlay(
     reader: VideoReader,
     stop: StopRequest,
 ) -> None:
-    """Write the overlay of `clip`, made from the frames of `reader`.
+    """Write the overlay of `clip`, whose necks are straight, made from the frames of `reader`.
 
     Raises:
         UserError: it cannot be written.
         KeyboardInterrupt, SystemExit: a stop was asked for; the file is not whole then.
     """
-    decoder, count = reconstructor.decoder, len(clip.times_s)
+    decoder, count, frames = reconstructor.decoder, len(clip.times_s), iter(reader)
     person = HeadParameters.zeros(decoder.head)._replace(shape=clip.parameters.head.shape[:1])
     rest = decoder(person).vertices[0].numpy()
     draw = ClipOverlay(decoder.head, rest, clip.video.size, reconstructor.rasterizer)
@@ -38,12 +42,16 @@ def write_overlay(
         VideoWriter(path, reader.info.rate or 25.0) as video,
         Progress(count, what="frames of the overlay") as progress,
     ):
-        for number, frame in zip(range(count), reader, strict=False):
-            leave_if_asked(stop)
-            one = clip.parameters.select(number)
-            straight = decoder(in_pose(one.head, "expressive")).vertices[0].numpy()
-            posed = None
-            if clip.states[number] != "held":
-                posed = decoder(one.head).vertices[0].numpy()
-            video.add(draw(frame.image, one.camera, posed, straight), frame.time_s)
-            progress.advance()
+        for start in range(0, count, BATCH):
+            heads = HeadParameters(*(part[start : start + BATCH] for part in clip.parameters.head))
+            straight = decoder(in_pose(heads, "expressive"))
+            root = straight.joints[:, :1]
+            turned = (straight.vertices - root) @ rotation_matrices(heads.global_pose).mT + root
+            for row, frame in zip(range(len(turned)), frames, strict=False):
+                leave_if_asked(stop)
+                number = start + row
+                posed = turned[row].numpy() if clip.states[number] != "held" else None
+                camera = clip.parameters.select(number).camera
+                picture = draw(frame.image, camera, posed, straight.vertices[row].numpy())
+                video.add(picture, frame.time_s)
+                progress.advance()

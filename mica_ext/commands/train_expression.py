@@ -51,7 +51,12 @@ def identity_folder(name_or_folder: str) -> Path:
     folder = Path(name_or_folder)
     if (folder / CONFIG).is_file():
         return folder
-    pack = load_pack(name_or_folder)
+    try:
+        pack = load_pack(name_or_folder)
+    except UserError as error:
+        raise UserError(
+            f"--identity {name_or_folder}: {error}; `mica-ext import PATH/mica.tar` makes MICA's"
+        ) from error
     if pack.identity is None:
         raise UserError(
             f"--identity {name_or_folder}: expected a pack with an identity network, the pack "

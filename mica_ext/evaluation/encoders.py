@@ -32,6 +32,7 @@ from mica_ext.expression.train import ExpressionTraining, trainer_config
 from mica_ext.expression.training_data import PLAIN, CropReader, FlatBatch
 from mica_ext.expression.weights import load_expression_network
 from mica_ext.files import write_bytes_atomic
+from mica_ext.landmarks.annotated_photos import labelled_photos
 from mica_ext.reconstruct import Reconstructor
 from pacofr.engine.device import choose_device
 from pacofr.engine.distributed import process_group
@@ -47,6 +48,8 @@ JUDGES_SEED = 990_000
 """Of the rendered people to judge on; `mica-ext train` with any usual seed has others."""
 RANDOM = "random"
 MEASURED = "measured.json"
+TESTSET = "testset"
+"""Of --helen."""
 BATCH = 8
 """Faces decoded at a time."""
 
@@ -104,6 +107,8 @@ def compare_encoders(config: CompareEncodersConfig) -> int:
     head = load_head(chosen_head(config.head))
     for encoder in encoders:  # before hours of work
         encoder.load(0)
+    if config.helen is not None:
+        labelled_photos(config.helen / TESTSET)
     runs = [
         Run(encoder, tuning == "tuned", seed)
         for seed in config.seeds
@@ -215,7 +220,7 @@ class Judge:
         if self.config.helen is None:
             return None
         reconstructor = Reconstructor.load(head=chosen_head(self.config.head))
-        return JudgedPhotos(self.config.helen / "testset", reconstructor)
+        return JudgedPhotos(self.config.helen / TESTSET, reconstructor)
 
     def measure(self, run: Run) -> RunErrors:
         """The errors of a run, measured or read again.

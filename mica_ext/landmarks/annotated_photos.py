@@ -32,11 +32,8 @@ def read_labelled(folder: Path) -> list[tuple[Path, LabelledPhoto]]:
     Raises:
         UserError: no .pts file, or one of the files cannot be read.
     """
-    labels = sorted(folder.glob("*.pts"))
-    if not labels:
-        raise UserError(f"{folder}: expected photos NAME.jpg beside NAME.pts, found no .pts file")
     photos = []
-    for label in labels:
+    for label in labelled_photos(folder):
         path = label.with_suffix(".jpg")
         try:
             image = load_image(path)
@@ -45,6 +42,18 @@ def read_labelled(folder: Path) -> list[tuple[Path, LabelledPhoto]]:
         points = landmarks68.read_pts(label).astype(np.float32)
         photos.append((path, LabelledPhoto(image, points)))
     return photos
+
+
+def labelled_photos(folder: Path) -> list[Path]:
+    """The .pts files of a folder, in name order.
+
+    Raises:
+        UserError: there are none.
+    """
+    labels = sorted(folder.glob("*.pts"))
+    if not labels:
+        raise UserError(f"{folder}: expected photos NAME.jpg beside NAME.pts, found no .pts file")
+    return labels
 
 
 def match_face(photo: LabelledPhoto) -> Face | None:

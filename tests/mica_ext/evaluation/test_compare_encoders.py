@@ -130,6 +130,7 @@ def test_who_wins_is_said_only_where_the_interval_allows():
         (["a=scratch"], "expected the weights after KIND"),
         (["a=other:{run}"], "unknown encoder"),
         (["a=pacofr:nowhere"], "nowhere"),
+        (["a=pacofr:{run}", "--helen", "{run}"], "expected photos NAME.jpg beside NAME.pts"),
         (["a=pacofr:{run}", "--seeds", "0", "0"], "each of --seeds and --tuning once"),
     ],
 )

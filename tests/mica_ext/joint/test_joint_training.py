@@ -178,7 +178,7 @@ def test_packs_of_it_can_be_made_and_say_which_they_are(tree, joint, tmp_path):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--identity", "nowhere"], "expected a model pack"),
+        (["--identity", "nowhere"], "`mica-ext import PATH/mica.tar` makes MICA's"),
         (["--identity", "auto"], "has none; make one with `mica-ext import mica.tar`"),
         (["--head", "anthro"], "its labels belong to the head"),
         (["--identity-rate", "0"], "--identity-rate"),

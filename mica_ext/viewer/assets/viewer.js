@@ -149,6 +149,9 @@ class Viewer {
       this.moved();
     };
     input.ondblclick = () => { this.weights[index] = initial; this.moved(); };
+    let before = null; // a finger that scrolls the list may begin on a slider
+    input.onpointerdown = () => { before = this.weights.slice(); };
+    input.onpointercancel = () => { if (before) this.setWeights(before); };
     this.rows[index] = { name, label, input, output };
     return label;
   }
@@ -292,10 +295,12 @@ class Viewer {
       if (Math.abs(this.weights[index] - from) > 1e-6)
         words.push(`${encodeURIComponent(name)}=${round(this.weights[index], 3)}`);
     });
-    const { yaw, pitch, zoom } = this.orbit;
+    const { yaw, pitch, zoom, pan } = this.orbit;
     if (Math.abs(yaw) > 1e-3) words.push(`yaw=${round(yaw / DEGREES, 1)}`);
     if (Math.abs(pitch) > 1e-3) words.push(`pitch=${round(pitch / DEGREES, 1)}`);
     if (Math.abs(zoom - 1) > 1e-3) words.push(`zoom=${round(zoom, 3)}`);
+    if (pan.some((value) => Math.abs(value) > 1e-3))
+      words.push(`x=${round(pan[0], 3)}`, `y=${round(pan[1], 3)}`);
     if (this.photo) words.push(`opacity=${round(Number(byId("opacity").value), 2)}`);
     try {
       history.replaceState(null, "", "#" + words.join("&"));
@@ -321,7 +326,7 @@ class Viewer {
     this.names.forEach((name, index) => { this.weights[index] = number(name, this.weights[index]); });
     Object.assign(this.orbit, frontOrbit(), {
       yaw: number("yaw", 0) * DEGREES, pitch: number("pitch", 0) * DEGREES,
-      zoom: Math.min(Math.max(number("zoom", 1), 0.3), 12),
+      zoom: Math.min(Math.max(number("zoom", 1), 0.3), 12), pan: [number("x", 0), number("y", 0)],
     });
     byId("opacity").value = number("opacity", 0.75);
     byId("drawer").hidden = !switches.has("shapes");

@@ -73,6 +73,9 @@ class LossWeights:
     seen_distances: float = 40.0
     """Reprojected lid and lip distances per half crop: what tells a photo's expression where it
     has no labels in 3D; 0.025 is 3 pixels."""
+    dense: float = 20.0
+    """Reprojected points of Face Mesh per half crop, in photos of which they are known and nothing
+    in 3D: what the landmarks leave out, cheeks and jaw."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

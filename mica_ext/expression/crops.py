@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from flame_assets.model.head_module import HeadDecoder
@@ -25,15 +25,13 @@ from mica_ext.models.projection import project
 from mica_ext.models.types import FaceParameters
 from mica_ext.preprocess.crop import crop_points
 from pacofr.faces.align import (
-    CROP_PX,
     IMAGENET_MEAN_COLOUR,
     CropWindow,
     compose,
     ffhq_matrix,
     move_points,
 )
-from pacofr.faces.face_mesh.topology import IBUG68
-from pacofr.faces.landmarks68 import MIRROR
+from pacofr.faces.face_mesh.topology import IBUG68, SKIN_POINTS
 from pacofr.faces.warp import warp_face
 
 
@@ -49,6 +47,8 @@ class LabelledPicture(NamedTuple):
     """Of the landmarks, 0 to 1; None: 1."""
     points_px: Float[np.ndarray, "478 2"] | None
     """Dense points, where occluders are put; None: inferred from the landmarks."""
+    point_confidence: Float[np.ndarray, "478"] | None
+    """Of the dense points, 0 to 1; None: 1."""
     parameters: FaceParameters
     """A batch of one; not used where `has_3d` is 0."""
     has_3d: float
@@ -128,15 +128,30 @@ class CropMaker:
             points,
             confidence,
             torch.tensor([face.has_3d for face in faces]),
+            *self._dense(faces, matrices),
         )
         rows = torch.tensor(flipped)
         arcface = self._arcface(faces)
         return TrainingCrops(
             torch.from_numpy(np.stack(crops)),
-            self._mirrored(truth, rows),
+            truth if self.mirror is None else self.mirror.where(rows, truth),
             torch.where(rows.view(-1, 1, 1, 1), arcface.flip(-1), arcface),
             torch.tensor([face.has_shape for face in faces]),
         )
+
+    def _dense(
+        self, faces: Sequence[LabelledPicture], matrices: Sequence[Float[np.ndarray, "2 3"]]
+    ) -> tuple[Float[Tensor, "B 468 2"], Float[Tensor, "B 468"]]:
+        """Dense points and their confidence, of faces of which nothing is known in 3D."""
+        places = np.zeros((len(faces), SKIN_POINTS, 2), np.float32)
+        confidence = np.zeros((len(faces), SKIN_POINTS), np.float32)
+        for row, (face, matrix) in enumerate(zip(faces, matrices, strict=True)):
+            if face.points_px is None or face.has_3d:
+                continue
+            places[row] = move_points(matrix, face.points_px[:SKIN_POINTS])
+            trust = face.point_confidence
+            confidence[row] = 1.0 if trust is None else trust[:SKIN_POINTS]
+        return torch.from_numpy(places), torch.from_numpy(confidence)
 
     def _arcface(self, faces: Sequence[LabelledPicture]) -> Float[Tensor, "B 3 A A"]:
         if not self.arcface:
@@ -180,31 +195,6 @@ class CropMaker:
             return crop
         share = self.photo_share[:, :, None]
         return (crop * share + IMAGENET_MEAN_COLOUR * (1 - share) + 0.5).astype(np.uint8)
-
-    def _mirrored(self, truth: Truth, rows: Bool[Tensor, " B"]) -> Truth:
-        """Labels of crops of which `rows` were flipped."""
-        if self.mirror is None:
-            return truth
-        across = truth.points_px[:, MIRROR] * torch.tensor([-1.0, 1.0]) + torch.tensor(
-            [CROP_PX - 1.0, 0.0]
-        )
-        flipped = Truth(
-            truth.shape @ self.mirror.shape,
-            self.mirror.movement(truth.movement),
-            across,
-            truth.confidence[:, MIRROR],
-            truth.has_3d,
-        )
-
-        def chosen(there: Tensor, here: Tensor) -> Tensor:
-            return torch.where(rows.view(-1, *[1] * (here.ndim - 1)), there, here)
-
-        movement = BranchOutput(*map(chosen, flipped.movement, truth.movement))
-        others = {
-            name: chosen(getattr(flipped, name), getattr(truth, name))
-            for name in ("shape", "points_px", "confidence")
-        }
-        return truth._replace(movement=movement, **others)
 
     def _movement(
         self,

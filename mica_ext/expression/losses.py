@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from flame_assets.model.head import HeadModel
@@ -18,6 +18,7 @@ from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import LossWeights
 from mica_ext.expression.crop_camera import HALF, CropView, anchor_of, crop_view
 from mica_ext.expression.network import head_parameters
+from mica_ext.expression.skin_points import SkinPoints
 
 MM = 1000.0
 LID_PAIRS = ((37, 41), (38, 40), (43, 47), (44, 46))
@@ -41,6 +42,10 @@ class Truth(NamedTuple):
     has_3d: Float[Tensor, " B"]
     """Weight of `movement`: 1 where it is exact, less where a fit made it, 0 where the landmarks
     alone are known."""
+    dense_px: Float[Tensor, "B 468 2"] | None = None
+    """Face Mesh's points of skin [crop px]; None: nowhere known."""
+    dense_confidence: Float[Tensor, "B 468"] | None = None
+    """0 to 1, and 0 for all points of a crop whose points are not known or not needed."""
 
 
 class BranchLoss(NamedTuple):
@@ -54,6 +59,7 @@ class BranchLoss(NamedTuple):
     camera: Float[Tensor, ""]
     points: Float[Tensor, ""]
     seen_distances: Float[Tensor, ""]
+    dense: Float[Tensor, ""]
 
 
 class ExpressionLoss(nn.Module):
@@ -63,9 +69,18 @@ class ExpressionLoss(nn.Module):
     pairs: Tensor
     """Of `LID_PAIRS` and `LIP_PAIRS`: first landmarks, second ones."""
 
-    def __init__(self, decoder: HeadDecoder, weights: LossWeights) -> None:
+    def __init__(
+        self, decoder: HeadDecoder, weights: LossWeights, skin: SkinPoints | None = None
+    ) -> None:
+        """Set up for a head.
+
+        Args:
+            decoder: of the head, or of some of its vertices.
+            weights: of the terms.
+            skin: dense points, read from the decoder's vertices; None: they are not compared.
+        """
         super().__init__()
-        self.decoder, self.weights = decoder, weights
+        self.decoder, self.weights, self.skin = decoder, weights, skin
         head = decoder.head
         factors = torch.full((head.vertices_count,), FACE_WEIGHT)
         if "face" in head.regions:
@@ -106,6 +121,7 @@ class ExpressionLoss(nn.Module):
             ).mean(),
             "points": _points(seen, truth).mean(),
             "seen_distances": self._seen_distances(seen, truth).mean(),
+            "dense": self._dense(found, output, truth).mean(),
         }
         factors = (
             weights.posed,
@@ -115,6 +131,7 @@ class ExpressionLoss(nn.Module):
             weights.camera,
             weights.points,
             weights.seen_distances,
+            weights.dense,
         )
         by_weight = zip(terms.values(), factors, strict=True)
         loss = torch.stack([weight * term for term, weight in by_weight]).sum()
@@ -124,6 +141,16 @@ class ExpressionLoss(nn.Module):
         """Weighted mean distance of the moved heads' vertices [mm]."""
         offsets = (found.vertices - wanted.vertices).square().sum(-1)
         return MM * ((offsets + 1e-12).sqrt() * self.vertex_weights).sum(1)
+
+    def _dense(self, found: HeadMesh, output: BranchOutput, truth: Truth) -> Float[Tensor, " B"]:
+        """Mean distance of reprojected points of skin that face the viewer [half crops]."""
+        if self.skin is None or truth.dense_px is None or truth.dense_confidence is None:
+            return torch.zeros_like(truth.has_3d)
+        view = crop_view(output.crop_pose, output.crop_camera)
+        seen = project_to_crop(self.skin(found.vertices), anchor_of(found.landmarks), view)
+        offsets = ((seen - truth.dense_px).square().sum(-1) + 1e-6).sqrt() / HALF
+        weights = truth.dense_confidence * self.skin.facing(view.rotation.detach())
+        return (offsets * weights).sum(1) / weights.sum(1).clamp(min=1.0)
 
     def _difference(
         self, found: Float[Tensor, "B 68 d"], wanted: Float[Tensor, "B 68 d"]
@@ -144,13 +171,22 @@ class ExpressionLoss(nn.Module):
         return (difference * confidence).sum(1) / confidence.sum(1).clamp(min=1.0)
 
 
-def sparse_decoder(head: HeadModel) -> HeadDecoder:
-    """The head with every `VERTEX_STEP`th vertex, and those under its landmarks.
+def expression_loss(head: HeadModel, weights: LossWeights) -> ExpressionLoss:
+    """The loss on a head with few vertices and, if they have a weight, the dense points."""
+    if not weights.dense:
+        return ExpressionLoss(sparse_decoder(head), weights)
+    skin = SkinPoints(HeadDecoder(head))
+    decoder = sparse_decoder(head, skin.vertex_ids)
+    return ExpressionLoss(decoder, weights, skin.among(decoder.vertex_ids))
+
+
+def sparse_decoder(head: HeadModel, also: Int[np.ndarray, "*n"] | tuple[()] = ()) -> HeadDecoder:
+    """The head with every `VERTEX_STEP`th vertex, those under its landmarks, and `also` some.
 
     Movements are smooth: their mean distance is that of all vertices within some per cent, at a
     quarter of the cost.
     """
-    kept = HeadDecoder(head).landmark_head().vertex_ids
+    kept = np.union1d(HeadDecoder(head).landmark_head().vertex_ids, np.asarray(also, np.int64))
     return HeadDecoder(
         head, vertices=np.union1d(kept, np.arange(0, head.vertices_count, VERTEX_STEP))
     )

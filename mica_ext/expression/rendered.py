@@ -20,7 +20,7 @@ class RenderedHeads:
         face = self.faces.sample(self.number(epoch, index))
         five = five_points(face.landmarks_px.astype(np.float64))
         return LabelledPicture(
-            face.image, five, face.landmarks_px, None, None, face.parameters, 1.0, 1.0
+            face.image, five, face.landmarks_px, None, None, None, face.parameters, 1.0, 1.0
         )
 
     def number(self, epoch: int, index: int) -> int:

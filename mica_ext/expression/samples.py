@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from flame_assets.model.head import HeadModel
@@ -84,6 +85,7 @@ class SampleFolder:
             landmarks,
             np.full(68, sample.confidence) if confidence is None else confidence,
             sample.points_px,
+            _dense_confidence(sample),
             _unknown(self.sizes) if parameters is None else parameters,
             0.0 if parameters is None else sample.confidence,
             float(self.measured and sample.shape is not None),
@@ -95,6 +97,13 @@ class _About(NamedTuple):
 
     head: object
     head_version: object
+
+
+def _dense_confidence(sample: BranchSample) -> Float[np.ndarray, "478"] | None:
+    if sample.points_px is None:
+        return None
+    own = 1.0 if sample.point_confidence is None else sample.point_confidence
+    return np.full(len(sample.points_px), sample.confidence) * own
 
 
 def _require_head(folder: Path, head: HeadModel) -> object:

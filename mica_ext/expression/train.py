@@ -15,7 +15,7 @@ from mica_ext.errors import UserError
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import ExpressionTrainingConfig
 from mica_ext.expression.crops import network_input
-from mica_ext.expression.losses import ExpressionLoss, sparse_decoder
+from mica_ext.expression.losses import expression_loss
 from mica_ext.expression.network import ExpressionNetwork
 from mica_ext.expression.training_data import FlatBatch, make_data
 from mica_ext.expression.weights import save_expression_network
@@ -62,7 +62,7 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
         self.model = self.network = ExpressionNetwork(
             vit, config.branch, head.expression_count, tuned=config.tuned
         )
-        self.multi_task = ExpressionLoss(sparse_decoder(head), config.weights).to(world.device)
+        self.multi_task = expression_loss(head, config.weights).to(world.device)
         self.batches = make_data(config, head, self.network.window)
         self.device = world.device
         self.score = "not measured"

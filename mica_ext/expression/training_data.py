@@ -44,6 +44,8 @@ class FlatBatch(NamedTuple):
     points_px: Float[Tensor, "B 68 2"]
     confidence: Float[Tensor, "B 68"]
     has_3d: Float[Tensor, " B"]
+    dense_px: Float[Tensor, "B 468 2"]
+    dense_confidence: Float[Tensor, "B 468"]
     arcface: Float[Tensor, "B 3 A A"]
     has_shape: Float[Tensor, " B"]
 
@@ -51,7 +53,15 @@ class FlatBatch(NamedTuple):
     def of(cls, samples: TrainingCrops) -> "FlatBatch":
         """The same samples."""
         truth = samples.truth
-        others = (truth.points_px, truth.confidence, truth.has_3d)
+        assert truth.dense_px is not None
+        assert truth.dense_confidence is not None
+        others = (
+            truth.points_px,
+            truth.confidence,
+            truth.has_3d,
+            truth.dense_px,
+            truth.dense_confidence,
+        )
         identity = (samples.arcface, samples.has_shape)
         return cls(samples.crops, truth.shape, *truth.movement, *others, *identity)
 

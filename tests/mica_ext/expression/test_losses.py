@@ -114,7 +114,7 @@ def test_photos_without_3d_count_by_their_points_alone():
     alone = Truth(
         both.shape[:1],
         BranchOutput(*(values[:1] for values in wanted)),
-        *(values[:1] for values in both[2:]),
+        *(values[:1] for values in (both.points_px, both.confidence, both.has_3d)),
     )
     torch.testing.assert_close(loss(found, some).posed_mm, loss(first, alone).posed_mm)
     torch.testing.assert_close(loss(found, some).points, loss(found, both).points)

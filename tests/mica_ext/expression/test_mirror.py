@@ -12,7 +12,7 @@ from flame_assets.store import load_head
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import CropChanges, LossWeights
 from mica_ext.expression.crops import CropMaker, network_input
-from mica_ext.expression.losses import ExpressionLoss
+from mica_ext.expression.losses import ExpressionLoss, Truth
 from mica_ext.expression.mirror import HeadMirror
 from mica_ext.expression.rendered import RenderedHeads
 from mica_ext.expression.training_data import CropReader
@@ -50,6 +50,27 @@ def test_mirrored_coefficients_make_the_mirror_image(anthro):
     assert apart.max() < 5e-5
     for name, value in zip(given._fields, mirror.movement(found), strict=True):
         torch.testing.assert_close(value, getattr(given, name), msg=name)
+
+
+def test_points_of_flipped_rows_change_sides(anthro):
+    mirror = HeadMirror.of(anthro)
+    assert mirror is not None
+    random = torch.rand(2, 468, 2, generator=torch.Generator().manual_seed(1))
+    zero = torch.zeros(2, 3)
+    movement = BranchOutput(torch.zeros(2, anthro.expression_count), *[zero] * 5)
+    marks, trust = 223 * random[:, :68], random[..., 0]
+    shape = torch.zeros(2, anthro.shape_count)
+    truth = Truth(shape, movement, marks, trust[:, :68], torch.ones(2), 223 * random, trust)
+    found = mirror.where(torch.tensor([True, False]), truth)
+    nose_tip, right_eye, left_eye = 4, 33, 263  # outer corners
+    assert found.dense_px is not None
+    assert found.dense_confidence is not None
+    for here, there in ((nose_tip, nose_tip), (left_eye, right_eye), (right_eye, left_eye)):
+        x, y = 223 * random[0, there]
+        torch.testing.assert_close(found.dense_px[0, here], torch.stack([223 - x, y]))
+        assert found.dense_confidence[0, here] == trust[0, there]
+    assert torch.equal(found.dense_px[1], 223 * random[1])
+    assert torch.equal(found.confidence[0, 36], trust[0, 45])
 
 
 def test_heads_without_a_mirror_image_have_none(anthro):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from helpers.ict_head import ict_head
-from helpers.mica_toy import toy_head
+from helpers.mica_toy import face_points, toy_head
 
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
@@ -43,6 +43,28 @@ def smooth_head(subdivisions: int = 3) -> HeadModel:
         expression_convention="flame",
         expression_names=tuple(f"expression_{index:03d}" for index in range(4)),
         expression_bounds=None,
+    )
+
+
+def face_ball(shape_count: int = 6) -> HeadModel:
+    """`smooth_head` with the landmarks of a face, which pictures are cropped by.
+
+    More identity modes than 6 are zero, as in a head that has FLAME 2020's number of them.
+    """
+    ball = smooth_head()
+    centres = ball.template[ball.triangles].mean(1)
+    front = np.flatnonzero(centres[:, 2] > 0.02)
+    goals = face_points()[:, :2] * 0.8
+    gaps = np.linalg.norm(centres[front][None, :, :2] - goals[:, None], axis=2)
+    pinned = front[gaps.argmin(1)].astype(np.int32)
+    basis = np.zeros((*ball.shape_basis.shape[:2], shape_count), np.float32)
+    basis[..., :6] = ball.shape_basis
+    return dataclasses.replace(
+        ball,
+        shape_basis=basis,
+        landmark_triangles=pinned[17:],
+        static_contour_triangles=pinned[:17],
+        contour_triangles=np.tile(pinned[:17], (79, 1)),
     )
 
 

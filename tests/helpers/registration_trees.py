@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from helpers.registered_heads import Sequence, sequence
 
 from eval_now.geometry.mesh import Mesh
 from eval_now.io.meshes import save_ply
 from flame_assets.model.head import HeadModel
+from flame_assets.model.head_module import HeadDecoder
+from pacofr.faces.landmarks68 import five_points
 
 COMA_SUBJECTS = ("FaceTalk_170725_00137_TA", "FaceTalk_170728_03272_TA")
 COMA_EXPRESSIONS = ("bareteeth", "mouth_open")
@@ -96,3 +99,33 @@ def write_picture(path: Path, dots: np.ndarray) -> None:
         cv2.circle(picture, (round(x * 16), round(y * 16)), 32, (255, 255, 255), -1, cv2.LINE_AA, 4)
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), picture)
+
+
+def famos_pictures(root: Path, head: HeadModel) -> Path:
+    """`famos_tree` with pictures of cameras that the heads look towards, and the published lists.
+
+    The pictures show white dots at the five points; one camera stands behind the heads.
+    """
+    made = famos_tree(root, head, frames=2)
+    decoder = HeadDecoder(head)
+    cameras = {"26_C": PictureCamera([0.1, 0.0, 1.1]), "27_C": PictureCamera([-0.5, 0.2, 1.0])}
+    cameras["28_C"] = PictureCamera([0.0, 0.0, -1.1])  # from behind
+    cameras["26_A"] = cameras["26_C"]
+    for subject, own in made.items():
+        for index, vertices in enumerate(own.meshes):
+            name, frame = FAMOS_SEQUENCES[index // 2], f"{index % 2 + 1:06d}"
+            moved = vertices - own.translation[index]  # into the cameras' middle
+            write_mesh(root / f"registrations/{subject}/{name}/{name}.{frame}.ply", head, moved)
+            points = decoder.frontal_landmarks(torch.from_numpy(moved[None]).float())[0]
+            for view, camera in cameras.items():
+                dots = five_points(camera.pixels(points.double().numpy()))
+                place = f"train_images_4/{subject}/{name}/{frame}/{name}.{frame}.{view}.png"
+                write_picture(root / place, dots)
+                camera.write(root / f"train_calibrations/{subject}/{name}/{view}.tka")
+    for name, subject in zip(
+        ("seventy_subj__all_seq_frames_per_seq_40_head_rot_120_train",
+         "eight_subj__all_seq_frames_per_seq_5_val"),
+        FAMOS_SUBJECTS, strict=True,
+    ):  # fmt: skip
+        (root / f"{name}.json").write_text(json.dumps([[subject, "anger", "000001"]]))
+    return root

@@ -68,7 +68,9 @@ def training_card(folders: Sequence[Path], rendered: float) -> str:
         UserError: a folder's samples.json cannot be read.
     """
     share = 1.0 if not folders else rendered
-    lines = [f"{100 * share:.0f} % of the faces were rendered on the way: {NOTES['heads']}", ""]
+    lines = []
+    if share > 0:
+        lines = [f"{100 * share:.0f} % of the faces: {NOTES['heads']}", ""]
     for folder in folders:
         try:
             about = read_json(

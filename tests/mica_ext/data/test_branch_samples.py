@@ -1,6 +1,5 @@
 """Samples' labels against independent projections, in tiny trees of the data sets' layouts."""
 
-import dataclasses
 import json
 
 import cv2
@@ -8,16 +7,14 @@ import numpy as np
 import pytest
 import torch
 from helpers.command_output import one_line
-from helpers.mica_toy import face_points, toy_head
-from helpers.registered_heads import sequence, smooth_head
+from helpers.mica_toy import toy_head
+from helpers.registered_heads import face_ball, sequence
 from helpers.registration_trees import (
     COMA_SUBJECTS,
     FAMOS_SUBJECTS,
     PictureCamera,
     coma_tree,
-    famos_tree,
-    write_mesh,
-    write_picture,
+    famos_pictures,
 )
 from scipy.spatial.transform import Rotation
 
@@ -41,18 +38,7 @@ from pacofr.faces.landmarks68 import five_points
 @pytest.fixture(scope="module")
 def head() -> HeadModel:
     """A ball whose landmarks are those of a face: the adaptors crop by them."""
-    ball = smooth_head()
-    centres = ball.template[ball.triangles].mean(1)
-    front = np.flatnonzero(centres[:, 2] > 0.02)
-    goals = face_points()[:, :2] * 0.8
-    gaps = np.linalg.norm(centres[front][None, :, :2] - goals[:, None], axis=2)
-    pinned = front[gaps.argmin(1)].astype(np.int32)
-    return dataclasses.replace(
-        ball,
-        landmark_triangles=pinned[17:],
-        static_contour_triangles=pinned[:17],
-        contour_triangles=np.tile(pinned[:17], (79, 1)),
-    )
+    return face_ball()
 
 
 @pytest.fixture(scope="module")
@@ -230,33 +216,7 @@ def test_coma_is_rendered(run, head, tmp_path):
 @pytest.fixture
 def famos(head, tmp_path):
     """A tree with pictures of two cameras; the heads look towards them."""
-    made = famos_tree(tmp_path / "famos", head, frames=2)
-    decoder = HeadDecoder(head)
-    cameras = {"26_C": PictureCamera([0.1, 0.0, 1.1]), "27_C": PictureCamera([-0.5, 0.2, 1.0])}
-    cameras["28_C"] = PictureCamera([0.0, 0.0, -1.1])  # from behind
-    cameras["26_A"] = cameras["26_C"]
-    for subject, own in made.items():
-        for index, vertices in enumerate(own.meshes):
-            sequence_name = ("anger", "head_rotation_left_right")[index // 2]
-            frame = f"{index % 2 + 1:06d}"
-            moved = vertices - own.translation[index]  # into the cameras' middle
-            path = f"registrations/{subject}/{sequence_name}/{sequence_name}.{frame}.ply"
-            write_mesh(tmp_path / "famos" / path, head, moved)
-            points = decoder.frontal_landmarks(torch.from_numpy(moved[None]).float())[0]
-            for view, camera in cameras.items():
-                place = f"train_images_4/{subject}/{sequence_name}/{frame}"
-                name = f"{sequence_name}.{frame}.{view}.png"
-                dots = five_points(camera.pixels(points.double().numpy()))
-                write_picture(tmp_path / "famos" / place / name, dots)
-                calibration = f"train_calibrations/{subject}/{sequence_name}/{view}.tka"
-                camera.write(tmp_path / "famos" / calibration)
-    (tmp_path / "famos/seventy_subj__all_seq_frames_per_seq_40_head_rot_120_train.json").write_text(
-        json.dumps([[FAMOS_SUBJECTS[0], "anger", "000001"]])
-    )
-    (tmp_path / "famos/eight_subj__all_seq_frames_per_seq_5_val.json").write_text(
-        json.dumps([[FAMOS_SUBJECTS[1], "anger", "000001"]])
-    )
-    return tmp_path / "famos"
+    return famos_pictures(tmp_path / "famos", head)
 
 
 def test_famos_pictures_with_their_calibrations(run, head, famos, tmp_path):

@@ -125,11 +125,12 @@ class RebuildConfig:
     """
 
     params: Annotated[Path, tyro.conf.Positional]
-    """The JSON file."""
+    """The JSON file, or a frame of a video's: clip.json@SECONDS."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Mesh to write (.obj .ply .stl .glb .off .3mf .dae)."""
     expression_from: Path | None = None
-    """Parameter file of a face whose expression and gaze are taken; its head may be another."""
+    """Parameter file (or clip.json@SECONDS) of a face whose expression and gaze are taken; its head
+    may be another."""
     expression_scale: float = 1.0
     """Factor on expression and jaw, 0 to 3."""
     weights: Annotated[
@@ -163,7 +164,7 @@ class SheetConfig:
     """Draw one face under twelve expressions, from a file of `reconstruct --params`."""
 
     params: Annotated[Path, tyro.conf.Positional]
-    """The JSON file."""
+    """The JSON file, or a frame of a video's: clip.json@SECONDS."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Picture to write (.png .jpg)."""
     style: Literal["auto", "clay", "textured"] = "auto"

@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from flame_assets.errors import UserError as HeadError
 from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder
 from flame_assets.store import load_head
 from mica_ext.editing.other_head import carry_face
 from mica_ext.errors import UserError
+from mica_ext.export.clip_json import is_clip, load_clip
 from mica_ext.export.face_json import SavedFace, load_face, require_head
 from mica_ext.reconstruction import RgbImage
 from pacofr.images.load import load_image
@@ -29,7 +32,7 @@ def load_saved_face(path: Path, head: str | None = None) -> LoadedFace:
     Raises:
         UserError: if the file cannot be read, or a head is missing or is no face.
     """
-    face = load_face(path)
+    face = read_face(path)
     wanted = face.provenance.head.name
     if head is None:
         return _on_own_head(face, wanted)
@@ -49,13 +52,48 @@ def load_saved_face(path: Path, head: str | None = None) -> LoadedFace:
     return LoadedFace(carried, decoder, line)
 
 
+def read_face(path: Path) -> SavedFace:
+    """The face of a parameter file, or of a frame of a video's: `clip.json@SECONDS`.
+
+    Raises:
+        UserError: if the file cannot be read, or the moment is missing or not in the video.
+    """
+    name, sign, moment = path.name.rpartition("@")
+    if path.exists() or not sign:
+        if is_clip(path):
+            raise UserError(
+                f"{path}: holds the frames of a video; expected the moment of one, such as "
+                f"{path}@1.5 (seconds)"
+            )
+        return load_face(path)
+    clip = load_clip(path.with_name(name))
+    try:
+        time_s = float(moment)
+    except ValueError:
+        time_s = np.nan
+    end_s = float(clip.times_s[-1])
+    if not 0 <= time_s <= end_s:
+        raise UserError(f"{path}: expected a moment from 0 to {end_s:.2f} s after the @")
+    number = int(np.abs(clip.times_s - time_s).argmin())
+    return SavedFace(
+        clip.parameters.select(number),
+        "expressive",
+        clip.provenance,
+        clip.fingerprint,
+        f"the frame of {clip.video.name} at {clip.times_s[number]:.3f} s",
+        clip.video.size,
+        (0.0, 0.0, *map(float, clip.video.size)),
+        clip.quality,
+    )
+
+
 def load_other_face(path: Path, beside: LoadedFace) -> LoadedFace:
     """The face of a further parameter file; on the very same head object if heads are the same.
 
     Raises:
         UserError: as `load_saved_face`.
     """
-    face = load_face(path)
+    face = read_face(path)
     head = beside.decoder.head
     if face.provenance.head.name != head.name:
         return _on_own_head(face, face.provenance.head.name)

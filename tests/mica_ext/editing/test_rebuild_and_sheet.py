@@ -6,6 +6,7 @@ import pytest
 import torch
 import trimesh
 from helpers.arkit_faces import WEIGHTS, of_weights
+from helpers.clips import toy_clip
 from helpers.command_output import one_line
 from helpers.mica_toy import toy_face, toy_head
 from PIL import Image
@@ -13,8 +14,11 @@ from scipy.spatial import KDTree
 
 from flame_assets.arkit import EXPRESSIONS
 from flame_assets.model.head_io import save_head
+from flame_assets.model.head_module import HeadDecoder
 from mica_ext.cli import main
+from mica_ext.export.clip_json import save_clip
 from mica_ext.export.face_json import load_face, save_face
+from mica_ext.models.pose import in_pose
 from mica_ext.models.types import Camera, FaceParameters
 from pacofr.images.load import load_image
 
@@ -160,3 +164,29 @@ def test_the_sheet_shows_twelve_faces(run, files):
     assert all(np.abs(other - rest).max() > 30 for other in pictures)
     winked = np.abs(picture(2, 1) - rest).sum((0, 2))
     assert winked[width // 2 :].sum() > 3 * winked[: width // 2].sum()
+
+
+def test_frames_of_videos_are_faces_too(run, files, head):
+    """A frame's mesh, its expression on another person, and what is said of a missing moment."""
+    clip = toy_clip(head)
+    save_clip(files / "clip.json", clip)
+    assert run("rebuild", f"{files}/clip.json@0.11", "-o", files / "f.ply")[0] == 0
+    one = in_pose(clip.parameters.select(3).head, "expressive")
+    wanted = HeadDecoder(head)(one).vertices[0].numpy()
+    found = trimesh.load(files / "f.ply", process=False).vertices / 1000
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    options = ("--expression-from", f"{files}/clip.json@0", "--write-params", files / "g.json")
+    assert run("rebuild", files / "a.json", *options, "-o", files / "g.ply")[0] == 0
+    moved = load_face(files / "g.json").parameters.head
+    torch.testing.assert_close(
+        moved.expression, clip.parameters.head.expression[:1], rtol=0, atol=2e-6
+    )
+    assert torch.equal(moved.shape, load_face(files / "a.json").parameters.head.shape)
+    for name, words in (
+        ("clip.json", "clip.json@1.5"),
+        ("clip.json@9", "from 0 to"),
+        ("clip.json@x", "from 0 to"),
+    ):
+        code, _, err = run("sheet", files / name, "-o", files / "s.png")
+        assert code == 2
+        assert words in one_line(err)

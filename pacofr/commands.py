@@ -89,7 +89,13 @@ def task(command: Train | Sweep | Evaluate | Predict | Table) -> int:
         from pacofr.tasks.report.results import read_result
         from pacofr.tasks.report.tables import tables
 
-        print(tables([read_result(path) for path in command.results]))
+        results = [read_result(path) for path in command.results]
+        if command.by_labels is None:
+            print(tables(results))
+            return 0
+        from pacofr.tasks.report.label_chart import write_label_efficiency
+
+        print(write_label_efficiency(results, command.by_labels))
         return 0
     if isinstance(command, Train):
         from pacofr.tasks.run import train_task

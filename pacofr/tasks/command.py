@@ -204,10 +204,15 @@ class Table:
 
     results: tyro.conf.Positional[tuple[Path, ...]]
     """result.json files, or runs of `pacofr task train`."""
+    by_labels: Path | None = None
+    """Print the scores over the number of labels instead, means and 95 % intervals over seeds, and
+    write their chart to this PNG file."""
 
     def __post_init__(self) -> None:
         if not self.results:
             raise UserError("expected at least one run or result.json")
+        if self.by_labels is not None and self.by_labels.is_dir():
+            raise UserError(f"expected a PNG file to write, got the folder {self.by_labels}")
 
 
 AnyTask = Annotated[

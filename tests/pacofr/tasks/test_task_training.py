@@ -203,9 +203,17 @@ def test_a_sweep_goes_on_where_it_was_stopped(encoder, photos, tmp_path, capsys)
     row = json.loads((out / "table.json").read_text())["rows"][1]
     assert row["labels"] == 4
     np.testing.assert_allclose(sorted(row["values"]), sorted(values))
+
     # Student's t of two runs: 12.706 standard errors, and those of two values are |a - b| / 2
     assert row["half_interval"] == pytest.approx(12.7062 * abs(values[0] - values[1]) / 2, rel=1e-4)
     assert f"{row['mean']:.2f} +- {row['half_interval']:.2f}" in capsys.readouterr().out
+    again, chart = [str(run) for run in runs], tmp_path / "chart.png"
+    assert main(["task", "table", *again, "--by-labels", str(chart)]) == 0
+    assert f"{row['mean']:.2f} +- {row['half_interval']:.2f}" in capsys.readouterr().out
+    assert chart.read_bytes() == (out / "table.png").read_bytes()
+    assert main(["task", "table", again[0], "--by-labels", str(tmp_path)]) == 2
+    assert main(["task", "table", again[0], "--by-labels", str(tmp_path / "no/c.png")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

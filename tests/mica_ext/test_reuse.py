@@ -10,8 +10,9 @@ from helpers.command_output import one_line
 from helpers.mica_toy import toy_head
 
 from flame_assets.model.head_io import save_head
+from mica_ext.cli import reconstruct
 from mica_ext.commands.config import ReconstructConfig
-from mica_ext.commands.photo_run.output_plan import make_plan
+from mica_ext.commands.photo_run.output_plan import EXAMPLE, make_plan
 from mica_ext.commands.photo_run.reuse import FolderRecords, select_jobs
 from mica_ext.commands.photo_run.run_record import RECORD_FILE
 from mica_ext.errors import UserError
@@ -68,16 +69,23 @@ def test_files_of_photos_of_one_name_are_done_together_or_not(photo, tmp_path):
     assert (len(select().done), select().unrecorded) == (3, 3)
 
 
-@pytest.fixture
-def made(run, photo, tmp_path):
-    """A folder of two photos, reconstructed into `out`; the command's arguments."""
-    folder, out = tmp_path / "in", tmp_path / "out"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def two_done(pack, tmp_path_factory):
+    """A folder `in` of two photos, and `out` with their results."""
+    place = tmp_path_factory.mktemp("two")
+    (place / "in").mkdir()
     for name in ("a.jpg", "b.jpg"):
-        shutil.copy(photo, folder / name)
-    asked = (folder, "--out", out, "--params", out)
-    assert run(*asked)[0] == 0
-    return asked
+        shutil.copy(EXAMPLE, place / "in" / name)
+    asked = [place / "in", "--out", place / "out", "--params", place / "out"]
+    assert reconstruct([*map(str, asked), "--model", str(pack), "--keep-unsure"]) == 0
+    return place
+
+
+@pytest.fixture
+def made(two_done, tmp_path):
+    """The command's arguments that made two photos' results, in a folder of this test's own."""
+    shutil.copytree(two_done, tmp_path, dirs_exist_ok=True)
+    return (tmp_path / "in", "--out", tmp_path / "out", "--params", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

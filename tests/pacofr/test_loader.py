@@ -83,6 +83,7 @@ def alive(pid):
 UNGUARDED = """
 import sys, time
 import torch
+from torch.utils.data import _utils
 from pacofr.engine.distributed import World
 from pacofr.engine.loader import BatchLoader
 from pacofr.engine.sampling import EpochPlan, RankSampler
@@ -94,6 +95,8 @@ def read(batch):
 
 plan = EpochPlan(8, 2, 100000, seed=0)
 first = plan.order(0)[0]
+
+_utils.MP_STATUS_CHECK_INTERVAL = 0.2  # torch waits that long for each reader: 5 s
 
 def main(workers):
     sampler = RankSampler(plan, World(0, 1, torch.device("cpu")), 0, plan.steps)

@@ -22,31 +22,41 @@ LOGGER = logging.getLogger(__name__)
 
 def status(config: StatusConfig) -> None:
     """List heads and public files, what they are for and how to get them; files are checked."""
-    from flame_assets.download.catalogue import asset_status
+    print(f"home: {store.home()} (set PACOFR_HOME to move it)\n")
+    print("HEADS: `reconstruct --head NAME`")
+    _print_heads()
+    print("\nOTHER PUBLIC FILES: no account needed")
+    _print_assets()
+
+
+def _print_heads() -> None:
     from flame_assets.heads_table import HEADS
 
-    print(f"home: {store.home()} (set PACOFR_HOME to move it)")
     uses = {entry.name: entry.unlocks for entry in HEADS}
     heads = store.status()
     for head in heads:
         state = "intact" if head.intact else "DAMAGED: convert it again or delete the folder"
         print(f"{head.name} {head.version}  {head.bytes / 1e6:.1f} MB  {state}")
-        print(f"  folder:  {head.folder}\n  sha256:  {head.sha256}\n  licence: {head.licence}")
         if use := uses.get(head.name):
             print(f"  for:     {use}")
+        print(f"  folder:  {head.folder}\n  sha256:  {head.sha256}\n  licence: {head.licence}")
         print(f"  next:    reconstruct photo.jpg --head {head.name} --out mesh.obj")
-    if not heads:
-        print("no heads yet; `anthro` needs no licence and is built when first used")
     here = {head.name for head in heads}
     for entry in HEADS:
-        if entry.name not in here and entry.name != "anthro":
+        if entry.name not in here:
             print(f"{entry.name}  not here: {entry.command}")
             print(f"  for:     {entry.unlocks}\n  licence: {entry.licence}")
+
+
+def _print_assets() -> None:
+    from flame_assets.download.catalogue import asset_status
+
     for name, asset, path, present, intact in asset_status():
         damaged = "DAMAGED" if present else "not fetched"
         state = "intact" if intact else f"{damaged}: flame-assets get {name}"
         size = f"{asset.bytes / 1e6:.1f} MB  " if asset.bytes else ""
-        print(f"{name}  {size}{state}\n  {asset.about}")
+        print(f"{name}  {size}{state}")
+        print(f"  for:     {asset.about}")
         print(f"  file:    {path}\n  check:   {asset.check}\n  licence: {asset.licence}")
         if asset.then:
             print(f"  next:    {asset.then.replace('FILE', str(path))}")

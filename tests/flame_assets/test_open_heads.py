@@ -40,6 +40,7 @@ def test_status_says_what_is_missing_and_how_to_get_it(run):
     code, out, _ = run("status")
     assert code == 0
     for words in (
+        "anthro  not here: nothing to do",
         "gnm  not here: flame-assets get gnm",
         "ict  not here: flame-assets get ict",
         "flame2020-generic  not here: flame-assets download flame2020",

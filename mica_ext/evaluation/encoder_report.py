@@ -5,13 +5,15 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from mica_ext.errors import UserError
 from mica_ext.evaluation.posed_errors import FACE, REGIONS
 from mica_ext.evaluation.tables import markdown_table
 from pacofr.analysis.probe.run import Difference, interval
 
+RESAMPLES = 500
+"""Of the bootstrap over photos."""
 PHOTO_MEASURES = {"nme": "Helen NME %", "dense": "Helen dense points %"}
 
 
@@ -26,7 +28,13 @@ class RunErrors(NamedTuple):
     """The same of heads at rest."""
     photos: dict[str, Float64[np.ndarray, " P"]]
     """`PHOTO_MEASURES` that were taken [%]."""
-    correlations: dict[str, float]
+    movements: dict[str, Float64[np.ndarray, "2 P"]]
+    """What faces do in the photos (`photos.MOVEMENTS`), as found and as marked."""
+
+    @property
+    def correlations(self) -> dict[str, float]:
+        """Of found and marked movements."""
+        return {name: float(np.corrcoef(rows)[0, 1]) for name, rows in self.movements.items()}
 
     @classmethod
     def of(cls, row: str, seed: int, content: Mapping[str, Any]) -> "RunErrors":
@@ -41,29 +49,39 @@ class RunErrors(NamedTuple):
                 for name in ("posed_mm", "rest_mm")
             )
             photos = {n: np.array(content[n], np.float64) for n in PHOTO_MEASURES if n in content}
-            correlations = {
-                str(name): float(value) for name, value in content.get("correlations", {}).items()
+            movements = {
+                str(name): np.array(rows, np.float64).reshape(2, -1)
+                for name, rows in content.get("movements", {}).items()
             }
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{row}, seed {seed}: measured.json is damaged ({error}); delete it, the same "
                 "command measures again"
             ) from error
-        return cls(row, seed, posed, rest, photos, correlations)
+        return cls(row, seed, posed, rest, photos, movements)
 
 
 class Pair(NamedTuple):
-    """How much larger one row's error is than another's."""
+    """How much larger one row's measure is than another's."""
 
     row: str
     against: str
     measure: str
     difference: Difference
+    larger_is_better: bool = False
 
     @property
     def decided(self) -> bool:
         """Whether the 95 % interval leaves out zero."""
         return abs(self.difference.mean) > self.difference.half_interval
+
+    @property
+    def verdict(self) -> str:
+        """Who is better, in words."""
+        if not self.decided:
+            return "undecided"
+        ours = (self.difference.mean > 0) == self.larger_is_better
+        return f"{self.row if ours else self.against} is better"
 
 
 def pairs_of(runs: Sequence[RunErrors]) -> list[Pair]:
@@ -75,7 +93,50 @@ def pairs_of(runs: Sequence[RunErrors]) -> list[Pair]:
         if set(row.split(", ")) & set(against.split(", ")):
             ours, theirs = errors[row], errors[against]
             pairs += [Pair(row, against, n, interval(ours[n] - theirs[n])) for n in ours]
+            own, others = ([run for run in runs if run.row == name] for name in (row, against))
+            pairs += _correlation_pairs(own, others)
     return pairs
+
+
+def _correlation_pairs(ours: Sequence[RunErrors], theirs: Sequence[RunErrors]) -> list[Pair]:
+    pairs = []
+    for name in ours[0].movements:
+        marked = ours[0].movements[name][1]
+        found = [np.stack([run.movements[name][0] for run in runs]) for runs in (ours, theirs)]
+        apart = correlation_difference(found[0], found[1], marked)
+        pairs.append(Pair(ours[0].row, theirs[0].row, f"r of {name}", apart, True))
+    return pairs
+
+
+def correlation_difference(
+    ours: Float64[np.ndarray, "seeds P"],
+    theirs: Float64[np.ndarray, "seeds P"],
+    marked: Float64[np.ndarray, " P"],
+) -> Difference:
+    """Difference of mean correlations with its 95 % interval over photos and seeds.
+
+    The variance over photos is a bootstrap's, the same photos for both; that over seeds is added as
+    in `interval`.
+    """
+
+    def apart(photos: Int64[np.ndarray, " P"]) -> Float64[np.ndarray, " seeds"]:
+        truth = marked[photos]
+        with np.errstate(invalid="ignore"):  # one photo drawn again and again has no r
+            ours_r, theirs_r = (
+                np.array([np.corrcoef(row[photos], truth)[0, 1] for row in found])
+                for found in (ours, theirs)
+            )
+        return ours_r - theirs_r
+
+    rng = np.random.default_rng(0)
+    count = len(marked)
+    draws = [apart(rng.integers(count, size=count)).mean() for _ in range(RESAMPLES)]
+    seeds = apart(np.arange(count))
+    half = 1.96 * float(np.nanstd(draws))
+    if len(seeds) > 1:
+        # all of it is of the seeds: every photo stands for the seed's own difference
+        half = float(np.hypot(half, interval(np.repeat(seeds[:, None], 2, 1)).half_interval))
+    return Difference(float(seeds.mean()), half)
 
 
 def _by_measure(runs: Sequence[RunErrors]) -> dict[str, Float64[np.ndarray, "seeds faces"]]:
@@ -127,7 +188,7 @@ def markdown(runs: Sequence[RunErrors]) -> str:
             pair.against,
             pair.measure,
             f"{pair.difference.mean:+.3f} ± {pair.difference.half_interval:.3f}",
-            _verdict(pair),
+            pair.verdict,
         ]
         for pair in pairs_of(runs)
     ]
@@ -169,9 +230,3 @@ def json_content(runs: Sequence[RunErrors]) -> dict[str, object]:
 
 def _two(values: Sequence[float] | Float64[np.ndarray, " n"]) -> list[str]:
     return [f"{value:.2f}" for value in values]
-
-
-def _verdict(pair: Pair) -> str:
-    if not pair.decided:
-        return "undecided"
-    return f"{pair.row if pair.difference.mean < 0 else pair.against} is better"

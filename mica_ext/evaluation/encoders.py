@@ -47,7 +47,7 @@ from pacofr.utils.config_json import read_json
 JUDGES_SEED = 990_000
 """Of the rendered people to judge on; `mica-ext train` with any usual seed has others."""
 RANDOM = "random"
-MEASURED = "measured.json"
+MEASURED, MEASURED_VERSION = "measured.json", 2
 TESTSET = "testset"
 """Of --helen."""
 BATCH = 8
@@ -246,14 +246,14 @@ class Judge:
         if self.photos is not None:
             errors = self.photos.measure(ExpressionPredictor(folder, self.decoder, self.device))
             found |= {"nme": errors.nme.tolist(), "dense": errors.dense.tolist()}
-            found["correlations"] = errors.correlations
+            found["movements"] = {name: rows.tolist() for name, rows in errors.movements.items()}
         return found
 
     def _asked(self) -> dict[str, object]:
         helen = None if self.config.helen is None else str(self.config.helen.resolve())
         return {
-            "people": self.config.people, "helen": helen, "head": self.head.name,
-            "head_version": self.head.version, "regions": list(REGIONS),
+            "version": MEASURED_VERSION, "people": self.config.people, "helen": helen,
+            "head": self.head.name, "head_version": self.head.version, "regions": list(REGIONS),
         }  # fmt: skip
 
     def _people(self, network: ExpressionNetwork) -> FlatBatch:

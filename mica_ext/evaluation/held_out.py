@@ -31,6 +31,7 @@ from mica_ext.models.pose import in_pose
 from mica_ext.models.types import AlignedFace
 from mica_ext.reconstruct import Reconstructor
 from mica_ext.table8.run import asked_packs
+from pacofr.analysis.probe.run import interval
 from pacofr.errors import UserError as ContentError
 from pacofr.faces.detect import Face
 from pacofr.utils.progress import track
@@ -194,9 +195,13 @@ def report(measured: list[MeasuredFace], missing: int = 0) -> str:
     lines = ["Mean distance of posed meshes, aligned rigidly by the face [mm].", ""]
     rows = []
     for pack, method, own in _by_method(measured):
-        means = [np.nanmean([face.errors[name] for face in own]) for name in REGIONS]
-        rows.append([pack, method, str(len(own)), *(f"{value:.2f}" for value in means)])
-    lines += [*markdown_table(["pack", "method", "faces", *REGIONS], rows), ""]
+        means = [np.mean(found) if (found := _of_region(own, name)) else None for name in REGIONS]
+        cells = ["-" if value is None else f"{value:.2f}" for value in means]
+        rows.append([pack, method, str(len(own)), *cells, _over_people(own)])
+    lines += [
+        *markdown_table(["pack", "method", "faces", *REGIONS, "face, ± over people"], rows),
+        "",
+    ]
     names = sorted({face.expression for face in measured if face.expression})
     if names:
         rows = []
@@ -211,6 +216,19 @@ def report(measured: list[MeasuredFace], missing: int = 0) -> str:
     people = len({face.subject for face in measured})
     lines.append(f"{people} people" + (f"; {missing} samples left out" if missing else ""))
     return "\n".join(lines) + "\n"
+
+
+def _of_region(measured: list[MeasuredFace], name: str) -> list[float]:
+    return [face.errors[name] for face in measured if name in face.errors]
+
+
+def _over_people(measured: list[MeasuredFace]) -> str:
+    """Half of the 95 % interval of the whole face's error over people."""
+    by_person: dict[str, list[float]] = {}
+    for face in measured:
+        by_person.setdefault(face.subject, []).append(face.errors[FACE])
+    means = np.array([[np.mean(errors) for errors in by_person.values()]])
+    return f"{interval(means).half_interval:.2f}" if means.size > 1 else "-"
 
 
 def _by_method(measured: list[MeasuredFace]) -> Iterator[tuple[str, str, list[MeasuredFace]]]:

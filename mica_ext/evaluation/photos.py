@@ -44,8 +44,8 @@ class PhotoErrors(NamedTuple):
     """Of the head's 68 landmarks [% of the outer eye corners' distance]."""
     dense: Float64[np.ndarray, " P"]
     """Of the head's 468 points of skin, to those that the product's points network finds [%]."""
-    correlations: dict[str, float]
-    """Of `MOVEMENTS`, over the photos."""
+    movements: dict[str, Float64[np.ndarray, "2 P"]]
+    """Each of `MOVEMENTS` as found and as marked."""
 
 
 class DensePoints:
@@ -107,8 +107,8 @@ class JudgedPhotos:
             unit = (points[LEFT_EYE_OUTER] - points[RIGHT_EYE_OUTER]).norm()
             dense.append(100 * float(apart / unit))
         found_points = np.stack(landmarks)
-        correlations = {
-            name: float(np.corrcoef(measure(found_points), measure(self.truth))[0, 1])
+        movements = {
+            name: np.stack([measure(points) for points in (found_points, self.truth)])
             for name, measure in MOVEMENTS.items()
         }
-        return PhotoErrors(nme(found_points, self.truth), np.array(dense), correlations)
+        return PhotoErrors(nme(found_points, self.truth), np.array(dense), movements)

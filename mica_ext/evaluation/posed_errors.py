@@ -67,19 +67,17 @@ def face_regions(decoder: HeadDecoder) -> FaceRegions:
 def posed_errors(
     found: Float[np.ndarray, "V 3"], truth: Float[np.ndarray, "V 3"], regions: FaceRegions
 ) -> dict[str, float]:
-    """Mean distances of corresponding vertices by region [mm]; NaN for empty regions.
+    """Mean distances of corresponding vertices by region [mm], without empty regions.
 
     The head is aligned rigidly by all vertices of the face: pose is not counted.
     """
     points, wanted = (np.asarray(mesh, np.float64)[regions.face] for mesh in (found, truth))
     rotation, translation = rigid_alignment(points, wanted[None])
     distances = 1000 * np.linalg.norm(points @ rotation[0].T + translation[0] - wanted, axis=1)
-    return {
-        name: float(distances[rows].mean()) if len(rows) else float("nan")
-        for name, rows in regions.rows.items()
-    }
+    rows = regions.rows.items()
+    return {name: float(distances[own].mean()) for name, own in rows if len(own)}
 
 
 def region_errors(errors: list[Mapping[str, float]]) -> Float[np.ndarray, "N R"]:
-    """Errors of several faces in the order of `REGIONS`."""
-    return np.array([[each[name] for name in REGIONS] for each in errors])
+    """Errors of several faces in the order of `REGIONS`; NaN for empty ones."""
+    return np.array([[each.get(name, np.nan) for name in REGIONS] for each in errors])

@@ -11,7 +11,13 @@ from helpers.task_trees import write_encoder
 
 from mica_ext.cli import main
 from mica_ext.commands.photo_run.output_plan import EXAMPLE
-from mica_ext.evaluation.encoder_report import RunErrors, markdown, pairs_of
+from mica_ext.evaluation.encoder_report import (
+    Pair,
+    RunErrors,
+    correlation_difference,
+    markdown,
+    pairs_of,
+)
 from mica_ext.evaluation.posed_errors import REGIONS
 from pacofr.faces.landmarks68 import write_pts
 from pacofr.images import load_image
@@ -76,7 +82,9 @@ def test_tables_are_of_what_was_measured(compared):
         assert len(measured["posed_mm"]) == len(measured["nme"]) == len(measured["dense"]) == 3
         assert 0 < run["nme"] < 60
         assert 0 < run["dense"] < 60
-        assert set(run["correlations"]) >= {"mouth opening", "eye openness"}
+        for name in ("mouth opening", "eye openness"):
+            r = np.corrcoef(measured["movements"][name])[0, 1]
+            assert run["correlations"][name] == pytest.approx(r)
     assert content["rest_mm"][0] > 1
     text = (compared / "out" / "encoders.md").read_text()
     assert "2 seeds: too few" in text
@@ -120,6 +128,20 @@ def test_who_wins_is_said_only_where_the_interval_allows():
     (pair,) = pairs_of(runs_of(0.0))
     assert not pair.decided
     assert "undecided" in markdown(runs_of(0.0))
+
+
+def test_correlations_are_compared_over_the_same_photos():
+    rng = np.random.default_rng(1)
+    marked = rng.normal(0, 1, 300)
+    good, poor = (marked + rng.normal(0, noise, (3, 300)) for noise in (0.5, 1.5))
+    found = correlation_difference(good, poor, marked)
+    wanted = 1 / np.sqrt(1.25) - 1 / np.sqrt(3.25)  # signal over signal and noise
+    assert found.mean == pytest.approx(wanted, abs=0.05)
+    assert 0.01 < found.half_interval < 0.15
+    assert correlation_difference(good, good, marked).mean == 0
+    pair = Pair("a", "b", "r of mouth opening", found, True)
+    assert pair.verdict == "a is better"
+    assert pair._replace(larger_is_better=False).verdict == "b is better"
 
 
 @pytest.mark.parametrize(

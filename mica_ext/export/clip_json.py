@@ -42,6 +42,7 @@ from mica_ext.files import write_bytes_atomic
 from mica_ext.models.quality import Quality
 from mica_ext.models.types import Camera, FaceParameters
 from pacofr.errors import UserError as ContentError
+from pacofr.utils.bounded import open_regular
 from pacofr.utils.config_json import from_json, read_json
 
 FORMAT, VERSION = "mica-ext clip", 1
@@ -161,9 +162,9 @@ def save_clip(path: Path, clip: SavedClip) -> None:
 def is_clip(path: Path) -> bool:
     """Whether a file begins as `save_clip` writes it; False if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path, MAX_BYTES) as file:
             return f'"{FORMAT}"'.encode() in file.read(64)
-    except OSError:
+    except (OSError, ContentError):
         return False
 
 

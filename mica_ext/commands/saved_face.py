@@ -74,6 +74,7 @@ def read_face(path: Path) -> SavedFace:
     end_s = float(clip.times_s[-1])
     if not 0 <= time_s <= end_s:
         raise UserError(f"{path}: expected a moment from 0 to {end_s:.2f} s after the @")
+    width, height = clip.video.size
     number = int(np.abs(clip.times_s - time_s).argmin())
     return SavedFace(
         clip.parameters.select(number),
@@ -82,7 +83,7 @@ def read_face(path: Path) -> SavedFace:
         clip.fingerprint,
         f"the frame of {clip.video.name} at {clip.times_s[number]:.3f} s",
         clip.video.size,
-        (0.0, 0.0, *map(float, clip.video.size)),
+        (0.0, 0.0, float(width), float(height)),
         clip.quality,
     )
 

@@ -21,6 +21,12 @@ from pacofr.utils.config_json import from_json, read_json
 
 FORMAT, VERSION = "mica-ext face", 2
 MAX_BYTES = 16 << 20
+MAX_SIDE = 1_000_000
+"""Of a photo [px]."""
+MAX_COEFFICIENT = 1000.0
+"""Size of any coefficient or angle that is believed."""
+BOUND_TOLERANCE = 1e-3
+"""By which files may round expressions beyond their bounds."""
 
 
 class Source(NamedTuple):
@@ -155,6 +161,12 @@ def _to_saved_face(content: dict[str, Any], where: str) -> SavedFace:
     file = from_json(_FaceFile, dict.fromkeys(ADDED_KEYS) | content, where)
     if not NAME.fullmatch(file.head.name):
         raise UserError(f"{where}, head, name: expected the name of a head, got {file.head.name!r}")
+    if not all(1 <= side <= MAX_SIDE for side in file.photo.size):
+        raise UserError(f"{where}, photo, size: expected 1 to {MAX_SIDE}, got {file.photo.size}")
+    if not file.camera.focal_px > 0:
+        raise UserError(
+            f"{where}, camera, focal_px: expected more than 0, got {file.camera.focal_px}"
+        )
     if set(file.parameters) != set(HeadParameters._fields):
         odd = ", ".join(sorted(set(file.parameters) ^ set(HeadParameters._fields)))
         raise UserError(f"{where}, parameters: missing or unknown: {odd}")
@@ -212,7 +224,7 @@ def require_head(
         parameters: of the file, of any batch size.
 
     Raises:
-        UserError: they belong to another head.
+        UserError: they belong to another head, or a value is out of its range.
     """
     if (head.name, head.version) != (wanted.name, wanted.version):
         raise UserError(
@@ -231,3 +243,24 @@ def require_head(
                 f"the parameters hold {values.shape[1]} numbers as {name}, the head {head.name} "
                 f"has {expected.shape[1]}: write the file again with `reconstruct --params`"
             )
+        if (largest := float(values.abs().max())) > MAX_COEFFICIENT:
+            raise UserError(
+                f"the parameters hold {largest:.3g} in {name}: expected at most "
+                f"{MAX_COEFFICIENT:g}; write the file again with `reconstruct --params`"
+            )
+    _require_bounds(head, parameters)
+
+
+def _require_bounds(head: HeadModel, parameters: HeadParameters) -> None:
+    if head.expression_bounds is None:
+        return
+    low, high = head.expression_bounds
+    outside = (low - parameters.expression).maximum(parameters.expression - high)
+    if float(outside.max()) <= BOUND_TOLERANCE:
+        return
+    row, column = divmod(int(outside.argmax()), outside.shape[1])
+    raise UserError(
+        f"the parameters hold {float(parameters.expression[row, column]):.3g} as weight of "
+        f"{head.expression_names[column]}, the head {head.name} takes {low:g} to {high:g}: write "
+        "the file again with `reconstruct --params`"
+    )

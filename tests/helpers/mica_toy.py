@@ -160,6 +160,7 @@ def toy_face(head: HeadModel, pose: Pose = "expressive") -> SavedFace:
     generator = torch.Generator().manual_seed(2)
     zeros = HeadParameters.zeros(head)
     parameters = HeadParameters(*(torch.randn(v.shape, generator=generator) * 0.3 for v in zeros))
+    parameters = parameters._replace(expression=parameters.expression.abs().clamp(max=1))
     camera = Camera(
         torch.tensor([901.5]), torch.tensor([[3.25, 4.1]]), torch.tensor([[0.0, 0.1, -0.6]])
     )

@@ -71,6 +71,8 @@ def test_files_of_other_formats_versions_or_types_are_refused(path):
         ({"photo": content["photo"] | {"size": [10**400, True]}}, "whole number, not True"),
         ({"camera": camera | {"centre_px": [1.0]}}, "must have 2 items, not 1"),
         ({"camera": camera | {"focal_px": 10**400}}, "focal_px must be a finite number"),
+        ({"camera": camera | {"focal_px": 0.0}}, "focal_px: expected more than 0"),
+        ({"photo": content["photo"] | {"size": [0, 480]}}, "size: expected 1 to 1000000"),
         ({"parameters": parameters | {"shape": [float("nan")]}}, "shape.* finite"),
         ({"parameters": parameters | {"shape": [1e300]}}, "shape: expected finite .* float32"),
         ({"parameters": parameters | {"shape": [[1.0]]}}, "shape.* must be a number"),
@@ -116,6 +118,15 @@ def test_parameters_belong_to_one_head_only(path):
     wrong = other.provenance._replace(head=Source("toy", "2", ""))
     with pytest.raises(UserError, match="belong to the head toy 2"):
         rebuild_mesh(other._replace(provenance=wrong), DECODER)
+    head = other.parameters.head
+    for name, value, message in (
+        ("expression", 7.5, "7.5 as weight of"),
+        ("shape", 1e30, "1e\\+30"),
+    ):
+        odd = head._replace(**{name: torch.full_like(getattr(head, name), value)})
+        face = other._replace(parameters=other.parameters._replace(head=odd))
+        with pytest.raises(UserError, match=message):
+            rebuild_mesh(face, DECODER)
     basis = HEAD.shape_basis.copy()
     basis[7, 1, 0] += 1e-4
     with pytest.raises(UserError, match=r"another head of the name toy \(shape_basis differ\)"):

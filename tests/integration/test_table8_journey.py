@@ -1,7 +1,9 @@
-"""The rows of Table 8 from CoMA's and FaMoS' layouts: jointly, and with MICA's network kept."""
+"""The rows of Table 8 from the layouts of CoMA, FaMoS and MICA: jointly, and with MICA's kept."""
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +15,23 @@ from helpers.task_trees import write_encoder
 from flame_assets.model.fingerprint import weighted_sum
 from flame_assets.model.head_io import save_head
 from mica_ext.cli import main
+from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.identity.weights import save_identity_network
 
 
 def run(*given):
     assert main([str(word) for word in given]) == 0
+
+
+def write_people(root: Path) -> None:
+    """MICA's layout: the parameters of a neutral scan, and an expressive photo of the person."""
+    rng = np.random.default_rng(0)
+    for actor in ("FL_001", "FL_002"):
+        fits, photos = (root / "FLORENCE" / part / actor for part in ("FLAME_parameters", "images"))
+        fits.mkdir(parents=True)
+        photos.mkdir(parents=True)
+        np.savez(fits / "neutral.npz", betas=0.1 * rng.normal(size=400), pose=np.zeros(15))
+        shutil.copy(EXAMPLE, photos / "one.jpg")
 
 
 @pytest.mark.slow
@@ -27,6 +41,7 @@ def test_both_rows_from_the_registrations(tmp_path, monkeypatch):
     save_head(head, tmp_path / "head")
     coma_tree(tmp_path / "coma", head, frames=2)
     famos_pictures(tmp_path / "famos", head)
+    write_people(tmp_path / "mica_set")
     write_encoder(tmp_path / "enc")
     sums = {name: weighted_sum(getattr(head, name)) for name in ("template", "shape_basis")}
     about = {"name": "mica", "licence": "tests only", "made_by": "mica-ext import mica.tar"}
@@ -37,8 +52,11 @@ def test_both_rows_from_the_registrations(tmp_path, monkeypatch):
         made = ("--fits", f"fits/{source}", "--head", "head", "--out", f"samples/{source}")
         run("samples", source, source, *made, "--threads", 1, "--val", 0.4, "--test", 0)
 
+    run("samples", "mica", "mica_set", "--head", "head", "--out", "samples/mica", "--val", 0)
+
     train = ("--preset", "table8", "--encoder-weights", "enc", "--identity", "mica")
     train += ("--head", "head", "--regions", "uniform", "--data", "samples/coma", "samples/famos")
+    train += ("samples/mica",)
     train += ("--steps", 2, "--batch", 4, "--held-out", 2, "--workers", 0, "--device", "cpu")
     train += ("--branch.width", 16, "--branch.heads", 2, "--branch.depth", 1, "--rendered", 0)
     train += ("--learning-rate", 0.01, "--warm-up", 0, "--ema-decay", 0.1)

@@ -21,7 +21,7 @@ from pacofr.engine.task import RunOptions, TrainerConfig
 from pacofr.engine.trainer import NotFiniteError, fit
 from pacofr.errors import UserError
 
-SCRIPT = Path(__file__).parents[1] / "helpers" / "training_toy.py"
+SCRIPT = Path(__file__).parents[2] / "helpers" / "training_toy.py"
 STEPS = 15
 ALONE = World(0, 1, torch.device("cpu"))
 

@@ -36,7 +36,7 @@ from pacofr.engine.checkpoint import checkpoints, read_progress
 from pacofr.errors import UserError
 from pacofr.pretraining.presets import ABLATIONS, PRESETS
 
-SCRIPT = Path(__file__).parents[1] / "helpers" / "table7_tiny.py"
+SCRIPT = Path(__file__).parents[2] / "helpers" / "table7_tiny.py"
 
 # ---- the table ---------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from pacofr.engine.checkpoint import checkpoints
 from pacofr.engine.task import RunOptions
 from pacofr.pretraining.train import pretrain
 
-SCRIPT = Path(__file__).parents[1] / "helpers" / "pacofr_tiny.py"
+SCRIPT = Path(__file__).parents[2] / "helpers" / "pacofr_tiny.py"
 UNEVEN = 9  # images in a global batch: one rank has 4, the other 5
 
 

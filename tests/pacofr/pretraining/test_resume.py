@@ -16,7 +16,7 @@ from pacofr.engine.task import RunOptions
 from pacofr.errors import UserError
 from pacofr.pretraining.train import pretrain
 
-SCRIPT = Path(__file__).parents[1] / "helpers" / "pacofr_tiny.py"
+SCRIPT = Path(__file__).parents[2] / "helpers" / "pacofr_tiny.py"
 EPOCHS, STEPS = 4, 20
 
 

@@ -21,7 +21,7 @@ from pacofr.faces.face_mesh.topology import (
     SKIN_POINTS,
 )
 
-ICT = Path(__file__).parents[3] / "shared/data/ict_facekit/ict_facekit_light.npz"
+ICT = Path(__file__).parents[4] / "shared/data/ict_facekit/ict_facekit_light.npz"
 
 
 @pytest.fixture(scope="module", params=["anthro", "ict"])

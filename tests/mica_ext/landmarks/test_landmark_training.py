@@ -21,7 +21,7 @@ from pacofr.engine.distributed import World
 from pacofr.engine.sampling import RankBatch
 from pacofr.errors import UserError as EngineError
 
-SCRIPT = Path(__file__).parents[1] / "helpers" / "landmark_training.py"
+SCRIPT = Path(__file__).parents[2] / "helpers" / "landmark_training.py"
 
 
 def metrics(out):

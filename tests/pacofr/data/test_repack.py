@@ -123,7 +123,7 @@ def test_two_processes_fill_a_cache(shards, tmp_path):
         "print(sum(len(d.jpeg(i)) for i in range(len(d))))"
     )
     command = [sys.executable, "-c", read, str(shards), str(tmp_path / "cache")]
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     both = [
         subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root}

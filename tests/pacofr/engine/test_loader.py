@@ -17,7 +17,7 @@ from pacofr.engine.loader import BatchLoader
 from pacofr.engine.sampling import EpochPlan, RankSampler
 from pacofr.errors import UserError
 
-TINY = Path(__file__).parents[1] / "helpers" / "pacofr_tiny.py"
+TINY = Path(__file__).parents[2] / "helpers" / "pacofr_tiny.py"
 ALONE = World(0, 1, torch.device("cpu"))
 
 

@@ -8,12 +8,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from flame_assets.model.head_module import HeadDecoder, HeadParameters
+from flame_assets.model.head_module import HeadDecoder
 from flame_assets.model.lbs import rotation_matrices
 from mica_ext.expression.predictor import ExpressionPredictor
-from mica_ext.fitting.correspondence.anchors import locate_points
-from mica_ext.fitting.correspondence.calibration import load_calibration
-from mica_ext.fitting.correspondence.mean_picture import mean_picture
+from mica_ext.expression.skin_points import SkinPoints
 from mica_ext.landmarks.annotated_photos import match_face, read_labelled
 from mica_ext.models.projection import project
 from mica_ext.models.types import AlignedFace, FaceParameters
@@ -49,29 +47,22 @@ class PhotoErrors(NamedTuple):
 
 
 class DensePoints:
-    """The 468 points of Face Mesh's skin on a head that moves."""
+    """The 468 points of Face Mesh's skin on a head, in photos."""
 
-    def __init__(self, decoder: HeadDecoder, mean: Float64[np.ndarray, "478 2"]) -> None:
-        """Find them on the neutral head; `mean`: see `mean_picture`."""
-        with torch.no_grad():
-            neutral = decoder(HeadParameters.zeros(decoder.head)).vertices
-            landmarks = decoder.frontal_landmarks(neutral)[0].double().numpy()
-        anchors = locate_points(decoder, mean_picture(landmarks, mean))
-        corners = decoder.head.triangles[anchors.triangles]
-        kept = np.union1d(decoder.landmark_head().vertex_ids, corners)
-        self.decoder = HeadDecoder(decoder.head, vertices=kept)
-        self.corners = torch.from_numpy(np.searchsorted(kept, corners))
-        self.weights = torch.from_numpy(anchors.barycentric).float()
-        self.offsets = torch.from_numpy(anchors.offsets).float()
+    def __init__(self, decoder: HeadDecoder) -> None:
+        """Find them on the neutral head."""
+        skin = SkinPoints(decoder)
+        kept = np.union1d(decoder.landmark_head().vertex_ids, skin.vertex_ids)
+        self.decoder, self.skin = HeadDecoder(decoder.head, vertices=kept), skin.among(kept)
 
     @torch.no_grad()
     def project(self, parameters: FaceParameters) -> Float[Tensor, "B 468 2"]:
-        """Where they fall in the photos [px]."""
+        """Where they fall [px]; the neck is at rest."""
         head, camera = parameters
-        corners = self.decoder(head).vertices[:, self.corners]
-        spots = torch.einsum("blcx,lc->blx", corners, self.weights)
-        rotation = rotation_matrices(head.global_pose) @ rotation_matrices(head.neck_pose)
-        return project(camera, spots + self.offsets @ rotation.transpose(1, 2))
+        mesh = self.decoder(head._replace(global_pose=torch.zeros_like(head.global_pose)))
+        root, rotation = mesh.joints[:, :1], rotation_matrices(head.global_pose)
+        points = (self.skin(mesh.vertices) - root) @ rotation.transpose(1, 2) + root
+        return project(camera, points)
 
 
 class JudgedPhotos:
@@ -91,8 +82,7 @@ class JudgedPhotos:
                 self.faces.append(reconstructor.align(photo.image, [face]))
                 marks.append(photo.points)
         self.truth = np.stack(marks).astype(np.float64)
-        calibration = load_calibration(reconstructor.reader.calibration)
-        self.dense = DensePoints(reconstructor.decoder, calibration.mean)
+        self.dense = DensePoints(reconstructor.decoder)
 
     @torch.no_grad()
     def measure(self, predictor: ExpressionPredictor) -> PhotoErrors:

@@ -47,7 +47,7 @@ class CompareEncodersConfig:
     Every encoder, frozen and tuned, with every seed, gets the same rendered faces, samples and
     steps. Judged on rendered people who were never trained on (posed distance by region) and, with
     --helen, on photos. Differences are paired, with 95 % intervals over faces and seeds. Stopped,
-    the same command goes on.
+    the same command goes on. A run of 2,000 steps takes about 20 core minutes at 64 px.
     """
 
     encoders: Annotated[tuple[str, ...], tyro.conf.Positional]

@@ -15,10 +15,10 @@ class LandmarkTrainingConfig:
     """Train the 478-point landmark network on any photos of faces; a teacher labels them.
 
     The shipped weights: `mica-ext train-landmarks --photos LFW HELEN/trainset --out RUN`, some 3
-    hours of a core with AVX-512, then 8.5 minutes of a shared H100 from there (`--init-from RUN/model
-    --whole-steps 1600 --parts-steps 3200 --confidence-steps 550 --batch 96 --learning-rate 0.0025
-    --workers 8`: 1,300 crops a second of 128 pixels, 1,050 of 224). Before, `flame-assets get
-    face-mesh` fetches the teacher.
+    hours of a core with AVX-512, then 8.5 minutes of a shared H100 from there (`--init-from
+    RUN/model --whole-steps 1600 --parts-steps 3200 --confidence-steps 550 --batch 96
+    --learning-rate 0.0025 --workers 8`: 1,300 crops a second of 128 pixels, 1,050 of 224). Before,
+    `flame-assets get face-mesh` fetches the teacher.
     """
 
     photos: tuple[Path, ...]

@@ -12,6 +12,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PARITY = Path(__file__).resolve().parent / "reference" / "parity"
 SHARED = REPOSITORY.parent / "shared"
 
+# the workers of xdist share the cores, and threads that wait for each other spin
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # programs under test are the installed ones, as the tests' own imports are, with one compiler cache
 os.environ["PYTHONSAFEPATH"] = "1"
 

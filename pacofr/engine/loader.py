@@ -104,7 +104,7 @@ def _nothing() -> None:
 
 LOST_READER = (
     "is memory short, or shared memory (in a container: --shm-size)? Give the same command again to"
-    " go on, with --data.workers 0 to read without such processes"
+    " go on, with --workers 0 (pacofr pretrain: --data.workers 0) to read without such processes"
 )
 
 

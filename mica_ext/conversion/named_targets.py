@@ -14,7 +14,7 @@ from mica_ext.conversion.expression_converter import ExpressionConverter
 from mica_ext.conversion.motion import HeadMotion
 from mica_ext.errors import UserError
 from mica_ext.export.blendshapes import NamedTargets
-from mica_ext.export.gltf import MorphTarget
+from mica_ext.export.gltf.glb import MorphTarget
 from mica_ext.shape_transfer.shape_store import NamedShapes, arkit_shapes
 
 LOGGER = logging.getLogger(__name__)

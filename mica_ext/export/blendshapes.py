@@ -11,7 +11,7 @@ from flame_assets.arkit import arkit
 from flame_assets.model.head import JOINT_NAMES
 from flame_assets.model.head_module import HeadDecoder, HeadMesh, HeadParameters
 from flame_assets.model.lbs import rotation_matrices
-from mica_ext.export.gltf import MIN_OFFSET, MorphTarget, Skeleton
+from mica_ext.export.gltf.glb import MIN_OFFSET, MorphTarget, Skeleton
 
 BATCH = 8
 """Expressions decoded at a time."""

@@ -15,8 +15,8 @@ from flame_assets.model.head import JOINT_NAMES
 from flame_assets.model.head_module import HeadDecoder
 from mica_ext.export.blendshapes import morphs_without_joints
 from mica_ext.export.clip_json import SavedClip
-from mica_ext.export.gltf import glb_bytes
-from mica_ext.export.gltf_animation import Animation
+from mica_ext.export.gltf.animation import Animation
+from mica_ext.export.gltf.glb import glb_bytes
 from mica_ext.export.surface import surface_of
 from mica_ext.files import write_bytes_atomic
 

@@ -48,7 +48,7 @@ def save_mesh(
     head = decoder.head
     picture = None if texture is None else texture.picture
     if path.suffix.lower() == ".glb":
-        from mica_ext.export.gltf import glb_bytes
+        from mica_ext.export.gltf.glb import glb_bytes
 
         rest, targets, skeleton = morphs(decoder, in_pose(parameters.head, pose), named)
         note = f"made with the head {head.name} {head.version}: {head.licence}"

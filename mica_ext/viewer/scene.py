@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int32, UInt8
 
-from mica_ext.export.gltf import MIN_OFFSET, MorphTarget, Skeleton
+from mica_ext.export.gltf.glb import MIN_OFFSET, MorphTarget, Skeleton
 from mica_ext.export.surface import Surface, split_at_seams
 from mica_ext.render.clay import SOFT_LIGHT
 from mica_ext.render.shading import INNER_BRIGHTNESS

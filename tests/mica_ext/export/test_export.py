@@ -15,7 +15,7 @@ from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.errors import UserError
 from mica_ext.export.blendshapes import morphs
 from mica_ext.export.face_mesh import save_mesh
-from mica_ext.export.gltf import MorphTarget, glb_bytes
+from mica_ext.export.gltf.glb import MorphTarget, glb_bytes
 from mica_ext.export.landmarks_json import save_landmarks
 from mica_ext.export.mesh_files import write_surface
 from mica_ext.export.surface import Surface

@@ -11,7 +11,7 @@ from helpers.mica_toy import toy_face, toy_head
 from eval_now.geometry.normals import vertex_normals
 from flame_assets.model.head_module import HeadDecoder
 from mica_ext.export.blendshapes import morphs
-from mica_ext.export.gltf import glb_bytes
+from mica_ext.export.gltf.glb import glb_bytes
 from mica_ext.export.surface import surface_of
 from mica_ext.models.pose import in_pose
 

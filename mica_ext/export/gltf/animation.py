@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64
 
-from mica_ext.export.gltf_buffer import Buffer
+from mica_ext.export.gltf.buffer import Buffer
 
 
 class Animation(NamedTuple):

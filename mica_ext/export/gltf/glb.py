@@ -13,8 +13,8 @@ from jaxtyping import Float, Float32, Float64, Int32
 from scipy.spatial.transform import Rotation
 
 from eval_now.geometry.normals import vertex_normals
-from mica_ext.export.gltf_animation import Animation, animation_entry
-from mica_ext.export.gltf_buffer import INDICES, VERTICES, Buffer
+from mica_ext.export.gltf.animation import Animation, animation_entry
+from mica_ext.export.gltf.buffer import INDICES, VERTICES, Buffer
 from mica_ext.export.surface import Surface, split_at_seams
 from mica_ext.render.pictures import picture_bytes
 from mica_ext.render.shading import to_linear

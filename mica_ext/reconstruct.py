@@ -32,7 +32,7 @@ from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import PointChoice, open_reader
 from mica_ext.landmarks.regions import REGIONS
 from mica_ext.models.estimator import FaceEstimator, FitChoice
-from mica_ext.models.pack import Pack, load_pack
+from mica_ext.models.pack import EXPRESSION, SHIPPED, Pack, find_pack, load_pack
 from mica_ext.models.pose import Pose, in_pose
 from mica_ext.models.quality import FaceSignals, assess_quality, face_luma, roll_degrees
 from mica_ext.models.types import AlignedFace, collate_faces
@@ -115,12 +115,15 @@ class Reconstructor:
             points: whose points the fit reads.
             detector: finds the faces.
             fit: "full" fits all parameters to the points, starting from what the pack's expression
-                network sees where it has one for this head; "none" takes what it sees.
+                network sees where it has one for this head; "none" takes what it sees, with "auto"
+                the shipped network for Anthro.
 
         Raises:
             UserError: if pack, head, identity or expression network, points, device or detector
                 cannot be used.
         """
+        if fit == "none" and str(model) == "auto" and find_pack() == SHIPPED:
+            model = EXPRESSION
         pack = load_pack(model)
         head_model = load_head(head or pack.head)
         return cls(
@@ -291,8 +294,9 @@ def _expression_predictor(
         if fit == "full":
             return None
         raise UserError(
-            f"--fit none: the pack {pack.name} has no expression network: make one with `mica-ext "
-            "train` and `mica-ext pack --expression RUN/model`, and name it with --model"
+            f"--fit none: the pack {pack.name} has no expression network: take --model "
+            f"{EXPRESSION}, or make one with `mica-ext train` and `mica-ext pack --expression "
+            "RUN/model`"
         )
     if fit == "full":
         about = read_expression_config(pack.expression)

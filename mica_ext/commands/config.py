@@ -93,7 +93,7 @@ class ReconstructConfig:
     fit: Literal["full", "none"] = "full"
     """full: all parameters are fitted to the points, from where the pack's expression network
     sees them, if it has one for the head. none: what that network sees, not fitted, on the
-    identity network's person or else the mean head."""
+    identity network's person or else the mean head; without --model the shipped one, of Anthro."""
     same_person: Flag = False
     """All photos show one person: one identity for all of them, from the identity network."""
     points: Literal["auto", "student", "face-mesh"] = "auto"

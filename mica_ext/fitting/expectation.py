@@ -2,8 +2,10 @@
 
 A network that sees the whole face may know an expression behind a hand better than a population's
 prior. Points that tell a coefficient about as well as if all of them were seen (`SURE`) leave it to
-the fit; as they tell less, its prior passes from the population's to the network's. The head's
-rotation stays the points': a network's was no better, neither behind occluders nor in profiles.
+the fit; as they tell less, the network's word is added to the population's prior. It does not take
+that prior's place: behind a mask on rendered heads, whose movements are drawn at random, the network
+guesses worse. The head's rotation stays the points': a network's was no better, neither behind
+occluders nor in profiles.
 """
 
 from typing import NamedTuple
@@ -17,7 +19,7 @@ from mica_ext.fitting.priors import CoefficientPrior
 
 SURE = 0.05
 """Share of the information of points that are all seen, from which they decide alone."""
-COEFFICIENT_SIGMA = 0.1
+COEFFICIENT_SIGMA = 0.3
 """Standard deviation of expected coefficients."""
 
 
@@ -46,8 +48,8 @@ class Expectation(NamedTuple):
 class FacePrior(NamedTuple):
     """Prior of each face's coefficients: -log p = c P c / 2 + rate c + k (c - expected)^2 / 2."""
 
-    precision: Float64[np.ndarray, "B M M"] | Float64[np.ndarray, "1 M M"]
-    rate: Float64[np.ndarray, "B M"] | Float64[np.ndarray, "1 M"]
+    precision: Float64[np.ndarray, "1 M M"]
+    rate: Float64[np.ndarray, "1 M"]
     expectation: Expectation | None = None
     pull: Float64[np.ndarray, "B M"] | float = 0.0
     """Precision k of the expected coefficients."""
@@ -64,21 +66,16 @@ class FacePrior(NamedTuple):
         expectation: Expectation,
         told: Float64[np.ndarray, "B M"],
     ) -> "FacePrior":
-        """Between the population's and what is expected.
+        """The population's, and beside it what is expected of coefficients that points hardly tell.
 
         Args:
             prior: of the population.
             expectation: of these faces.
             told: see `told_by_points`; 1 for what nothing is expected of.
         """
-        sure = (told / SURE).clip(0, 1)
-        root = np.sqrt(sure)
-        return cls(
-            root[:, :, None] * prior.precision * root[:, None],
-            sure * prior.rate,
-            expectation,
-            (1 - sure) / COEFFICIENT_SIGMA**2,
-        )
+        unsure = 1 - (told / SURE).clip(0, 1)
+        pull = unsure / COEFFICIENT_SIGMA**2
+        return cls(prior.precision[None], prior.rate[None], expectation, pull)
 
     def add_to(
         self,

@@ -6,8 +6,9 @@
     PACK/<expression>/  the same: encoder and expression branch, where there are
     PACK/README.md      the card, for people
 
-The pack that comes with the package is `mica_ext/weights`; others lie in the store by their names
-(`<home>/packs/NAME`) or anywhere.
+The pack that comes with the package is `mica_ext/weights`; `anthro-expression`, in a folder of it,
+has an expression network, too. Others lie in the store by their names (`<home>/packs/NAME`) or
+anywhere.
 """
 
 import json
@@ -26,6 +27,8 @@ FORMAT, VERSION = "mica-ext pack", 3
 PACK_FILE, CARD = "pack.json", "README.md"
 MAX_BYTES = 1 << 20
 SHIPPED = Path(__file__).parents[1] / "weights"
+EXPRESSION = "anthro-expression"
+"""Name of the shipped pack with an expression network, of Anthro."""
 MICA = "mica"
 """Name of the pack that `mica-ext import` makes; "auto" prefers it."""
 FLAME_2020 = "flame2020-generic"
@@ -85,9 +88,11 @@ def find_pack(name_or_folder: str | Path = "auto") -> Path:
         return mica if both else SHIPPED
     if NAME.fullmatch(name) and (packs_folder() / name / PACK_FILE).is_file():
         return packs_folder() / name
+    if name == EXPRESSION:
+        return SHIPPED / "anthro_expression"
     folder = Path(name_or_folder)
     if not (folder / PACK_FILE).exists():
-        known = ", ".join(["auto", *installed_packs()])
+        known = ", ".join(["auto", EXPRESSION, *installed_packs()])
         raise UserError(
             f"{folder / PACK_FILE}: expected a model pack, found no such file; give --model "
             f"{known} or a folder that holds a {PACK_FILE}"

@@ -225,7 +225,7 @@ def test_a_pack_of_version_1_still_loads(tmp_path):
 
 def test_an_unknown_name_lists_the_known_ones(home):
     write_pack((home / "packs").mkdir(parents=True) or home / "packs" / "own")
-    with pytest.raises(UserError, match="auto, own or a folder"):
+    with pytest.raises(UserError, match="auto, anthro-expression, own or a folder"):
         load_pack("nobody")
 
 

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
-from flame_assets.arkit import eye_look_weights
+from flame_assets.arkit import JAW_OPEN, eye_look_weights
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.errors import UserError
 from mica_ext.fitting.config import FitConfig
@@ -33,7 +33,7 @@ from mica_ext.fitting.gaze import IRISES, EyeObservations, estimate_gaze, iris_r
 from mica_ext.fitting.geometry.gauss_newton import (
     cauchy_weights,
     normal_equations,
-    solve_free,
+    solve_bounded,
     solve_shared,
 )
 from mica_ext.fitting.geometry.jacobians import Observations
@@ -56,6 +56,9 @@ from pacofr.faces.face_mesh.topology import INNER_LIPS
 from pacofr.faces.landmarks68 import inter_ocular
 
 MIN_CONFIDENCE = 1e-4
+HELD_JAW_PRECISION = 3.0
+"""Factor on the precision of the inner lips' points of faces whose jaw is held shut."""
+AT_INNER_LIPS = np.isin(np.arange(478)[FIT_POINTS], INNER_LIPS)
 
 
 class FitResult(NamedTuple):
@@ -111,6 +114,8 @@ class LandmarkFitter:
         end = 3 + self.model.axes_count
         head_expressions = self.head.expression_count
         columns = np.arange(len(self.prior.lower))
+        opens_by_weight = is_arkit and "jawOpen" in names
+        self.jaw_column = end + names.index("jawOpen") if opens_by_weight else 0
         self.shape_columns = (columns >= 3) & (columns < end)
         self.noise_columns = columns >= end + head_expressions
         self.gaze_columns = np.isin(columns, [end + index for index in self.eye_looks.values()])
@@ -126,6 +131,7 @@ class LandmarkFitter:
         expected: HeadParameters | None = None,
         one_person: bool = False,
         closed_lips: float | None = None,
+        jaw_limit: Float[Tensor, " B"] | None = None,
     ) -> FitResult:
         """Fit to points [px] in photos of `photo_size` (height, width) [px], of all or of each.
 
@@ -135,7 +141,8 @@ class LandmarkFitter:
         errs alike on all photos of a face. `expected` movements are where the fit starts, and
         decide what the points do not tell; see `fitting.expectation`. The principal point is the
         photo's centre. Lips that are less than `closed_lips` apart in the points meet, by default
-        the calibration's; see `lip_openings`.
+        the calibration's; see `lip_openings`. Jaws open no further than `jaw_limit`, in units of
+        ARKit's jawOpen; see `fitting.teeth`.
 
         Raises:
             UserError: if the fit diverges or the points are not finite.
@@ -147,13 +154,17 @@ class LandmarkFitter:
         if confidence is not None:
             trust = confidence.detach().cpu().double().numpy().clip(MIN_CONFIDENCE, 1)
         pose, observations = self._pose(points, photo_size, focal, trust)
-        start = np.tile(np.clip(0.0, self.prior.lower, self.prior.upper), (len(points), 1))
+        held_jaw = np.zeros(len(points))
+        if jaw_limit is not None:
+            held_jaw = 1 - jaw_limit.detach().cpu().double().numpy().clip(0, 1)
+        upper = self._upper_bounds(held_jaw)
+        start = np.clip(np.zeros_like(upper), self.prior.lower, upper)
         expectation = None
         most = self.closed_lips if closed_lips is None else closed_lips
         closed = lip_gaps(points, self._unit_px(pose, observations)) < most
         if expected is not None:
             expectation = Expectation.of(expected, self.model, self.prior)
-            start = expectation.coefficients.copy()
+            start = np.minimum(expectation.coefficients, upper)
             closed &= trust[:, INNER_LIPS].mean(1) >= SURE  # else the points' gap is a guess
         held = self.gaze_columns
         if shape is not None:
@@ -167,12 +178,13 @@ class LandmarkFitter:
         gaze = self._gaze(state, eyes, observations) + unseen
         for _ in range(self.config.iterations):
             noise = self._photo_noise(state.pose, observations, trust)
+            noise = _sure_of_inner_lips(noise, held_jaw)
             state = self._step(
-                self._look(state, gaze), observations, noise, held, prior, one_person
+                self._look(state, gaze), observations, noise, held, prior, upper, one_person
             )
             _check_finite([*state.pose, *state[1:]])
             gaze = self._gaze(state, eyes, observations) + unseen
-        state = self.lips.brought_together(state, closed, self.prior.lower, self.prior.upper)
+        state = self.lips.brought_together(state, closed, self.prior.lower, upper)
         return self._result(self._look(state, gaze), gaze, observations, shape, closed)
 
     def lip_openings(
@@ -206,6 +218,15 @@ class LandmarkFitter:
         jaw = state.jaw + state.expression @ jaw_of_expression.T
         changed = (torch.from_numpy(part).float() for part in (state.expression, jaw))
         return heads._replace(**dict(zip(("expression", "jaw_pose"), changed, strict=True)))
+
+    def _upper_bounds(self, held_jaw: Float64[np.ndarray, " B"]) -> Float64[np.ndarray, "B M"]:
+        """Of all coefficients, with jaws that open no further than 1 - `held_jaw`."""
+        upper = np.tile(self.prior.upper, (len(held_jaw), 1))
+        free_jaw = self.jaw_column == 0
+        limit = (1 - held_jaw) * (JAW_OPEN if free_jaw else 1.0)
+        limited = (held_jaw > 0) & (limit < upper[:, self.jaw_column])
+        upper[limited, self.jaw_column] = limit[limited]
+        return upper
 
     def _pose(
         self,
@@ -288,6 +309,7 @@ class LandmarkFitter:
         noise: PhotoNoise,
         held: Bool[np.ndarray, " M"],
         face_prior: FacePrior,
+        upper: Float64[np.ndarray, "B M"],
         one_person: bool,
     ) -> FitState:
         """Projected Gauss-Newton step of all that is not held: bounds by active set, clipping."""
@@ -297,13 +319,17 @@ class LandmarkFitter:
         H, g = normal_equations(jacobian, residuals, weights)
         face_prior.add_to(H, g, state)
         fixed = held | ((coefficients <= prior.lower) & (g[:, 6:] < 0))
-        fixed |= (coefficients >= prior.upper) & (g[:, 6:] > 0)
+        fixed |= (coefficients >= upper) & (g[:, 6:] > 0)
         fixed = np.concatenate([np.zeros((len(g), 6), bool), fixed], 1)
         if one_person:
             step = solve_shared(H, g, fixed, np.r_[np.zeros(6, bool), self.shape_columns])
         else:
-            step = solve_free(H, g, fixed)
-        found = np.clip(coefficients + step[:, 6:], prior.lower, prior.upper)
+            pose = np.full((len(g), 6), np.inf)
+            lowest = np.concatenate([-pose, prior.lower - coefficients], 1)
+            highest = np.concatenate([pose, upper - coefficients], 1)
+            limited = upper[:, self.jaw_column] < prior.upper[self.jaw_column]
+            step = solve_bounded(H, g, fixed, lowest, highest, limited)
+        found = np.clip(coefficients + step[:, 6:], prior.lower, upper)
         return self.model.split(moved(state.pose, step[:, :6]), prior.exclude_opposites(found))
 
     def _unit_px(self, pose: Pose, observations: Observations) -> Float64[np.ndarray, " B"]:
@@ -342,6 +368,17 @@ class LandmarkFitter:
         residual = torch.from_numpy(distance / self._unit_px(state.pose, observations)).float()
         landmarks = project(camera, mesh.landmarks)
         return FitResult(FaceParameters(head, camera), landmarks, residual, closed)
+
+
+def _sure_of_inner_lips(noise: PhotoNoise, held_jaw: Float64[np.ndarray, " B"]) -> PhotoNoise:
+    """Smaller errors of the inner lips where the jaw is held.
+
+    The lips' own muscles then part them as far as they stand apart, against the priors.
+    """
+    if not held_jaw.any():
+        return noise
+    precision = 1 + (HELD_JAW_PRECISION - 1) * held_jaw[:, None] * AT_INNER_LIPS
+    return noise._replace(sigma_px=noise.sigma_px / np.sqrt(precision))
 
 
 def _unseen_gaze(

@@ -88,7 +88,7 @@ class LipSeam(NamedTuple):
         state: FitState,
         closed: Bool[np.ndarray, " B"],
         lower: Float64[np.ndarray, " M"],
-        upper: Float64[np.ndarray, " M"],
+        upper: Float64[np.ndarray, "*#B M"],
     ) -> FitState:
         """The state with lips that meet where `closed`, and nowhere pass through each other.
 
@@ -107,6 +107,6 @@ class LipSeam(NamedTuple):
             rows = jacobian * free[:, None]
             system = rows @ rows.transpose(0, 2, 1) + TOLERANCE**2 * np.eye(3)
             change = -(rows.transpose(0, 2, 1) @ np.linalg.solve(system, wrong[..., None]))[..., 0]
-            coefficients[:, :end] = np.clip(current + change, lower[:end], upper[:end])
+            coefficients[:, :end] = np.clip(current + change, lower[:end], upper[..., :end])
             state = self.model.split(state.pose, coefficients)
         return state

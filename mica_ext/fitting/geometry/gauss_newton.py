@@ -3,6 +3,9 @@
 import numpy as np
 from jaxtyping import Bool, Float64
 
+BOUND_TOLERANCE = 1e-3
+"""Beyond a bound by less, an unknown is cut off."""
+
 
 def cauchy_weights(
     residuals: Float64[np.ndarray, "B L 2"], sigma: Float64[np.ndarray, "B L"], threshold: float
@@ -34,6 +37,31 @@ def solve_free(
     diagonal = np.arange(g.shape[1])
     H[:, diagonal, diagonal] = np.where(fixed, 1.0, H[:, diagonal, diagonal] * (1 + 1e-6) + 1e-9)
     return np.linalg.solve(H, (g * free)[..., None])[..., 0]
+
+
+def solve_bounded(
+    H: Float64[np.ndarray, "B N N"],
+    g: Float64[np.ndarray, "B N"],
+    fixed: Bool[np.ndarray, "B N"],
+    lowest: Float64[np.ndarray, "B N"],
+    highest: Float64[np.ndarray, "B N"],
+    exact: Bool[np.ndarray, " B"],
+) -> Float64[np.ndarray, "B N"]:
+    """`solve_free` within `lowest` and `highest` steps.
+
+    Unknowns that would pass a bound are cut off there. Where `exact`, the others are then solved
+    for again: they counted on more, which matters where a strong unknown is bounded.
+    """
+    step = solve_free(H, g, fixed)
+    bounded = np.clip(step, lowest, highest)
+    beyond = (np.abs(bounded - step) > BOUND_TOLERANCE) & exact[:, None]
+    rows = np.flatnonzero(beyond.any(1))
+    if len(rows):
+        at_bound = np.where(beyond[rows], bounded[rows], 0.0)
+        rest = g[rows] - (H[rows] @ at_bound[..., None])[..., 0]
+        again = solve_free(H[rows], rest, fixed[rows] | beyond[rows]) + at_bound
+        bounded[rows] = np.clip(again, lowest[rows], highest[rows])
+    return bounded
 
 
 def solve_shared(

@@ -8,7 +8,7 @@ import torch
 from helpers.anchored_points import CALIBRATION, points_of
 from helpers.mica_toy import landmark_head
 
-from flame_assets.arkit import OPPOSITES, arkit
+from flame_assets.arkit import JAW_OPEN, OPPOSITES, arkit
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
@@ -228,6 +228,32 @@ def test_the_jaw_turns_with_its_weight(anthro):
     fit = LandmarkFitter(anthro, CALIBRATION)(points, (480, 640))
     expected = arkit(weights_of(fit, anthro), anthro.head.expression_names).jaw_pose
     np.testing.assert_allclose(fit.parameters.head.jaw_pose[0].numpy(), expected, atol=1e-6)
+
+
+def test_a_held_jaw_leaves_the_lips_apart(anthro):
+    """What the jaw would have opened, the lips' own muscles open then."""
+    weights = {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "jawOpen": 0.25}
+    truth, points = posed(anthro, **weights)
+    fitter = LandmarkFitter(anthro, CALIBRATION)
+    free = fitter(points, (480, 640), CAMERA.focal_px)
+    held = fitter(points, (480, 640), CAMERA.focal_px, jaw_limit=torch.tensor([0.05]))
+    assert weights_of(free, anthro)["jawOpen"] > 0.15
+    assert weights_of(held, anthro)["jawOpen"] <= 0.05 + 1e-6
+
+    def opening(landmarks):
+        return float((landmarks[0, 66] - landmarks[0, 62]).norm())
+
+    true = opening(project(CAMERA, anthro(truth).landmarks))
+    assert abs(opening(held.landmarks_px) - true) < 0.25 * true
+    unheld = fitter(points, (480, 640), CAMERA.focal_px, jaw_limit=torch.tensor([1.0]))
+    assert torch.equal(unheld.parameters.head.expression, free.parameters.head.expression)
+
+
+def test_a_free_jaw_is_held_by_its_angle(head):
+    flame = HeadDecoder(head)
+    _, points = seen(flame, 2)
+    fit = LandmarkFitter(flame, CALIBRATION)(points, (481, 641), jaw_limit=torch.full((16,), 0.1))
+    assert fit.parameters.head.jaw_pose[:, 0].max() <= 0.1 * JAW_OPEN + 1e-6
 
 
 def test_opposites_are_not_on_at_once(anthro):

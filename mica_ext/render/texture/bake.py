@@ -14,31 +14,22 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from flame_assets.model.head import HeadModel
 from mica_ext.models.types import Camera
-from mica_ext.render.sampling import smoothstep
 from mica_ext.render.shading import LUMA, from_linear, to_linear
 from mica_ext.render.texture.atlas import Atlas, make_atlas
 from mica_ext.render.texture.face_areas import FaceAreas, face_areas
+from mica_ext.render.texture.face_mask import MIN_SKIN_TEXELS, mask_face
 from mica_ext.render.texture.fill import fill_smoothly
-from mica_ext.render.texture.lighting import fit_shading, shading_factors
 from mica_ext.render.texture.painted import paint, painted_vertices, saturation_of
 from mica_ext.render.texture.photo_samples import PhotoSamples, sample_photo
-from mica_ext.render.texture.skin import fit_skin
 from mica_ext.render.textured import TexturedMesh
 from mica_ext.render.views import View
 
 ATLAS_SIZE = 1024
 LIGHT_REMOVED = 0.5
 """Share of the photo's shading (in the logarithm) that is taken out of the texture."""
-MIN_SKIN_TEXELS = 500
-"""Of surely visible skin; without them no colour model is made."""
 PLAIN_SKIN = (0.75, 0.58, 0.50)
 """SRGB where neither photo nor head tell a colour."""
 _DATA_WEIGHT, _MIRROR_CONFIDENCE, _PRIOR_WEIGHT = 12.0, 0.15, 0.02
-_TRUSTED = (0.5, 0.95)
-"""Weights from which colours of the inner face count although they do not look like skin: on the
-far side of a turned head they may as well be hair behind it."""
-_SKIN_BLUR = 0.012
-"""Window in which a texel's neighbours must show skin, too, as a share of the atlas."""
 _FEATHER = 0.016
 """Width over which details fade, as a share of the atlas."""
 
@@ -70,10 +61,13 @@ def bake_texture(
     samples = sample_photo(image, head, View.from_camera(camera), posed_vertices, atlas, inner)
     on_skin = ~inner[atlas.triangles]
     areas = _areas(head)
-    colours, weights = _skin_only(samples, head, atlas, areas, on_skin)
-    weights = _feathered(weights, atlas)
-    field = _colour_field(colours, weights, head, atlas, areas, painted)
-    texture = _with_details(colours, weights, field, head, atlas)
+    texel_areas = FaceAreas(*atlas.interpolate(head, np.stack(areas, axis=1)).T)
+    mask = mask_face(samples, texel_areas, atlas, on_skin)
+    colours = from_linear(samples.colours / (mask.shading**LIGHT_REMOVED)[:, None])
+    weights = _feathered(mask.face, atlas)
+    skin = np.minimum(weights, mask.skin)
+    field = _colour_field(colours, skin, head, atlas, areas, painted)
+    texture = _with_details(colours, weights * (1 - texel_areas.neck), field, head, atlas)
     if painted.any():
         linear = _paint_inner_parts(samples, head, atlas, areas, on_skin)
         texture[~on_skin] = from_linear(linear[~on_skin])
@@ -84,52 +78,6 @@ def bake_texture(
 @lru_cache(maxsize=2)
 def _areas(head: HeadModel) -> FaceAreas:
     return face_areas(head)
-
-
-def _skin_only(
-    samples: PhotoSamples,
-    head: HeadModel,
-    atlas: Atlas,
-    areas: FaceAreas,
-    on_skin: Bool[np.ndarray, " N"],
-) -> tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, " N"]]:
-    """SRGB of the photo with its light evened, and the weight of each texel as part of the face."""
-    weights = (samples.weights * on_skin).astype(np.float32)
-    face, cheeks = atlas.interpolate(head, np.stack(areas, axis=1)).T
-    sure = weights * cheeks
-    if (sure > 0.3).sum() < MIN_SKIN_TEXELS:
-        return from_linear(samples.colours), weights * face
-    luminance = samples.colours @ LUMA
-    mean = float(np.average(luminance, weights=sure))
-    chosen = sure > 0.05
-    shading = np.ones(len(weights), np.float32)
-    coefficients = np.zeros(9)
-    for _ in range(2):  # first from the cheeks, then from all skin
-        rows = np.flatnonzero(chosen)[:: max(int(chosen.sum()) // 20000, 1)]
-        fitted = sure if _ == 0 else weights
-        coefficients = fit_shading(samples.normals[rows], luminance[rows], fitted[rows])
-        shading = shading_factors(coefficients, samples.normals, mean)
-        known = np.flatnonzero(sure > 0.3)
-        known = known[:: max(len(known) // 20000, 1)]
-        model = fit_skin(samples.colours[known], shading[known], sure[known])
-        probability = model.probability(samples.colours, shading)
-        chosen = (weights > 0.3) & (probability > 0.5)
-    probability = _coherent(probability, weights, atlas)
-    evened = samples.colours / (shading**LIGHT_REMOVED)[:, None]
-    face = face * smoothstep(weights, *_TRUSTED)
-    return from_linear(evened), weights * np.maximum(face, probability)
-
-
-def _coherent(
-    probability: Float32[np.ndarray, " N"], weights: Float32[np.ndarray, " N"], atlas: Atlas
-) -> Float32[np.ndarray, " N"]:
-    """The probability of skin where nearly all neighbours show skin, else 0."""
-    window = max(3, round(_SKIN_BLUR * atlas.size)) | 1
-    seen = np.stack([probability * (weights > 0.02), (weights > 0.02)], axis=1)
-    blurred = cv2.blur(atlas.image(seen.astype(np.float32)), (window, window))
-    mean = blurred[..., 0] / np.maximum(blurred[..., 1], 1e-6)
-    steady = smoothstep(mean.ravel()[atlas.index], 0.70, 0.97)
-    return np.minimum(steady, smoothstep(mean.ravel()[atlas.index], 0.5, 0.9)).astype(np.float32)
 
 
 def _colour_field(

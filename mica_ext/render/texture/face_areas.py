@@ -16,6 +16,10 @@ _BROW_RISE = 0.008
 """Above the brows [m]."""
 _DEPTH_BEHIND_NOSE = 0.085
 """Vertices further behind the nose tip are no face [m]."""
+_BEARD_BELOW_CHIN, _BEARD_BESIDE = 0.02, 0.012
+"""How far beards reach beyond the chin and the jaw line [m]."""
+_BROW_DEPTH = 0.009
+"""Brows reach that far down from their landmarks, which lie on their upper edges [m]."""
 
 
 class FaceAreas(NamedTuple):
@@ -25,6 +29,13 @@ class FaceAreas(NamedTuple):
     """Between jaw line and brows: brows, eyes, lips and beard are kept as the photo shows them."""
     cheeks: Float32[np.ndarray, " V"]
     """Cheeks, nose and between the brows: skin in nearly every photo."""
+    features: Float32[np.ndarray, " V"]
+    """Brows and eyes."""
+    beard: Float32[np.ndarray, " V"]
+    """Where beards grow: below the nose, over the jaw line and beside the ears; lips not."""
+    upper: Float32[np.ndarray, " V"]
+    """Above the nose's base: hair of the head hangs in from here."""
+    neck: Float32[np.ndarray, " V"]
 
 
 def face_areas(head: HeadModel) -> FaceAreas:
@@ -50,7 +61,46 @@ def face_areas(head: HeadModel) -> FaceAreas:
     for nostril in ((points[31] + points[32]) / 2, (points[34] + points[35]) / 2):
         skin *= np.linalg.norm(vertices - nostril, axis=1) > 0.009
     in_front = vertices[:, 2] > points[30, 2] - _DEPTH_BEHIND_NOSE
-    return FaceAreas(face * in_front, (skin * in_front).astype(np.float32))
+    below_brows = [points[brow] - [0, _BROW_DEPTH, 0] for brow in (slice(17, 22), slice(22, 27))]
+    above_brows = [points[brow] + [0, 0.003, 0] for brow in (slice(17, 22), slice(22, 27))]
+    shapes = [np.concatenate(pair) for pair in zip(below_brows, above_brows, strict=True)]
+    shapes += [eye + 0.4 * (eye - eye.mean(axis=0)) for eye in (points[36:42], points[42:48])]
+    features = np.max([_inside(vertices, shape) for shape in shapes], axis=0)
+    height, width = vertices[:, 1], np.abs(vertices[:, 0] - middle[0])
+    side = float(np.abs(points[[1, 15], 0] - middle[0]).mean())
+    rows = points[[33, 33, 48, 48, 1], 1] - [0.003, 0.003, 0, 0, 0]
+    upper_edge = np.interp(width / side, [0, 0.35, 0.6, 0.8, 0.95], rows)
+    jaw_line = points[0:17].copy()
+    jaw_line[:, 0] += np.sign(jaw_line[:, 0] - middle[0]) * _BEARD_BESIDE
+    jaw_line[5:12, 1] -= _BEARD_BELOW_CHIN
+    beard = _step(upper_edge - height) * _inside(vertices, jaw_line)
+    beard *= 1 - _inside(vertices, points[48:60])
+    beard *= vertices[:, 2] > points[[1, 15], 2].mean() - 0.01
+    neck, nose_base = _neck(vertices, points), points[33, 1]
+    return FaceAreas(
+        face * in_front,
+        (skin * in_front).astype(np.float32),
+        (features * in_front).astype(np.float32),
+        (beard * (1 - neck)).astype(np.float32),
+        _step(height - nose_base),
+        neck,
+    )
+
+
+def _neck(
+    vertices: Float[np.ndarray, "V 3"], points: Float[np.ndarray, "68 3"]
+) -> Float32[np.ndarray, " V"]:
+    """Below the chin, and behind it below a line up to the ears."""
+    jaw_angle = points[[3, 13]].mean(axis=0)
+    chin = points[8]
+    slope = (jaw_angle[1] - chin[1]) / min(jaw_angle[2] - chin[2], -1e-3)
+    line = chin[1] + slope * (vertices[:, 2] - chin[2])
+    return _step(np.minimum(line, jaw_angle[1]) - 0.012 - vertices[:, 1])
+
+
+def _step(distance: Float[np.ndarray, " V"]) -> Float32[np.ndarray, " V"]:
+    """0 below, 1 above a distance [m] of 0, with a soft edge."""
+    return np.clip(distance / _SOFT_EDGE + 0.5, 0, 1).astype(np.float32)
 
 
 def _landmarks(head: HeadModel) -> Float[np.ndarray, "68 3"]:

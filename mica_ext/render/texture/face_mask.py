@@ -1,0 +1,164 @@
+"""Which texels show the face: skin, brows, eyes, lips and beard, no hair, clothes or background.
+
+Skin is told by its colour. Between jaw line and brows other things are the face's own, too, unless
+they hang in from outside: whatever is no skin and is connected, broadly, with what is no skin above
+the face. Beards are what is no skin below the nose, as far as their colour goes.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from mica_ext.render.sampling import smoothstep
+from mica_ext.render.shading import LUMA
+from mica_ext.render.texture.atlas import Atlas
+from mica_ext.render.texture.face_areas import FaceAreas
+from mica_ext.render.texture.lighting import fit_shading, shading_factors
+from mica_ext.render.texture.photo_samples import PhotoSamples
+from mica_ext.render.texture.skin import fit_skin
+
+MIN_SKIN_TEXELS = 500
+"""Of surely visible skin; without them no colour model is made."""
+_TRUSTED = (0.5, 0.95)
+"""Weights from which colours of the inner face count although they do not look like skin: on the
+far side of a turned head they may as well be hair behind it."""
+_SKIN_BLUR = 0.012
+"""Window in which a texel's neighbours must show skin, too, as a share of the atlas."""
+_STRAND, _HAIR_MARGIN = 0.007, 0.006
+"""Hair is followed into the face through what is at least so wide, and removed with a margin of
+its shadow; as shares of the atlas."""
+_BEARD_SHARE = (0.25, 0.5)
+"""Share of the middle of the beard's area that shows no skin: without a beard, with one."""
+
+
+class FaceMask(NamedTuple):
+    """Of the N covered texels."""
+
+    face: Float32[np.ndarray, " N"]
+    """Weight of what belongs to the face, 0 to 1."""
+    skin: Float32[np.ndarray, " N"]
+    """Weight of skin alone."""
+    shading: Float32[np.ndarray, " N"]
+    """The photo's light over its mean."""
+
+
+def mask_face(
+    samples: PhotoSamples,
+    areas: FaceAreas,
+    atlas: Atlas,
+    on_skin: Bool[np.ndarray, " N"],
+) -> FaceMask:
+    """Tell the face from what covers and surrounds it.
+
+    Args:
+        samples: the photo at the texels.
+        areas: at the texels.
+        atlas: of the texels.
+        on_skin: texels of the head's skin.
+    """
+    weights = (samples.weights * on_skin).astype(np.float32)
+    sure = weights * areas.cheeks
+    if (sure > 0.3).sum() < MIN_SKIN_TEXELS:
+        face = weights * areas.face
+        return FaceMask(face, face, np.ones(len(weights), np.float32))
+    shading, probability = _skin_probability(samples, weights, sure)
+    skin = _coherent(probability, weights, atlas)
+    trusted = areas.face * smoothstep(weights, *_TRUSTED)
+    trusted *= 1 - _hair_over_face(probability, weights, areas, atlas)
+    beard = _beard(samples, shading, probability, weights, areas, atlas)
+    face = weights * np.maximum(np.maximum(trusted, skin), beard)
+    own = _window_mean(probability, weights, atlas)
+    return FaceMask(
+        face.astype(np.float32), (face * smoothstep(own, 0.3, 0.9)).astype(np.float32), shading
+    )
+
+
+def _skin_probability(
+    samples: PhotoSamples, weights: Float32[np.ndarray, " N"], sure: Float32[np.ndarray, " N"]
+) -> tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, " N"]]:
+    """Light at each texel over its mean, and the probability that it shows skin by its colour."""
+    luminance = samples.colours @ LUMA
+    mean = float(np.average(luminance, weights=sure))
+    chosen = sure > 0.05
+    shading, probability = np.ones(len(weights), np.float32), weights
+    for fitted in (sure, weights):  # first from the cheeks, then from all skin
+        rows = np.flatnonzero(chosen)[:: max(int(chosen.sum()) // 20000, 1)]
+        coefficients = fit_shading(samples.normals[rows], luminance[rows], fitted[rows])
+        shading = shading_factors(coefficients, samples.normals, mean)
+        known = np.flatnonzero(sure > 0.3)
+        known = known[:: max(len(known) // 20000, 1)]
+        model = fit_skin(samples.colours[known], shading[known], sure[known])
+        probability = model.probability(samples.colours, shading)
+        chosen = (weights > 0.3) & (probability > 0.5)
+    return shading, probability
+
+
+def _hair_over_face(
+    probability: Float32[np.ndarray, " N"],
+    weights: Float32[np.ndarray, " N"],
+    areas: FaceAreas,
+    atlas: Atlas,
+) -> Float32[np.ndarray, " N"]:
+    """1 where hair of the head, or a hat, hangs into the face; brows and eyes are kept."""
+    strand, margin = _kernel(_STRAND, atlas), _kernel(_HAIR_MARGIN, atlas)
+    other = (_window_mean(probability, weights, atlas, 0.004) < 0.5) & (weights > 0.02)
+    other &= (areas.upper > 0.5) & (areas.features < 0.5)
+    planes = atlas.image(np.stack([other, areas.face > 0.5], axis=1).astype(np.float32)) > 0
+    broad = cv2.morphologyEx(planes[..., 0].astype(np.uint8), cv2.MORPH_OPEN, strand)
+    count, labels = cv2.connectedComponents(broad, connectivity=4)
+    outside = np.unique(labels[(broad > 0) & ~planes[..., 1]])
+    hanging = np.isin(np.arange(count), outside[outside > 0])[labels].astype(np.uint8)
+    hanging = cv2.dilate(hanging, margin)
+    soft = cv2.GaussianBlur(hanging.astype(np.float32), (0, 0), max(len(margin) / 3, 0.5))
+    return soft.ravel()[atlas.index] * (1 - areas.features)
+
+
+def _beard(
+    samples: PhotoSamples,
+    shading: Float32[np.ndarray, " N"],
+    probability: Float32[np.ndarray, " N"],
+    weights: Float32[np.ndarray, " N"],
+    areas: FaceAreas,
+    atlas: Atlas,
+) -> Float32[np.ndarray, " N"]:
+    """Weights of a beard beyond the inner face; 0 without one."""
+    middle = weights * areas.beard * areas.face * (weights > 0.5)
+    if (middle > 0.3).sum() < MIN_SKIN_TEXELS:
+        return np.zeros(len(weights), np.float32)
+    hair = middle * (1 - probability)
+    bearded = smoothstep(np.array([hair.sum() / middle.sum()]), *_BEARD_SHARE)[0]
+    if bearded == 0:
+        return np.zeros(len(weights), np.float32)
+    known = np.flatnonzero(hair > 0.3)
+    known = known[:: max(len(known) // 20000, 1)]
+    model = fit_skin(samples.colours[known], shading[known], hair[known])
+    alike = np.maximum(model.probability(samples.colours, shading), probability)
+    return bearded * areas.beard * _coherent(alike, weights, atlas)
+
+
+def _coherent(
+    probability: Float32[np.ndarray, " N"], weights: Float32[np.ndarray, " N"], atlas: Atlas
+) -> Float32[np.ndarray, " N"]:
+    """1 where nearly all neighbours are probable, 0 where many are not."""
+    return smoothstep(_window_mean(probability, weights, atlas), 0.70, 0.97).astype(np.float32)
+
+
+def _window_mean(
+    probability: Float32[np.ndarray, " N"],
+    weights: Float32[np.ndarray, " N"],
+    atlas: Atlas,
+    share: float = _SKIN_BLUR,
+) -> Float32[np.ndarray, " N"]:
+    """Mean over the texels seen in a window, whose side is this share of the atlas."""
+    window = max(3, round(share * atlas.size)) | 1
+    seen = np.stack([probability * (weights > 0.02), (weights > 0.02)], axis=1)
+    blurred = cv2.blur(atlas.image(seen.astype(np.float32)), (window, window))
+    mean = blurred[..., 0] / np.maximum(blurred[..., 1], 1e-6)
+    return mean.ravel()[atlas.index]
+
+
+def _kernel(share: float, atlas: Atlas) -> np.ndarray:
+    side = max(3, round(share * atlas.size)) | 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))

@@ -65,8 +65,8 @@ def bake_texture(
     mask = mask_face(samples, texel_areas, atlas, on_skin)
     colours = from_linear(samples.colours / (mask.shading**LIGHT_REMOVED)[:, None])
     weights = _feathered(mask.face, atlas)
-    skin = np.minimum(weights, mask.skin)
-    field = _colour_field(colours, skin, head, atlas, areas, painted)
+    surface = _feathered(np.minimum(weights, mask.surface), atlas)
+    field = _colour_field(colours, surface, head, atlas, areas, painted)
     texture = _with_details(colours, weights * (1 - texel_areas.neck), field, head, atlas)
     if painted.any():
         linear = _paint_inner_parts(samples, head, atlas, areas, on_skin)

@@ -29,8 +29,11 @@ class FaceAreas(NamedTuple):
     """Between jaw line and brows: brows, eyes, lips and beard are kept as the photo shows them."""
     cheeks: Float32[np.ndarray, " V"]
     """Cheeks, nose and between the brows: skin in nearly every photo."""
-    features: Float32[np.ndarray, " V"]
-    """Brows and eyes."""
+    eyes: Float32[np.ndarray, " V"]
+    right_brow: Float32[np.ndarray, " V"]
+    left_brow: Float32[np.ndarray, " V"]
+    above_right_brow: Float32[np.ndarray, " V"]
+    above_left_brow: Float32[np.ndarray, " V"]
     beard: Float32[np.ndarray, " V"]
     """Where beards grow: below the nose, over the jaw line and beside the ears; lips not."""
     upper: Float32[np.ndarray, " V"]
@@ -61,11 +64,21 @@ def face_areas(head: HeadModel) -> FaceAreas:
     for nostril in ((points[31] + points[32]) / 2, (points[34] + points[35]) / 2):
         skin *= np.linalg.norm(vertices - nostril, axis=1) > 0.009
     in_front = vertices[:, 2] > points[30, 2] - _DEPTH_BEHIND_NOSE
-    below_brows = [points[brow] - [0, _BROW_DEPTH, 0] for brow in (slice(17, 22), slice(22, 27))]
-    above_brows = [points[brow] + [0, 0.003, 0] for brow in (slice(17, 22), slice(22, 27))]
-    shapes = [np.concatenate(pair) for pair in zip(below_brows, above_brows, strict=True)]
-    shapes += [eye + 0.4 * (eye - eye.mean(axis=0)) for eye in (points[36:42], points[42:48])]
-    features = np.max([_inside(vertices, shape) for shape in shapes], axis=0)
+    eyes = np.maximum(
+        *(
+            _inside(vertices, eye + 0.4 * (eye - eye.mean(axis=0)))
+            for eye in (points[36:42], points[42:48])
+        )
+    )
+    brows = [
+        _inside(vertices, np.concatenate([brow - [0, _BROW_DEPTH, 0], brow + [0, 0.003, 0]]))
+        * in_front
+        for brow in (points[17:22], points[22:27])
+    ]
+    above = [
+        _inside(vertices, np.concatenate([brow + [0, 0.004, 0], brow + [0, 0.012, 0]])) * in_front
+        for brow in (points[17:22], points[22:27])
+    ]
     height, width = vertices[:, 1], np.abs(vertices[:, 0] - middle[0])
     side = float(np.abs(points[[1, 15], 0] - middle[0]).mean())
     rows = points[[33, 33, 48, 48, 1], 1] - [0.003, 0.003, 0, 0, 0]
@@ -77,13 +90,18 @@ def face_areas(head: HeadModel) -> FaceAreas:
     beard *= 1 - _inside(vertices, points[48:60])
     beard *= vertices[:, 2] > points[[1, 15], 2].mean() - 0.01
     neck, nose_base = _neck(vertices, points), points[33, 1]
+    face, skin, eyes = ((area * in_front).astype(np.float32) for area in (face, skin, eyes))
     return FaceAreas(
-        face * in_front,
-        (skin * in_front).astype(np.float32),
-        (features * in_front).astype(np.float32),
-        (beard * (1 - neck)).astype(np.float32),
-        _step(height - nose_base),
-        neck,
+        face=face,
+        cheeks=skin,
+        eyes=eyes,
+        right_brow=brows[0],
+        left_brow=brows[1],
+        above_right_brow=above[0],
+        above_left_brow=above[1],
+        beard=beard * (1 - neck),
+        upper=_step(height - nose_base),
+        neck=neck,
     )
 
 

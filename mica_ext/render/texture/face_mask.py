@@ -16,8 +16,9 @@ from mica_ext.render.shading import LUMA
 from mica_ext.render.texture.atlas import Atlas
 from mica_ext.render.texture.face_areas import FaceAreas
 from mica_ext.render.texture.lighting import fit_shading, shading_factors
+from mica_ext.render.texture.painted import saturation_of
 from mica_ext.render.texture.photo_samples import PhotoSamples
-from mica_ext.render.texture.skin import fit_skin
+from mica_ext.render.texture.skin import SkinModel, fit_skin
 
 MIN_SKIN_TEXELS = 500
 """Of surely visible skin; without them no colour model is made."""
@@ -29,7 +30,13 @@ _SKIN_BLUR = 0.012
 _STRAND, _HAIR_MARGIN = 0.007, 0.006
 """Hair is followed into the face through what is at least so wide, and removed with a margin of
 its shadow; as shares of the atlas."""
-_BEARD_SHARE = (0.25, 0.5)
+_ROUGHNESS_WINDOW = 0.011
+"""As a share of the atlas."""
+_BROW_COVERED = 0.5
+"""Share of the skin above a brow that hair hides, from which the brow is hidden, too."""
+_BROW_SHOWN = 0.6
+"""Mean weight of a brow whose mirror image may stand for the other one."""
+_BEARD_SHARE = (0.3, 0.5)
 """Share of the middle of the beard's area that shows no skin: without a beard, with one."""
 
 
@@ -38,8 +45,8 @@ class FaceMask(NamedTuple):
 
     face: Float32[np.ndarray, " N"]
     """Weight of what belongs to the face, 0 to 1."""
-    skin: Float32[np.ndarray, " N"]
-    """Weight of skin alone."""
+    surface: Float32[np.ndarray, " N"]
+    """Weight of skin and beard alone: what may go on where nothing is seen."""
     shading: Float32[np.ndarray, " N"]
     """The photo's light over its mean."""
 
@@ -63,26 +70,34 @@ def mask_face(
     if (sure > 0.3).sum() < MIN_SKIN_TEXELS:
         face = weights * areas.face
         return FaceMask(face, face, np.ones(len(weights), np.float32))
-    shading, probability = _skin_probability(samples, weights, sure)
+    shading, model, probability = _skin_probability(samples, weights, sure)
+    roughness = _roughness(samples.colours @ LUMA, atlas)
+    in_shadow = probability
+    if saturation_of(np.average(samples.colours, axis=0, weights=sure)) > 0.5:
+        seen = (samples.colours, shading, roughness)
+        probability = np.maximum(probability, model.shaded(*seen))
+        in_shadow = np.maximum(probability, model.shaded(*seen, tolerance=3.0) * areas.face)
     skin = _coherent(probability, weights, atlas)
     trusted = areas.face * smoothstep(weights, *_TRUSTED)
     trusted *= 1 - _hair_over_face(probability, weights, areas, atlas)
     beard = _beard(samples, shading, probability, weights, areas, atlas)
     face = weights * np.maximum(np.maximum(trusted, skin), beard)
-    own = _window_mean(probability, weights, atlas)
-    return FaceMask(
-        face.astype(np.float32), (face * smoothstep(own, 0.3, 0.9)).astype(np.float32), shading
-    )
+    plain = smoothstep(_window_mean(in_shadow, weights, atlas), 0.3, 0.9)
+    surface = (face * np.maximum(plain, beard)).astype(np.float32)
+    return FaceMask(face.astype(np.float32), surface, shading)
 
 
 def _skin_probability(
-    samples: PhotoSamples, weights: Float32[np.ndarray, " N"], sure: Float32[np.ndarray, " N"]
-) -> tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, " N"]]:
-    """Light at each texel over its mean, and the probability that it shows skin by its colour."""
+    samples: PhotoSamples,
+    weights: Float32[np.ndarray, " N"],
+    sure: Float32[np.ndarray, " N"],
+) -> tuple[Float32[np.ndarray, " N"], SkinModel, Float32[np.ndarray, " N"]]:
+    """Light at each texel over its mean, the skin's colours, and how far each texel is one."""
     luminance = samples.colours @ LUMA
     mean = float(np.average(luminance, weights=sure))
     chosen = sure > 0.05
     shading, probability = np.ones(len(weights), np.float32), weights
+    model = fit_skin(samples.colours[chosen], shading[chosen], sure[chosen])
     for fitted in (sure, weights):  # first from the cheeks, then from all skin
         rows = np.flatnonzero(chosen)[:: max(int(chosen.sum()) // 20000, 1)]
         coefficients = fit_shading(samples.normals[rows], luminance[rows], fitted[rows])
@@ -92,7 +107,16 @@ def _skin_probability(
         model = fit_skin(samples.colours[known], shading[known], sure[known])
         probability = model.probability(samples.colours, shading)
         chosen = (weights > 0.3) & (probability > 0.5)
-    return shading, probability
+    return shading, model, probability
+
+
+def _roughness(luminance: Float32[np.ndarray, " N"], atlas: Atlas) -> Float32[np.ndarray, " N"]:
+    """Standard deviation of log luminance in a window about each texel."""
+    side = max(3, round(_ROUGHNESS_WINDOW * atlas.size)) | 1
+    log = np.log(np.maximum(luminance, 1e-3))
+    values = atlas.filled(np.stack([log, log**2], axis=1))
+    means = cv2.blur(values, (side, side)).reshape(-1, 2)[atlas.index]
+    return np.sqrt(np.maximum(means[:, 1] - means[:, 0] ** 2, 0)).astype(np.float32)
 
 
 def _hair_over_face(
@@ -104,15 +128,30 @@ def _hair_over_face(
     """1 where hair of the head, or a hat, hangs into the face; brows and eyes are kept."""
     strand, margin = _kernel(_STRAND, atlas), _kernel(_HAIR_MARGIN, atlas)
     other = (_window_mean(probability, weights, atlas, 0.004) < 0.5) & (weights > 0.02)
-    other &= (areas.upper > 0.5) & (areas.features < 0.5)
+    other &= (areas.upper > 0.5) & (areas.eyes + areas.right_brow + areas.left_brow < 0.5)
     planes = atlas.image(np.stack([other, areas.face > 0.5], axis=1).astype(np.float32)) > 0
     broad = cv2.morphologyEx(planes[..., 0].astype(np.uint8), cv2.MORPH_OPEN, strand)
-    count, labels = cv2.connectedComponents(broad, connectivity=4)
+    _, labels = cv2.connectedComponents(broad, connectivity=4)
     outside = np.unique(labels[(broad > 0) & ~planes[..., 1]])
-    hanging = np.isin(np.arange(count), outside[outside > 0])[labels].astype(np.uint8)
+    hanging = np.isin(labels, outside[outside > 0]).astype(np.uint8)
     hanging = cv2.dilate(hanging, margin)
     soft = cv2.GaussianBlur(hanging.astype(np.float32), (0, 0), max(len(margin) / 3, 0.5))
-    return soft.ravel()[atlas.index] * (1 - areas.features)
+    hair = soft.ravel()[atlas.index]
+    kept = {"right": areas.right_brow, "left": areas.left_brow}
+    covered = {
+        "right": _mean(hair, areas.above_right_brow),
+        "left": _mean(hair, areas.above_left_brow),
+    }
+    for side, other in (("right", "left"), ("left", "right")):
+        shown = covered[other] < _BROW_COVERED and _mean(weights, kept[other]) > _BROW_SHOWN
+        if covered[side] > _BROW_COVERED and shown:  # the other one's mirror image is better
+            hair = np.maximum(hair, kept.pop(side) * (areas.eyes < 0.5))
+            break
+    return hair * (1 - np.clip(areas.eyes + sum(kept.values()), 0, 1))
+
+
+def _mean(values: Float32[np.ndarray, " N"], weights: Float32[np.ndarray, " N"]) -> float:
+    return float((values * weights).sum() / max(float(weights.sum()), 1e-6))
 
 
 def _beard(

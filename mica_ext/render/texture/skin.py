@@ -13,6 +13,9 @@ _MIN_SIGMA = np.array([0.16, 0.06, 0.08])
 _LIMITS = (2.6, 4.2)
 """Distances [standard deviations] up to which a colour is skin, and from which it is not."""
 
+_SHADOW_HUE, _SHADOW_DEPTH, _SHADOW_ROUGHNESS = (1.8, 2.8), (1.0, 1.6), (0.05, 0.09)
+"""Where shadows end: distance in chroma [standard deviations], drop of log luminance, roughness."""
+
 
 class SkinModel(NamedTuple):
     """A normal distribution of `features`."""
@@ -27,6 +30,26 @@ class SkinModel(NamedTuple):
         offset = features(colours, shading) - self.mean
         squared = np.einsum("ni,ij,nj->n", offset, self.inverse_covariance, offset)
         return (1 - smoothstep(np.sqrt(squared), *_LIMITS)).astype(np.float32)
+
+    def shaded(
+        self,
+        colours: Float[np.ndarray, "N 3"],
+        shading: Float[np.ndarray, " N"],
+        roughness: Float[np.ndarray, " N"],
+        tolerance: float = 1.0,
+    ) -> Float32[np.ndarray, " N"]:
+        """1 for skin in a shadow that the light does not explain: its hue, darker, and smooth.
+
+        `roughness` is the standard deviation of log luminance in a small neighbourhood; hair is
+        rough. `tolerance` widens the limit of hue.
+        """
+        offset = features(colours, shading) - self.mean
+        chroma = np.linalg.inv(np.linalg.inv(self.inverse_covariance)[1:, 1:])
+        hue = np.sqrt(np.einsum("ni,ij,nj->n", offset[:, 1:], chroma, offset[:, 1:]))
+        shaded = 1 - smoothstep(hue / tolerance, *_SHADOW_HUE)
+        shaded *= 1 - smoothstep(-offset[:, 0], *_SHADOW_DEPTH)
+        shaded *= (offset[:, 0] < 0) * (1 - smoothstep(roughness, *_SHADOW_ROUGHNESS))
+        return shaded.astype(np.float32)
 
 
 def fit_skin(

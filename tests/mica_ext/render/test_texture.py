@@ -8,6 +8,7 @@ import torch
 import trimesh
 from helpers.mica_toy import face_points, toy_head
 
+from eval_now.geometry.normals import vertex_normals
 from flame_assets.anthro.atlas import islands
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
@@ -22,7 +23,7 @@ from mica_ext.render.texture.painted import paint
 from mica_ext.render.texture.photo_samples import sample_photo
 from mica_ext.render.texture.skin import fit_skin
 from mica_ext.render.textured import TexturedMesh, render_textured
-from mica_ext.render.views import View
+from mica_ext.render.views import View, screen_points
 
 TOY = toy_head()
 
@@ -343,6 +344,83 @@ def test_an_iris_gets_the_photos_colour(colour):
     seen = np.tile(np.array(colour), (head.vertices_count, 1))
     painted = paint(head, 1.0, 1.0, seen, weights)
     np.testing.assert_allclose(np.average(painted[iris], axis=0), colour, rtol=0.05)
+
+
+def faces_with(paint, over=None):
+    """Anthro with vertex colours, its photo with `over` drawn on it, and the texture baked of it.
+
+    Returns the texels' known and baked colours, their places on the head, and the head.
+    """
+    head = load_head("anthro")
+    assert head.uv is not None
+    assert head.uv_triangles is not None
+    atlas = make_atlas(head, 384)
+    colours = np.tile(np.array([190, 150, 128]) / 255, (head.vertices_count, 1))
+    paint(head, colours)
+    known = atlas.filled(atlas.interpolate(head, colours)) * 255
+    texture = TexturedMesh(np.rint(known).astype(np.uint8), head.uv, head.uv_triangles)
+    view = View(1000.0, np.array([179.5, 179.5]), np.array([0.0, 0.0, -0.8]), np.eye(3))
+    wall = np.full((360, 360, 3), [70, 110, 160], np.uint8)
+    photo = render_textured(head.template, head.triangles, view, wall, texture)
+    if over is not None:
+        over(photo, view)
+    baked = bake_texture(photo, head, camera_of(view), head.template, size=384).picture
+    rows = atlas.index
+    points = atlas.interpolate(head, head.template)
+    return known.reshape(-1, 3)[rows], baked.reshape(-1, 3)[rows].astype(float), points, head
+
+
+def brow_landmarks(head, rows):
+    corners = head.template[head.triangles[head.landmark_triangles[rows]]]
+    return (corners * head.landmark_barycentric[rows][..., None]).sum(1)
+
+
+def test_a_fringe_stays_out_and_the_brow_comes_from_the_other_side():
+    """Dark hair from the top down to the left brow: skin is beneath, and a brow like the right."""
+
+    def brows(head, colours):
+        for rows in (slice(0, 5), slice(5, 10)):
+            points = brow_landmarks(head, np.arange(17)[rows]) - [0, 0.003, 0]
+            near = np.linalg.norm(head.template[:, None] - points, axis=2).min(1) < 0.006
+            colours[near] = np.array([90, 62, 48]) / 255
+
+    def fringe(photo, view):
+        left = screen_points(view, brow_landmarks(load_head("anthro"), np.arange(5, 10)))
+        x0, x1 = int(left[:, 0].min()) - 4, int(left[:, 0].max()) + 25
+        bottom = int(left[:, 1].max()) + 5
+        strands = np.random.default_rng(0).normal(1, 0.3, x1 - x0)[None, :, None].clip(0.3, 2)
+        photo[:bottom, x0:x1] = np.rint(strands * [50, 32, 22]).clip(0, 255)
+
+    known, baked, points, head = faces_with(brows, fringe)
+    brow = brow_landmarks(head, np.arange(5, 10))
+    hidden = (points[:, 0] > brow[0, 0]) & (points[:, 0] < brow[-1, 0])
+    forehead = hidden & (points[:, 1] > brow[:, 1].max() + 0.008) & (points[:, 2] > brow[4, 2])
+    assert np.abs(baked[forehead] - known[forehead]).mean() < 8  # hair is 130 darker
+    dark = np.linalg.norm(known - [90, 62, 48], axis=1) < 20
+    left = dark & (points[:, 0] > 0) & hidden
+    assert left.any()
+    assert np.abs(baked[left] - known[left]).mean() < 30
+
+
+def test_a_beard_goes_on_to_the_jaw():
+    def beard(head, colours):
+        chin, corners = brow_landmarks(head, [40])[0], brow_landmarks(head, [31, 37])
+        area = head.template[:, 1] < corners[:, 1].mean()
+        area &= head.template[:, 1] > head.template[head.regions["face"], 1].min() - 0.004
+        area[head.regions["neck"]] = False
+        lips = brow_landmarks(head, np.arange(31, 43))
+        near_lips = np.linalg.norm(head.template[:, None] - lips, axis=2).min(1) < 0.004
+        area &= ~near_lips & (head.template[:, 2] > chin[2] - 0.075)
+        colours[area] = np.array([80, 56, 44]) / 255
+
+    known, baked, points, head = faces_with(beard)
+    corner = np.abs(brow_landmarks(head, [31, 37])[:, 0]).mean()
+    normals = vertex_normals(head.template, head.triangles)
+    facing = make_atlas(head, 384).interpolate(head, normals)[:, 2]
+    dark = np.linalg.norm(known - [80, 56, 44], axis=1) < 10
+    beside = dark & (np.abs(points[:, 0]) > 1.2 * corner) & (facing > 0.55)
+    kept = np.linalg.norm(baked[beside] - known[beside], axis=1) < 40
+    assert kept.mean() > 0.88
 
 
 def test_lips_of_an_open_mouth_keep_their_colour():

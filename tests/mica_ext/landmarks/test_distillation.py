@@ -419,7 +419,13 @@ def test_a_training_ends_with_weights_and_refuses_other_options(
 
 
 def test_options_that_make_no_sense_are_one_line(tmp_path):
-    for change in ({"photos": ()}, {"batch": 2}, {"parts_steps": 0}, {"learning_rate": 0.0}):
+    for change in (
+        {"photos": ()},
+        {"batch": 2},
+        {"parts_steps": 0},
+        {"learning_rate": 0.0},
+        {"workers": -1},
+    ):
         options = {"photos": (tmp_path,), "out": tmp_path} | change
         with pytest.raises(UserError, match="expected"):
             LandmarkTrainingConfig(**options)

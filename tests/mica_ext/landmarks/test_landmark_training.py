@@ -235,9 +235,3 @@ def test_a_stage_trains_its_own_modules(faces, tmp_path, number, trained):
     }
     assert all(name.startswith(tuple(trained)) for name in changed)
     assert all(any(name.startswith(module) for name in changed) for module in trained)
-
-
-@pytest.mark.parametrize("option", ["workers", "holdout", "validate_every"])
-def test_counts_below_zero_are_refused(tmp_path, option):
-    with pytest.raises(UserError, match="expected --holdout, --validate-every and --workers >= 0"):
-        small(tmp_path, **{option: -1})

@@ -132,9 +132,9 @@ class VideoReader:
                     )
                 start = moment if start is None else start
                 last = moment
-                image = frame.reformat(
-                    width=width, height=height, format="rgb24", interpolation="AREA"
-                ).to_ndarray()
+                # to the size first: converting large frames takes longer than decoding them
+                small = frame.reformat(width=width, height=height, interpolation="AREA")
+                image = small.reformat(format="rgb24", interpolation="AREA").to_ndarray()
                 image = np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
                 yield VideoFrame(image, moment - start)
         seen_s = 0.0 if start is None else last - start

@@ -1,4 +1,4 @@
-"""What the README says can be typed, can be typed: its commands, their flags, and its paths."""
+"""What README and manuals say can be typed, can be: their commands, flags and paths."""
 
 import re
 import shlex
@@ -13,7 +13,8 @@ from mica_ext.cli import reconstruct
 from pacofr.cli import main as pacofr
 
 REPOSITORY = Path(__file__).parents[2]
-README = (REPOSITORY / "README.md").read_text()
+DOCUMENTS = ("README.md", "mica_ext/README.md", "pacofr/README.md", "tests/bench/README.md")
+TEXTS = {name: (REPOSITORY / name).read_text() for name in DOCUMENTS}
 PROGRAMS = {
     "reconstruct": reconstruct,
     "mica-ext": mica_ext,
@@ -24,10 +25,16 @@ PROGRAMS = {
 
 
 def commands() -> list[list[str]]:
-    """Words of each call of one of the programs, in code blocks and in `inline code`."""
+    """Words of each call of one of the programs, once, in any document."""
+    found = [words for text in TEXTS.values() for words in commands_of(text)]
+    return [list(words) for words in dict.fromkeys(map(tuple, found))]
+
+
+def commands_of(text: str) -> list[list[str]]:
+    """The calls in code blocks and in `inline code`."""
     fenced = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-    shell = [text for language, text in fenced.findall(README) if not language]
-    inline = re.findall(r"`([^`\n]+)`", fenced.sub("", README))
+    shell = [block for language, block in fenced.findall(text) if not language]
+    inline = re.findall(r"`([^`\n]+)`", fenced.sub("", text))
     lines = "\n".join(shell).replace("\\\n", " ").splitlines() + inline
     found = []
     for line in lines:
@@ -73,10 +80,12 @@ def test_commands_were_found():
     assert {words[0] for words in commands()} == set(PROGRAMS)
 
 
-def test_paths_exist():
-    named = re.findall(r"[`(]((?:pacofr|mica_ext|flame_assets|eval_now|tests)/[\w./-]+)", README)
-    calls = re.findall(r"(tests/[\w/]+\.py)", README)
-    assert named
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_paths_exist(name):
+    text = TEXTS[name]
+    named = re.findall(r"[`(]((?:pacofr|mica_ext|flame_assets|eval_now|tests)/[\w./-]+)", text)
+    calls = re.findall(r"(tests/[\w/]+\.py)", text)
+    assert named or calls
     later = {"mica_ext/identity/", "mica_ext/expression/", "flame_assets/fitting/"}
     missing = [path for path in {*named, *calls} - later if not (REPOSITORY / path).exists()]
     assert not missing

@@ -19,9 +19,9 @@ _ENAMEL_LUMA = 0.55
 """Least one of painted enamel; gums are darker."""
 _MIN_TEXELS = 40
 """Of irises, whites or teeth that must be seen for their colour to be taken."""
-_EXPOSURE_LIMITS = (0.45, 1.4)
-_WHITE_SHARE, _TEETH_SHARE = 0.5, 0.8
-"""How far the whites of the eyes and teeth follow the photo."""
+_EXPOSURE_LIMITS = (0.12, 1.4)
+_WHITE_SHARE, _TEETH_SHARE = 0.85, 0.7
+"""How far the whites of the eyes and teeth follow the photo: exponents of the ratio."""
 _RATIO_LIMITS = (0.1, 10.0)
 """Of the photo's over the painted iris or white, by channel: a blue iris has 6 times the blue of a
 brown one."""
@@ -73,7 +73,7 @@ def paint(
         if weights.sum() >= _MIN_TEXELS:
             photo = _half_mean(seen_colours, weights, darker=darker)
             ratio = photo / np.maximum(np.average(own, axis=0, weights=weights), 1e-4)
-            own[mask] *= 1 + share * (np.clip(ratio, *_RATIO_LIMITS) - 1)
+            own[mask] *= np.clip(ratio, *_RATIO_LIMITS) ** share
     return own.astype(np.float32)
 
 

@@ -346,6 +346,17 @@ def test_an_iris_gets_the_photos_colour(colour):
     np.testing.assert_allclose(np.average(painted[iris], axis=0), colour, rtol=0.05)
 
 
+def test_whites_of_eyes_are_nearly_as_dim_as_the_photos():
+    head = load_head("anthro")
+    assert head.colours is not None
+    eyes = np.concatenate([head.regions["left_eyeball"], head.regions["right_eyeball"]])
+    white = eyes[to_linear(head.colours)[eyes] @ LUMA > 0.5]
+    weights = np.zeros(head.vertices_count)
+    weights[white] = 5.0
+    painted = paint(head, 0.2, 1.0, np.full((head.vertices_count, 3), 0.06), weights)
+    assert 0.05 < np.average(painted[white] @ LUMA) < 0.09
+
+
 def faces_with(paint, over=None):
     """Anthro with vertex colours, its photo with `over` drawn on it, and the texture baked of it.
 

@@ -8,8 +8,8 @@ from flame_assets.files import write_folder
 from flame_assets.store import load_head
 from mica_ext.commands.packs import IDENTITY, write_pack_files
 from mica_ext.errors import UserError
-from mica_ext.expression import train as branch
 from mica_ext.expression.config import ExpressionTrainingConfig
+from mica_ext.expression.training import train as branch
 from mica_ext.identity.predictor import require_own_head
 from mica_ext.identity.weights import load_identity_network, read_identity_config
 from mica_ext.joint import train as joint

@@ -24,12 +24,12 @@ from mica_ext.evaluation.encoder_report import RunErrors, json_content, markdown
 from mica_ext.evaluation.photos import JudgedPhotos
 from mica_ext.evaluation.posed_errors import REGIONS, face_regions, posed_errors, region_errors
 from mica_ext.expression.config import BranchConfig, ExpressionTrainingConfig
-from mica_ext.expression.crops import CropMaker, network_input
 from mica_ext.expression.network import ExpressionNetwork, head_parameters
 from mica_ext.expression.predictor import ExpressionPredictor
-from mica_ext.expression.rendered import RenderedHeads
-from mica_ext.expression.train import ExpressionTraining, trainer_config
-from mica_ext.expression.training_data import PLAIN, CropReader, FlatBatch
+from mica_ext.expression.training.crops import CropMaker, network_input
+from mica_ext.expression.training.data import PLAIN, CropReader, FlatBatch
+from mica_ext.expression.training.rendered import RenderedHeads
+from mica_ext.expression.training.train import ExpressionTraining, trainer_config
 from mica_ext.expression.weights import load_expression_network
 from mica_ext.files import write_bytes_atomic
 from mica_ext.landmarks.annotated_photos import labelled_photos

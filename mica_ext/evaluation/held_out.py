@@ -24,7 +24,7 @@ from mica_ext.evaluation.posed_errors import (
     posed_errors,
 )
 from mica_ext.evaluation.tables import markdown_table
-from mica_ext.expression.samples import SampleFolder
+from mica_ext.expression.training.samples import SampleFolder
 from mica_ext.files import write_bytes_atomic
 from mica_ext.models.estimator import FaceEstimator
 from mica_ext.models.pose import in_pose

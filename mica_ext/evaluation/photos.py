@@ -11,7 +11,7 @@ from torch import Tensor
 from flame_assets.model.head_module import HeadDecoder
 from flame_assets.model.lbs import rotation_matrices
 from mica_ext.expression.predictor import ExpressionPredictor
-from mica_ext.expression.skin_points import SkinPoints
+from mica_ext.expression.training.skin_points import SkinPoints
 from mica_ext.landmarks.annotated_photos import match_face, read_labelled
 from mica_ext.models.projection import project
 from mica_ext.models.types import AlignedFace, FaceParameters

@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from flame_assets.model.fingerprint import weighted_sum
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import ExpressionTrainingConfig
-from mica_ext.expression.crops import network_input
-from mica_ext.expression.train import (
+from mica_ext.expression.training.crops import network_input
+from mica_ext.expression.training.data import FlatBatch
+from mica_ext.expression.training.train import (
     VALIDATION_BATCH,
     ExpressionTraining,
     make_task,
     save_branch,
     trainer_config,
 )
-from mica_ext.expression.training_data import FlatBatch
 from mica_ext.identity.network import IdentityNetwork
 from mica_ext.identity.predictor import require_own_head
 from mica_ext.identity.training.train import set_trained

@@ -13,7 +13,7 @@ from flame_assets.store import load_head
 from mica_ext.cli import main
 from mica_ext.errors import UserError
 from mica_ext.expression.config import BranchConfig, CropChanges, ExpressionTrainingConfig
-from mica_ext.expression.train import ExpressionTraining, trainer_config
+from mica_ext.expression.training.train import ExpressionTraining, trainer_config
 from mica_ext.expression.weights import load_expression_network, read_expression_config
 from pacofr.engine.checkpoint import checkpoints
 from pacofr.engine.distributed import World, process_group

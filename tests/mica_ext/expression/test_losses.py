@@ -11,11 +11,16 @@ from mica_ext.errors import UserError
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import BranchConfig, CropChanges, LossWeights
 from mica_ext.expression.crop_camera import anchor_of, crop_view
-from mica_ext.expression.crops import CropMaker, network_input
-from mica_ext.expression.losses import ExpressionLoss, Truth, project_to_crop, sparse_decoder
 from mica_ext.expression.network import ExpressionNetwork
-from mica_ext.expression.rendered import RenderedHeads
-from mica_ext.expression.training_data import CropReader
+from mica_ext.expression.training.crops import CropMaker, network_input
+from mica_ext.expression.training.data import CropReader
+from mica_ext.expression.training.losses import (
+    ExpressionLoss,
+    Truth,
+    project_to_crop,
+    sparse_decoder,
+)
+from mica_ext.expression.training.rendered import RenderedHeads
 from mica_ext.models.projection import project
 from pacofr.engine.sampling import RankBatch
 from pacofr.faces.align import CropWindow, encoder_crop

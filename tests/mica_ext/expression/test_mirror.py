@@ -11,11 +11,11 @@ from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import CropChanges, LossWeights
-from mica_ext.expression.crops import CropMaker, network_input
-from mica_ext.expression.losses import ExpressionLoss, Truth
-from mica_ext.expression.mirror import HeadMirror
-from mica_ext.expression.rendered import RenderedHeads
-from mica_ext.expression.training_data import CropReader
+from mica_ext.expression.training.crops import CropMaker, network_input
+from mica_ext.expression.training.data import CropReader
+from mica_ext.expression.training.losses import ExpressionLoss, Truth
+from mica_ext.expression.training.mirror import HeadMirror
+from mica_ext.expression.training.rendered import RenderedHeads
 from pacofr.engine.sampling import RankBatch
 from pacofr.faces.align import CropWindow
 from pacofr.faces.landmarks68 import MIRROR

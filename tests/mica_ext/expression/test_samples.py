@@ -10,10 +10,10 @@ from helpers.branch_folders import sample_folder, sample_head
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.errors import UserError
 from mica_ext.expression.config import CropChanges, ExpressionTrainingConfig, LossWeights
-from mica_ext.expression.crops import CropMaker
-from mica_ext.expression.losses import ExpressionLoss
-from mica_ext.expression.samples import SampleFolder
-from mica_ext.expression.training_data import CropReader, batch_shares, make_data
+from mica_ext.expression.training.crops import CropMaker
+from mica_ext.expression.training.data import CropReader, batch_shares, make_data
+from mica_ext.expression.training.losses import ExpressionLoss
+from mica_ext.expression.training.samples import SampleFolder
 from pacofr.engine.sampling import RankBatch
 from pacofr.faces.align import CropWindow, ffhq_matrix, move_points
 from pacofr.faces.face_mesh.topology import IBUG68

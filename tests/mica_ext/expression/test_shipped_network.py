@@ -11,10 +11,10 @@ from flame_assets.store import load_head
 from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.errors import UserError
 from mica_ext.expression.config import CropChanges, LossWeights
-from mica_ext.expression.crops import CropMaker, network_input
-from mica_ext.expression.losses import ExpressionLoss, sparse_decoder
-from mica_ext.expression.rendered import RenderedHeads
-from mica_ext.expression.training_data import CropReader
+from mica_ext.expression.training.crops import CropMaker, network_input
+from mica_ext.expression.training.data import CropReader
+from mica_ext.expression.training.losses import ExpressionLoss, sparse_decoder
+from mica_ext.expression.training.rendered import RenderedHeads
 from mica_ext.models.pack import EXPRESSION, SHIPPED, load_pack
 from mica_ext.models.projection import project
 from mica_ext.reconstruct import Reconstructor

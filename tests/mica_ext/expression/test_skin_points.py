@@ -8,8 +8,8 @@ from flame_assets.store import load_head
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import LossWeights
 from mica_ext.expression.crop_camera import anchor_of, crop_view
-from mica_ext.expression.losses import Truth, expression_loss, project_to_crop
-from mica_ext.expression.skin_points import SkinPoints
+from mica_ext.expression.training.losses import Truth, expression_loss, project_to_crop
+from mica_ext.expression.training.skin_points import SkinPoints
 
 RIGHT_CHEEK, LEFT_CHEEK, CHIN, NOSE_TIP = 50, 280, 152, 4
 

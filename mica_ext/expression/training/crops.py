@@ -17,8 +17,8 @@ from mica_ext.data.synthetic.appearance.painting import background
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import CropChanges
 from mica_ext.expression.crop_camera import anchor_of, crop_camera, to_crop
-from mica_ext.expression.losses import Truth
-from mica_ext.expression.mirror import HeadMirror
+from mica_ext.expression.training.losses import Truth
+from mica_ext.expression.training.mirror import HeadMirror
 from mica_ext.fitting.correspondence.calibration import UNCALIBRATED, load_calibration
 from mica_ext.fitting.geometry.rotations import matrix_to_axis_angle
 from mica_ext.models.projection import project

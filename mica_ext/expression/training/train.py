@@ -14,10 +14,10 @@ from mica_ext.data.branch.card import TRAINING_CARD, training_card
 from mica_ext.errors import UserError
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import ExpressionTrainingConfig
-from mica_ext.expression.crops import network_input
-from mica_ext.expression.losses import expression_loss
 from mica_ext.expression.network import ExpressionNetwork
-from mica_ext.expression.training_data import FlatBatch, make_data
+from mica_ext.expression.training.crops import network_input
+from mica_ext.expression.training.data import FlatBatch, make_data
+from mica_ext.expression.training.losses import expression_loss
 from mica_ext.expression.weights import save_expression_network
 from mica_ext.files import write_bytes_atomic
 from pacofr.engine.checkpoint import Progress

@@ -15,7 +15,7 @@ from mica_ext.data.branch.sample import BranchSample
 from mica_ext.data.branch.shards import BranchDataset
 from mica_ext.data.branch.splits import Split
 from mica_ext.errors import UserError
-from mica_ext.expression.crops import LabelledPicture
+from mica_ext.expression.training.crops import LabelledPicture
 from mica_ext.models.types import Camera, FaceParameters
 from pacofr.errors import UserError as ContentError
 from pacofr.faces.face_mesh.topology import IBUG68

@@ -4,7 +4,7 @@ import numpy as np
 
 from flame_assets.model.head import HeadModel
 from mica_ext.data.synthetic.faces import SyntheticFaces
-from mica_ext.expression.crops import LabelledPicture
+from mica_ext.expression.training.crops import LabelledPicture
 from pacofr.faces.landmarks68 import five_points
 
 

@@ -18,7 +18,7 @@ from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import LossWeights
 from mica_ext.expression.crop_camera import HALF, CropView, anchor_of, crop_view
 from mica_ext.expression.network import head_parameters
-from mica_ext.expression.skin_points import SkinPoints
+from mica_ext.expression.training.skin_points import SkinPoints
 
 MM = 1000.0
 LID_PAIRS = ((37, 41), (38, 40), (43, 47), (44, 46))

@@ -14,10 +14,10 @@ from flame_assets.model.head_module import HeadDecoder
 from mica_ext.errors import UserError
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import CropChanges, ExpressionTrainingConfig
-from mica_ext.expression.crops import CropMaker, LabelledPicture, TrainingCrops
-from mica_ext.expression.losses import Truth
-from mica_ext.expression.rendered import RenderedHeads
-from mica_ext.expression.samples import SampleFolder
+from mica_ext.expression.training.crops import CropMaker, LabelledPicture, TrainingCrops
+from mica_ext.expression.training.losses import Truth
+from mica_ext.expression.training.rendered import RenderedHeads
+from mica_ext.expression.training.samples import SampleFolder
 from pacofr.engine.sampling import MixturePlan, MixtureSource, RankBatch
 from pacofr.faces.align import CropWindow
 

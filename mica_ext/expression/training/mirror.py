@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flame_assets.model.head import HeadModel
 from mica_ext.expression.branch import BranchOutput
-from mica_ext.expression.losses import Truth
+from mica_ext.expression.training.losses import Truth
 from pacofr.faces.align import CROP_PX
 from pacofr.faces.face_mesh import topology
 from pacofr.faces.landmarks68 import MIRROR

@@ -1,0 +1,1 @@
+"""Training of the expression branch: samples, crops, loss and task."""

@@ -69,8 +69,8 @@ class ProbeCommand:
     """
 
     encoders: tyro.conf.Positional[tuple[str, ...]]
-    """RUN folders, face-micro (comes with the package), NAME:FILE (farl, mae, moco-v3, mcf),
-    scratch:PRESET (random weights) or pixels:PRESET (raw pixels)."""
+    """RUN folders, NAME:FILE (farl, mae, moco-v3, mcf), scratch:PRESET (random weights) or
+    pixels:PRESET (raw pixels)."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Write the scores, photo by photo, to this JSON file too."""
     threads: int | None = None

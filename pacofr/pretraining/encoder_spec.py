@@ -1,6 +1,5 @@
 """Encoders as the command line names them."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,14 +10,9 @@ from pacofr.models.pretrained_files import READERS
 from pacofr.models.vit import VisionTransformer, scaled_layers
 from pacofr.pretraining.presets import PRESETS
 
-SHIPPED: Mapping[str, Path] = {"face-micro": Path(__file__).parents[1] / "weights" / "face_micro"}
-"""Encoders that come with the package, by name; each folder's config.json says what it was trained
-on, by which command, how it scores and what its licence is."""
-
 
 def load_encoder_spec(spec: str, resolution: int | None = None) -> FaceEncoder:
-    """Load an encoder by one word: RUN, one of `SHIPPED`, NAME:FILE (farl, mae, moco-v3, mcf) or
-    scratch:PRESET.
+    """Load an encoder by one word: RUN, NAME:FILE (farl, mae, moco-v3, mcf) or scratch:PRESET.
 
     Args:
         spec: that word; `scratch` alone is a ViT-B/16 with random weights.
@@ -27,8 +21,6 @@ def load_encoder_spec(spec: str, resolution: int | None = None) -> FaceEncoder:
     Raises:
         UserError: an unknown preset, or a file that cannot be used.
     """
-    if spec in SHIPPED:
-        return load_encoder("pacofr", SHIPPED[spec], resolution)
     name, _, rest = spec.partition(":")
     if name == "scratch" and rest:
         if rest not in PRESETS:

@@ -26,8 +26,7 @@ class _Train:
     data: str
     """NAME:FOLDER of the data set."""
     encoder: str
-    """RUN of `pacofr pretrain`, face-micro (comes with the package), NAME:FILE (farl, mae, moco-v3,
-    mcf) or scratch:PRESET."""
+    """RUN of `pacofr pretrain`, NAME:FILE (farl, mae, moco-v3, mcf) or scratch:PRESET."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of the run: metrics.jsonl, checkpoints/, last; model/ and result.json at the end."""
     test: bool = True

@@ -26,13 +26,14 @@ def read_bytes(path: Path, limit: int) -> bytes:
             os.close(number)
             raise UserError(f"{path}: expected a file, found a folder, pipe or device")
         with os.fdopen(number, "rb") as file:
-            data = file.read(limit + 1)
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(min(size, limit) + 1)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read ({reason})") from None
     if len(data) > limit:
-        size = f"{limit >> 20} MiB" if limit >= 2**20 else f"{limit >> 10} KiB"
-        raise UserError(f"{path}: expected at most {size}")
+        most = f"{limit >> 20} MiB" if limit >= 2**20 else f"{limit >> 10} KiB"
+        raise UserError(f"{path}: expected at most {most}")
     data = data.removeprefix(BYTE_ORDER_MARK)
     if not data:
         raise UserError(f"{path}: the file is empty")

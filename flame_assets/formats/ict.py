@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32
-from scipy.spatial import Delaunay
+from scipy.spatial import Delaunay, QhullError
 
 from flame_assets.arkit import EXPRESSIONS, PAIRS
 from flame_assets.errors import UserError
@@ -25,6 +25,8 @@ from flame_assets.formats.assembly import (
     affine_weights,
     pinned_landmarks,
 )
+from flame_assets.formats.flame_files import float32, int32
+from flame_assets.inert.arrays import as_array
 from flame_assets.inert.files import ReadError, errors_of, read_regular
 from flame_assets.inert.npy import read_npz
 from flame_assets.model.head import HeadModel
@@ -156,17 +158,20 @@ def read_npz_arrays(path: Path) -> IctArrays:
     with errors_of(path):
         if missing := ", ".join(name for name in wanted if name not in content):
             raise ReadError(f"lacks {missing}")
-        names, shapes = content["expression_names"], content["expression"]
+        neutral, identity, shapes = (
+            float32(as_array(content[name])) for name in ("neutral", "identity", "expression")
+        )
+        faces = int32(np.atleast_1d(as_array(content["faces"])) + 1) - 1  # -1: no fourth corner
+        names = content["expression_names"]
+        if [array.ndim for array in (neutral, faces, identity, shapes)] != [2, 2, 3, 3]:
+            raise ReadError("holds arrays of other dimensions than ICT-FaceKit's")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ReadError("holds no list of names as expression_names")
         if len(names) != len(shapes):
             raise ReadError(f"has {len(shapes)} expressions and {len(names)} names")
         if missing := [name for name in model_files()[1 + IDENTITY_COUNT :] if name not in names]:
             raise ReadError(f"lacks the expression {missing[0]}")
-        return IctArrays(
-            content["neutral"].astype(np.float32),
-            content["faces"].astype(np.int32),
-            content["identity"].astype(np.float32),
-            {n: s.astype(np.float32) for n, s in zip(names, shapes, strict=True)},
-        )
+        return IctArrays(neutral, faces, identity, dict(zip(names, shapes, strict=True)))
 
 
 def parse_vertices(text: bytes) -> Float32[np.ndarray, "V 3"]:
@@ -253,7 +258,10 @@ def _triangles(faces: Int32[np.ndarray, "P 4"]) -> Int32[np.ndarray, "F 3"]:
         raise ReadError(f"has faces of vertices {faces.min()} to {faces.max()}")
     first, second = faces[:, :3], faces[faces[:, 3] >= 0][:, [0, 2, 3]]
     triangles = np.concatenate([first, second])
-    return np.ascontiguousarray(triangles[(triangles < KEPT).all(1)].astype(np.int32))
+    kept = np.ascontiguousarray(triangles[(triangles < KEPT).all(1)].astype(np.int32))
+    if missing := sorted(set(LANDMARKS.tolist()) - set(kept.ravel().tolist())):
+        raise ReadError(f"has no face at vertex {missing[0]}, a landmark")
+    return kept
 
 
 def _joints(
@@ -312,7 +320,10 @@ def _vertex_landmarks(
 def _lip_mask(template: Float32[np.ndarray, "V 3"]) -> np.ndarray:
     """Face vertices within the outer contour of the lips, seen from the front."""
     outline = template[LANDMARKS[48:60], :2]
-    inside = Delaunay(outline).find_simplex(template[:, :2]) >= 0
+    try:
+        inside = Delaunay(outline).find_simplex(template[:, :2]) >= 0
+    except QhullError as error:
+        raise ReadError("has lips whose contour lies on a line") from error
     near = template[:, 2] > template[LANDMARKS[48:68], 2].min() - 0.005
     mask = inside & near
     mask[PARTS["face"].stop :] = False

@@ -72,9 +72,11 @@ def read_regular(path: Path, limit: int) -> bytes:
     """The bytes of a regular file of at most `limit` bytes."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        data = b"" if size > limit else file.read(limit + 1)
-    if size > limit or len(data) > limit:
-        raise ReadError(f"is larger than {limit >> 20} MiB", path)
+        if size > limit:
+            raise ReadError(f"is larger than {limit >> 20} MiB", path)
+        data = file.read(size + 1)  # never `limit`: as much memory as is asked for is taken
+    if len(data) > size:
+        raise ReadError("grows while it is read", path)
     return data
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flame_assets.model.head_module import HeadDecoder
 from flame_assets.model.lbs import rotation_matrices
+from mica_ext.errors import UserError
 from mica_ext.expression.predictor import ExpressionPredictor
 from mica_ext.expression.training.skin_points import SkinPoints
 from mica_ext.landmarks.annotated_photos import match_face, read_labelled
@@ -72,7 +73,7 @@ class JudgedPhotos:
         """Detect and crop the faces of FOLDER's photos with .pts files.
 
         Raises:
-            UserError: there are none, or a file cannot be read.
+            UserError: there are none, a file cannot be read, or no marked face is detected.
         """
         self.faces: list[AlignedFace] = []
         marks = []
@@ -81,6 +82,8 @@ class JudgedPhotos:
             if face is not None:
                 self.faces.append(reconstructor.align(photo.image, [face]))
                 marks.append(photo.points)
+        if not marks:
+            raise UserError(f"{folder}: expected photos of faces, no marked face was detected")
         self.truth = np.stack(marks).astype(np.float64)
         self.dense = DensePoints(reconstructor.decoder)
 

@@ -1,5 +1,6 @@
 """Colour pictures of 16-bit integers or floats, which Pillow cannot hold: OpenCV decodes them."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,8 +43,9 @@ def _decode(stream: ByteStream) -> Shaped[np.ndarray, "h w c"]:
     """BGR or BGRA as it is stored."""
     import cv2
 
+    size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    data = np.frombuffer(stream.read(DEEP_COLOUR_BYTES), np.uint8)
+    data = np.frombuffer(stream.read(min(size, DEEP_COLOUR_BYTES)), np.uint8)
     try:
         with _silenced():
             decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)

@@ -148,6 +148,8 @@ def open_checkpoint(file: Path, entry: str, name: str) -> Iterator[TensorSource]
 
 def _to_torch(checkpoint: TorchFile, held: TensorRef | np.ndarray) -> Tensor:
     array = checkpoint.read(held) if isinstance(held, TensorRef) else held
+    if array.dtype.kind == "c":
+        raise ReadError("holds complex numbers", checkpoint.path)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
         return torch.from_numpy(array.astype(np.float32))  # a copy: arrays may be read-only
 

@@ -74,7 +74,8 @@ def read_vertices(body: Body, at: int, element: Element) -> tuple[int, Float[np.
         raise body.ends_early(element)
     kinds = {entry.name: entry.type for entry in element.properties}
     axes = [body.decode(rows.cells[:, rows.columns[axis]], kinds[axis])[:, 0] for axis in "xyz"]
-    return rows.end, np.stack(axes, axis=1).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN, which the reader refuses as any other
+        return rows.end, np.stack(axes, axis=1).astype(np.float64)
 
 
 def read_polygons(body: Body, at: int, element: Element) -> tuple[int, Polygons]:

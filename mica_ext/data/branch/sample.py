@@ -6,7 +6,7 @@ belong to this picture. What is not known is None.
 """
 
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -55,6 +55,8 @@ class BranchSample(NamedTuple):
 TEXTS = ("subject", "source", "confidence")
 VERTICES = ("neutral_vertices", "posed_vertices")
 ARRAYS = tuple(name for name in BranchSample._fields if name not in (*TEXTS, "picture"))
+FORMS = {name: kind for name, kind in get_type_hints(BranchSample).items() if name in ARRAYS}
+"""Types and shapes of the arrays."""
 
 
 def sequence_of(source: str) -> str:
@@ -112,6 +114,9 @@ def decode_sample(
                 tensors[name] = (tensors[name] * np.float32(STEP_M) + centre).astype(np.float32)
         subject, source = str(about["subject"]), str(about["source"])
         confidence = float(about["confidence"])
+        for name, array in tensors.items():
+            if not isinstance(array, FORMS[name]) or not np.isfinite(array).all():
+                raise ValueError(f"{name} of {array.dtype} and shape {array.shape}")
         return BranchSample(
             picture, tensors.pop("five_points"), subject, source, confidence, **tensors
         )

@@ -156,6 +156,8 @@ class LandmarkSubjects:
         if not isinstance(points, np.ndarray) or points.shape != (68, 3):
             shape = getattr(points, "shape", type(points).__name__)
             raise UserError(f"{path}: expected landmarks of 68 x 3 numbers, got {shape}")
+        if points.dtype.kind not in "fiu":
+            raise UserError(f"{path}: expected real numbers, got {points.dtype}")
         return points.astype(np.float64) * self.metres
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import cv2
 import numpy as np
@@ -11,10 +11,13 @@ from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from flame_assets.inert.files import ReadError, read_regular
 from mica_ext.errors import UserError
 from pacofr.utils.files import write_atomic
 
 JPEG_QUALITY = 95
+STORE_BYTES = 1 << 36
+"""Of a file; 100,000 faces take 3 GB."""
 
 
 class LabelledFace(NamedTuple):
@@ -90,15 +93,28 @@ def load_store(path: Path) -> FaceStore:
     """Read what `save_store` wrote.
 
     Raises:
-        UserError: the file is damaged.
-        OSError: it cannot be read.
+        UserError: the file cannot be read, or is damaged.
     """
     try:
-        arrays = load(path.read_bytes())
+        arrays = load(read_regular(path, STORE_BYTES))
         arrays["visible"] = arrays["visible"].astype(bool)
-        return FaceStore(**arrays)
-    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+        store = FaceStore(**arrays)
+        _check(store)
+    except (ReadError, SafetensorError, TypeError, KeyError, ValueError) as error:
         raise UserError(
             f"{path}: expected labelled faces of this run ({error}); delete the file, the same "
             "command makes it again"
         ) from error
+    return store
+
+
+def _check(store: FaceStore) -> None:
+    """Raise ValueError for arrays of other types or shapes, or pictures outside of the bytes."""
+    for name, kind in get_type_hints(FaceStore).items():
+        if not isinstance(getattr(store, name), kind):
+            raise ValueError(f"{name} is of another type or shape")
+    bounds = np.concatenate([[0], store.ends, [len(store.jpeg)]])
+    if len({len(store), len(store.points), len(store.five), len(store.visible)}) > 1:
+        raise ValueError("its arrays are of different lengths")
+    if (np.diff(bounds[:-1]) < 1).any() or bounds[-1] < bounds[-2]:
+        raise ValueError("its pictures overlap")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -81,12 +82,20 @@ def _flat(config: Any, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def read_scores(run: Path, best_measure: str, *, smaller_is_better: bool) -> tuple[Score, ...]:
-    """The scores of a run's last and best evaluation of each subset, from its metrics.jsonl."""
-    rows = []
-    for _, fields in read_metrics(run / "metrics.jsonl"):
-        measures = _by_subset(fields)
-        if measures:
-            rows.append((int(fields["step"]), measures))
+    """The scores of a run's last and best evaluation of each subset, from its metrics.jsonl.
+
+    Raises:
+        UserError: that file is not what a run of a task writes.
+    """
+    file = run / "metrics.jsonl"
+    rows: list[tuple[int, dict[str, dict[str, float]]]] = []
+    for line, fields in read_metrics(file):
+        measures, step = _by_subset(fields), fields.get("step")
+        if not measures:
+            continue
+        if type(step) is not int or any(best_measure not in own for own in measures.values()):
+            raise UserError(f"{file}: expected a step and its scores, got {reprlib.repr(line)}")
+        rows.append((step, measures))
     if not rows:
         return ()
     last_step, last = rows[-1]
@@ -94,8 +103,9 @@ def read_scores(run: Path, best_measure: str, *, smaller_is_better: bool) -> tup
     for subset in last:
         scores.append(Score(subset, "last epoch", last_step, _finite(last[subset])))
         sign = 1 if smaller_is_better else -1
-        step, best = min(rows, key=lambda row: sign * _number(row[1][subset][best_measure], sign))
-        scores.append(Score(subset, "best epoch", step, _finite(best[subset])))
+        measured = [(step, scored[subset]) for step, scored in rows if subset in scored]
+        step, best = min(measured, key=lambda row: sign * _number(row[1][best_measure], sign))
+        scores.append(Score(subset, "best epoch", step, _finite(best)))
     return tuple(scores)
 
 

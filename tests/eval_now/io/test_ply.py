@@ -205,6 +205,15 @@ def test_bad_files_name_the_place(old, new, message):
     assert "folder/file" in str(caught.value)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_signalling_nan_is_refused_without_a_warning():
+    data = bytearray(BINARY)
+    start = data.index(b"end_header\n") + len(b"end_header\n")
+    data[start : start + 4] = struct.pack("<I", 0x7F800001)
+    with pytest.raises(UserError, match="vertex 0 is not finite"):
+        read_ply(FILE, bytes(data))
+
+
 def test_a_list_longer_than_the_file_is_refused_before_memory_is_taken():
     for length, message in ((2**32 - 1, "the file ends before"), (20_000_000, "at most 10000000")):
         header = BINARY.split(b"element face")[0]

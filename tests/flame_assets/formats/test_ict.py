@@ -135,3 +135,31 @@ def test_other_meshes_are_refused(folder, tmp_path):
 def test_malformed_vertices_are_one_line(text, words):
     with pytest.raises(ReadError, match=words):
         ict.parse_vertices(text)
+
+
+ARRAYS = {
+    "neutral": np.zeros((4, 3), "f4"),
+    "faces": np.array([[0, 1, 2, -1]], "i4"),
+    "identity": np.zeros((2, 4, 3), "f2"),
+    "expression": np.zeros((1, 4, 3), "f2"),
+    "expression_names": np.array(["jawOpen"]),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize(
+    "odd",
+    [
+        np.array("text"),
+        np.array(["a"]),
+        np.float64(1),
+        np.ones((2, 2), complex),
+        np.array([[np.nan]]),
+        np.array([1 << 40]),
+        np.array([{"a": 1}], object),
+    ],
+)
+def test_arrays_of_another_kind_are_one_line(tmp_path, name, odd):
+    np.savez(tmp_path / "a.npz", allow_pickle=True, **ARRAYS | {name: odd})
+    with pytest.raises(UserError, match="expected ICT-FaceKit's folder FaceXModel"):
+        ict.convert_ict(tmp_path / "a.npz")

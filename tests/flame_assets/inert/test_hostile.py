@@ -356,6 +356,7 @@ def test_pipes_devices_and_folders_are_refused_at_once(tmp_path):
     (tmp_path / "big").write_bytes(bytes(101))
     with pytest.raises(ReadError, match="larger than 0 MiB"):
         read_regular(tmp_path / "big", 100)
+    assert read_regular(tmp_path / "big", 1 << 50) == bytes(101)  # no memory for the limit
 
 
 # ---------------------------------------------------------------- chance

@@ -157,9 +157,10 @@ def test_any_folder_of_meshes_and_of_landmarks(fit, head, tmp_path):
     points[:17] = np.nan
     np.save(tmp_path / "points/one.npy", points)
     np.save(tmp_path / "points/two.npy", points[:51])
+    np.save(tmp_path / "points/three.npy", points + 1j)
     code, out, _ = fit("landmarks", tmp_path / "points", out="landmark-fits")
     assert code == 0
-    assert "1 x unreadable landmarks" in out
+    assert "2 x unreadable landmarks" in out
     found = load_subject(tmp_path / "landmark-fits", "one", head)
     assert found.fits.mean_distance_mm[0] < 2
     tensors, _ = subject_files(tmp_path / "landmark-fits", "one")

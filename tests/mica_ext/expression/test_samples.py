@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.branch_folders import sample_folder, sample_head
+from safetensors.numpy import load, save
 
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
+from mica_ext.data.branch.sample import decode_sample
+from mica_ext.data.branch.shards import BranchDataset
 from mica_ext.errors import UserError
 from mica_ext.expression.config import CropChanges, ExpressionTrainingConfig, LossWeights
 from mica_ext.expression.training.crops import CropMaker
@@ -155,3 +158,22 @@ def test_what_is_no_source_is_one_line(folder, tmp_path):
         ExpressionTrainingConfig(**config, data_weights=(1.0,))
     with pytest.raises(UserError, match="--rendered"):
         ExpressionTrainingConfig(**config, rendered=1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("five_points", lambda a: a[:4]),
+        ("point_confidence", lambda a: a[:-1]),
+        ("points_px", lambda a: a.astype(np.float64)),
+        ("expression", lambda a: a * np.nan),
+        ("shape", lambda a: a[None]),
+        ("focal_px", lambda a: np.concatenate([a, a])),
+    ],
+)
+def test_forged_arrays_of_a_sample_are_one_line(folder, name, change):
+    shards = BranchDataset(folder / "train").shards
+    arrays = load(shards.tensors(0))
+    arrays[name] = np.ascontiguousarray(change(arrays[name]))
+    with pytest.raises(UserError, match=f"got a damaged one .{name} of"):
+        decode_sample(shards[0], shards.about(0), save(arrays))

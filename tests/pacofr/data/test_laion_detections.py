@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from helpers.mutations import damaged_bytes
 
 from pacofr.data.curation.sources import laion_detections
 from pacofr.data.curation.sources.laion_detections import (
@@ -121,3 +122,28 @@ def test_the_number_of_photos_and_faces_is_bounded(table, tmp_path, monkeypatch)
     monkeypatch.setattr(laion_detections, "DETECTIONS", 2)
     with pytest.raises(UserError, match="more than 2 photos or faces"):
         convert_detections(tmp_path / "a.pth", tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["ids", "starts", "rows"])
+def test_a_damaged_table_is_one_line(tmp_path, name):
+    torch.save({5: [face(0)], 9: [face(1), face(2)]}, tmp_path / "a.pth")
+    convert_detections(tmp_path / "a.pth", tmp_path / "table")
+    file = tmp_path / "table" / f"{name}.npy"
+    array, whole = np.load(file), file.read_bytes()
+    damaged = [*damaged_bytes(whole, 4, 40), b""]
+    for other in (array[:-1], array.astype("f2"), -array.astype(array.dtype), array[None]):
+        np.save(file, other)
+        damaged.append(file.read_bytes())
+    lines = []
+    for data in damaged:
+        file.write_bytes(data)
+        try:
+            DetectionTable(tmp_path / "table").rows_of(9)
+        except UserError as error:
+            lines.append(str(error))
+    assert len(lines) > 25
+    assert all("makes it again" in line for line in lines)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(UserError, match="a pipe or a device"):
+        DetectionTable(tmp_path / "table")

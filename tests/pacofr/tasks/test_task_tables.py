@@ -1,12 +1,22 @@
 """The paper's rows as its own arithmetic has them, and ours beside them only where comparable."""
 
+import json
+
 import numpy as np
 import pytest
 
 from pacofr.cli import main
+from pacofr.errors import UserError
 from pacofr.tasks.report.columns import SHAPES
 from pacofr.tasks.report.published import PUBLISHED, TABLE_6
-from pacofr.tasks.report.results import FORMAT, VERSION, Result, Score, write_result
+from pacofr.tasks.report.results import (
+    FORMAT,
+    VERSION,
+    Result,
+    Score,
+    read_scores,
+    write_result,
+)
 
 
 def paper(data, method, tuning):
@@ -116,3 +126,30 @@ def test_a_file_that_is_no_result_is_one_line(tmp_path, capsys):
     (tmp_path / "y.json").write_text(text)
     assert main(["task", "table", str(tmp_path / "y.json")]) == 2
     assert "seed must be a whole number" in capsys.readouterr().err
+
+
+def test_scores_are_those_of_the_last_and_the_best_evaluation(tmp_path):
+    rows = [
+        {"step": 1, "full/nme": 4.0, "common/nme": float("nan")},
+        {"step": 2, "loss": 0.5},
+        {"step": 3, "full/nme": 3.0},
+        {"step": 4, "full/nme": 5.0, "common/nme": 2.0},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scores = read_scores(tmp_path, "nme", smaller_is_better=True)
+    found = [(s.subset, s.which, s.step, s.measures["nme"]) for s in scores]
+    assert found == [
+        ("full", "last epoch", 4, 5.0),
+        ("full", "best epoch", 3, 3.0),
+        ("common", "last epoch", 4, 2.0),
+        ("common", "best epoch", 4, 2.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "row", [{}, {"step": None}, {"step": "x"}, {"step": float("inf")}, {"step": 1, "part/f1": 2.0}]
+)
+def test_a_record_that_no_task_writes_is_one_line(tmp_path, row):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"full/nme": 4.0} | row) + "\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl: expected a step and its scores"):
+        read_scores(tmp_path, "nme", smaller_is_better=True)

@@ -1,22 +1,37 @@
 """LAION-Face's detections: sample2detect_N.pth, {SAMPLE_ID: [(box, 5 landmarks, score), ...]}."""
 
+import math
+import os
 import secrets
 from array import array
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, Shaped
 
 from flame_assets.inert.arrays import as_array
 from flame_assets.inert.checkpoints import TorchFile
-from flame_assets.inert.files import ReadError
+from flame_assets.inert.files import ReadError, errors_of, open_regular
+from flame_assets.inert.npy import parse_npy_header
 from flame_assets.inert.pickle_graph.tensors import TensorRef
 from pacofr.errors import UserError
 from pacofr.utils.budgets import DETECTIONS
 
 ROW = 15
 """Numbers of a face: box x0 y0 x1 y1, five points x y, score."""
+
+
+class _Column(NamedTuple):
+    """The type of a `DetectionTable`'s array and the shape behind its first axis."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+COLUMNS = {"ids": _Column("<i8", ()), "starts": _Column("<i8", ()), "rows": _Column("<f4", (ROW,))}
+HEADER_BYTES = 4096
+"""Read of a file of them, whose header has 128."""
 
 
 class DetectionTable:
@@ -27,9 +42,22 @@ class DetectionTable:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.ids: Int64[np.ndarray, " m"] = np.load(folder / "ids.npy", mmap_mode="r")
-        self.starts: Int64[np.ndarray, " m1"] = np.load(folder / "starts.npy", mmap_mode="r")
-        self.rows: Float32[np.ndarray, "k 15"] = np.load(folder / "rows.npy", mmap_mode="r")
+        """Map the arrays into memory.
+
+        Raises:
+            UserError: they are missing, or not what `convert_detections` writes.
+        """
+        try:
+            ids, starts, rows = (
+                _mapped(folder / f"{name}.npy", column) for name, column in COLUMNS.items()
+            )
+        except (ReadError, OSError) as error:
+            raise UserError(f"{error}; delete {folder}, the same command makes it again") from error
+        if len(starts) != len(ids) + 1 or (np.diff(starts) < 0).any() or starts[-1] > len(rows):
+            raise UserError(f"{folder} is damaged: delete it, the same command makes it again")
+        self.ids: Int64[np.ndarray, " m"] = ids
+        self.starts: Int64[np.ndarray, " m1"] = starts
+        self.rows: Float32[np.ndarray, "k 15"] = rows
 
     def rows_of(self, sample_id: int | None) -> Float32[np.ndarray, "n 15"] | None:
         """Detections of a sample; None if the file has no entry for it."""
@@ -100,6 +128,22 @@ def _read(
     starts = np.concatenate([[0], np.cumsum(lengths[order])]).astype(np.int64)
     within = np.arange(len(flat)) - np.repeat(starts[:-1], lengths[order])
     return keys[order], starts, flat[np.repeat(first[order], lengths[order]) + within]
+
+
+def _mapped(path: Path, column: _Column) -> Shaped[np.ndarray, "n ..."]:
+    """The array of a file of `convert_detections`, on disk."""
+    with errors_of(path), open_regular(path) as file:
+        header = parse_npy_header(file.read(HEADER_BYTES))
+        size = file.seek(0, os.SEEK_END) - header.body
+    shape = header.shape
+    other = header.dtype != np.dtype(column.dtype) or header.fortran
+    if other or not shape or shape[1:] != column.shape:
+        raise ReadError("is no column of a table of detections", path)
+    if math.prod(shape) * header.dtype.itemsize != size:
+        raise ReadError("is cut or damaged", path)
+    if not shape[0]:
+        return np.zeros(shape, header.dtype)
+    return np.memmap(path, header.dtype, "r", header.body, shape)
 
 
 def _row(file: TorchFile, face: Any) -> Float32[np.ndarray, "15"]:

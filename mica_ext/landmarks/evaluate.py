@@ -22,7 +22,12 @@ from mica_ext.errors import UserError
 from mica_ext.files import write_bytes_atomic
 from mica_ext.fitting.correspondence.calibration import load_calibration
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
-from mica_ext.landmarks.annotated_photos import match_face, photos_of, read_labelled
+from mica_ext.landmarks.annotated_photos import (
+    LabelledPhoto,
+    match_face,
+    photos_of,
+    read_labelled,
+)
 from mica_ext.landmarks.baselines import FivePointBaselines
 from mica_ext.landmarks.config import LandmarkEvaluationConfig
 from mica_ext.landmarks.detect import detect_points
@@ -130,17 +135,29 @@ def distance_from_face_mesh(
     return 100 * float(np.mean(errors))
 
 
-def evaluate_helen(folder: Path, reader: PointReader, fitter: LandmarkFitter) -> list[Figure]:
-    """Errors on FOLDER/testset, beside baselines fitted to FOLDER/trainset."""
-    five, annotated = [], []
-    for _, photo in read_labelled(folder / "trainset"):
-        face = match_face(photo)
-        if face is not None:
-            five.append(face.points)
-            annotated.append(photo.points)
-    baselines = FivePointBaselines.fit(five, annotated)
-    photos = [photo for _, photo in read_labelled(folder / "testset")]
+def _detected(folder: Path) -> tuple[list[tuple[LabelledPhoto, Face]], int]:
+    """Photos whose marked face is detected, and the number of all."""
+    photos = [photo for _, photo in read_labelled(folder)]
     found = [(photo, face) for photo in photos if (face := match_face(photo)) is not None]
+    if len(found) < 2:  # of one there is no correlation
+        raise UserError(
+            f"{folder}: expected photos of faces, the marked face is detected in {len(found)} of "
+            f"{len(photos)}"
+        )
+    return found, len(photos)
+
+
+def evaluate_helen(folder: Path, reader: PointReader, fitter: LandmarkFitter) -> list[Figure]:
+    """Errors on FOLDER/testset, beside baselines fitted to FOLDER/trainset.
+
+    Raises:
+        UserError: a folder cannot be read, or fewer than two marked faces are detected in it.
+    """
+    training, _ = _detected(folder / "trainset")
+    baselines = FivePointBaselines.fit(
+        [face.points for _, face in training], [photo.points for photo, _ in training]
+    )
+    found, count = _detected(folder / "testset")
     truth = np.stack([photo.points for photo, _ in found])
     means, mapped = (
         nme(np.stack(points), truth).mean()
@@ -155,7 +172,7 @@ def evaluate_helen(folder: Path, reader: PointReader, fitter: LandmarkFitter) ->
         return float(np.corrcoef(measure(landmarks), measure(truth))[0, 1])
 
     figures = [
-        _at_least("Helen: faces found", 100 * len(found) / len(photos), "%", 99),
+        _at_least("Helen: faces found", 100 * len(found) / count, "%", 99),
         _plain("Helen: mean shape at the five points", float(means), "%"),
         _plain("Helen: linear map of the five points", float(mapped), "%"),
         _plain("Helen: points", float(net.mean()), "%"),
@@ -211,6 +228,8 @@ def evaluate_london(
         images = {name: load_image(path) for name, path in paths.items()}
         faces = {name: detect(image) for name, image in images.items()}
         names = [name for name in images if faces[name]]
+        if not names:
+            raise UserError(f"{folder / kind}: expected photos of faces, found no face")
         people = predict_photos(
             reader, fitter, [images[n] for n in names], [faces[n][0] for n in names]
         )

@@ -119,6 +119,15 @@ def test_wrong_folders_are_refused_in_one_line(tmp_path):
         evaluate(LandmarkEvaluationConfig(helen=tmp_path, out=tmp_path / "missing" / "a.json"))
 
 
+def test_photos_without_a_face_are_refused_in_one_line(tmp_path):
+    (tmp_path / "trainset").mkdir()
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"trainset/{name}.jpg"), np.full((80, 80, 3), 90, np.uint8))
+        write_pts(tmp_path / f"trainset/{name}.pts", np.random.default_rng(0).random((68, 2)) * 80)
+    with pytest.raises(UserError, match="marked face is detected in 0 of 2"):
+        evaluate(LandmarkEvaluationConfig(helen=tmp_path))
+
+
 def test_figures_of_a_set_with_known_errors(tmp_path, student):
     """Every annotation lies 5 % of the eye distance beside the network's own landmarks."""
     image = load_image(EXAMPLE)

@@ -164,20 +164,19 @@ def make_plan(config: EvidenceConfig, rows: tuple[str, ...]) -> Table7Plan:
                 f"{file} is no plan of this command ({error}); give another --out"
             ) from error
         now = (config.preset, len(crops), crops.fingerprint, config.seeds, config.minutes_per_run)
-        now += (config.perceptual, config.warmup_fraction)
+        now += (config.perceptual, config.warmup_fraction, config.epochs or plan.epochs)
         then = (plan.preset, plan.crops, plan.fingerprint, plan.seeds, plan.minutes_per_run)
-        then += (plan.perceptual, plan.warmup_fraction)
+        then += (plan.perceptual, plan.warmup_fraction, plan.epochs)
         if now != then:
             raise UserError(
-                f"{file} plans (preset, crops, fingerprint, seeds, minutes, perceptual, warm-up)"
-                f" {then}, the flags say"
-                f" {now}; give the same flags, or another --out"
+                f"{file} plans (preset, crops, fingerprint, seeds, minutes, perceptual, warm-up,"
+                f" epochs) {then}, the flags say {now}; give the same flags, or another --out"
             )
         return plan
     LOGGER.info("timing the method's steps")
     incubating, after = time_steps(config)
     mean = config.warmup_fraction * incubating + (1 - config.warmup_fraction) * after
-    epochs = max(1, round(60 * config.minutes_per_run / (len(crops) * mean)))
+    epochs = config.epochs or max(1, round(60 * config.minutes_per_run / (len(crops) * mean)))
     plan = Table7Plan(
         preset=config.preset,
         precision=resolve_precision(preset(config.preset).precision, choose_device(config.device)),

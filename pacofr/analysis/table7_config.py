@@ -29,6 +29,8 @@ class EvidenceConfig:
     """Size of the network."""
     minutes_per_run: float = 45.0
     """Length of the method's own run on this machine; all rows see as many images as it does."""
+    epochs: int | None = None
+    """Epochs of every run, whatever they take; instead of --minutes-per-run."""
     perceptual: bool = True
     """Train with eq. 3 through a `self:` net that is pre-trained first; without, half the time."""
     warmup_fraction: float = 1 / 8
@@ -52,5 +54,7 @@ class EvidenceConfig:
                 f"the warm-up fraction must lie between 0 and 1, not {self.warmup_fraction}"
             )
         at_least(1, self, "seeds")
+        if self.epochs is not None:
+            at_least(1, self, "epochs")
         if self.threads is not None:
             at_least(1, self, "threads")

@@ -33,9 +33,21 @@ def repack(config: RepackConfig) -> Repacked:
     Raises:
         UserError: the shards cannot be read, or the folder exists or cannot be written.
     """
-    crops, out = ShardDataset(config.shards), config.out
+    out = config.out
     if out.exists():
         raise UserError(f"{out} exists; give a new folder for the new shards")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+            remote = not isinstance(config.shards, Path)
+            crops = ShardDataset(config.shards, Path(scratch) / "copies" if remote else None)
+            return _repack(config, crops, Path(scratch) / "shards")
+    except OSError as error:
+        raise UserError(f"cannot write {out} ({error}); give another --out") from error
+
+
+def _repack(config: RepackConfig, crops: ShardDataset, folder: Path) -> Repacked:
+    """Write the shards to `folder` and rename it."""
     canvas = crops.index.canvas
     side = canvas if config.side is None else config.side
     if side > canvas:
@@ -44,18 +56,12 @@ def repack(config: RepackConfig) -> Repacked:
     if not len(chosen.numbers):
         raise UserError(f"{config.shards}: no crop is left of {len(crops)}")
     face = round(crops.index.face * side / canvas)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-            folder = Path(scratch) / "shards"
-            folder.mkdir()
-            entries, locations = _write_shards(crops, chosen.numbers.tolist(), folder, config, side)
-            write_index(folder, entries, locations, canvas=side, face=face)
-            if (stats := config.shards / "stats.json").is_file():
-                shutil.copyfile(stats, folder / "stats.json")
-            folder.rename(out)
-    except OSError as error:
-        raise UserError(f"cannot write {out} ({error}); give another --out") from error
+    folder.mkdir()
+    entries, locations = _write_shards(crops, chosen.numbers.tolist(), folder, config, side)
+    write_index(folder, entries, locations, canvas=side, face=face)
+    if isinstance(config.shards, Path) and (stats := config.shards / "stats.json").is_file():
+        shutil.copyfile(stats, folder / "stats.json")
+    folder.rename(config.out)
     return Repacked(tuple(entries), chosen)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from pacofr.data.remote.location import LocationArgument
 from pacofr.errors import UserError
 from pacofr.utils.config_checks import at_least, at_most
 
@@ -21,8 +22,9 @@ class RepackConfig:
     pacofr repack with --keep 2000000.
     """
 
-    shards: tyro.conf.Positional[Path]
-    """Folder that `pacofr curate` wrote."""
+    shards: tyro.conf.Positional[LocationArgument]
+    """Folder that `pacofr curate` wrote, or its URL: copies of such shards lie beside --out while
+    they are read."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder for the new shards; must not exist."""
     side: int | None = None
@@ -52,5 +54,5 @@ class RepackConfig:
         if self.side is not None:
             at_least(16, self, "side")
             at_most(1024, self, "side")
-        if self.out.resolve() == self.shards.resolve():
+        if isinstance(self.shards, Path) and self.out.resolve() == self.shards.resolve():
             raise UserError(f"--out {self.out}: expected another folder than that of the shards")

@@ -1,15 +1,21 @@
-"""Copies of shards on a faster disk, made when a shard is first read."""
+"""Copies of shards on a faster disk, made when a shard is first read, remote ones too."""
 
 import contextlib
 import errno
+import hashlib
 import logging
 import os
 import secrets
 import shutil
 from pathlib import Path
 
-from pacofr.data.shard_index import ShardEntry, ShardIndex
+from pacofr.data.remote.local_copy import fetch, local_copy
+from pacofr.data.remote.location import Location, Url
+from pacofr.data.remote.stores import MissingFileError
+from pacofr.data.shard_index import INDEX_FILES, ShardEntry, ShardIndex
 from pacofr.errors import UserError
+from pacofr.utils.budgets import INDEX_BYTES, JSON_BYTES
+from pacofr.utils.files import write_atomic
 from pacofr.utils.locks import file_lock
 
 LOGGER = logging.getLogger(__name__)
@@ -42,7 +48,7 @@ class ShardCache:
                 " disk, or leave it out"
             ) from error
 
-    def path(self, shard: Path, entry: ShardEntry) -> Path:
+    def location(self, shard: Location, entry: ShardEntry) -> Location:
         """Where to read a shard: its copy, if there is one now, or the shard itself."""
         copy = self._folder / entry.name
         if _size(copy) == entry.bytes:
@@ -54,7 +60,7 @@ class ShardCache:
                 return shard
             if _size(copy) == entry.bytes:  # by a process that was faster
                 return copy
-            if self._has_room(entry.bytes) and _copied(shard, copy):
+            if self._has_room(entry.bytes) and _copied(shard, copy, entry.bytes):
                 return copy
         self._full = True
         LOGGER.warning("%s is full: the other shards are read from where they are", self._folder)
@@ -71,15 +77,53 @@ def _size(file: Path) -> int | None:
         return None
 
 
-def _copied(shard: Path, copy: Path) -> bool:
+def cached_index(shards: Url, cache: Path) -> Path:
+    """The folder of CACHE where the index of remote shards lies, as it is there now.
+
+    Raises:
+        UserError: it cannot be fetched, or the cache not be written.
+    """
+    folder = cache / f"index-{hashlib.sha256(str(shards).encode()).hexdigest()[:16]}"
+    about, table = (folder / name for name in INDEX_FILES)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file_lock(folder / "index", wait=True):
+            with local_copy(shards.child(about.name), folder, JSON_BYTES) as fetched:
+                content = fetched.read_bytes()
+            if not (about.exists() and table.exists()) or about.read_bytes() != content:
+                about.unlink(missing_ok=True)
+                with local_copy(shards.child(table.name), folder, INDEX_BYTES) as fetched:
+                    table.unlink(missing_ok=True)
+                    os.link(fetched, table)
+                write_atomic(about, content)
+    except MissingFileError as error:
+        raise UserError(
+            f"{shards} holds no finished shards: {error}; give the folder that pacofr curate wrote"
+        ) from error
+    except OSError as error:
+        raise UserError(f"--data.cache {cache}: cannot be written ({error.strerror})") from error
+    return folder
+
+
+def _copied(shard: Location, copy: Path, size: int) -> bool:
     """Copy a file, whole or not at all; whether there was room.
 
     Raises:
-        UserError: the shard cannot be read, or the cache not written for another reason.
+        UserError: the shard cannot be read, is of another size, or the cache not written for
+            another reason.
     """
     writing = copy.with_name(f".{copy.name}.{secrets.token_hex(4)}")
     try:
-        shutil.copyfile(shard, writing)
+        if isinstance(shard, Path):
+            shutil.copyfile(shard, writing)
+        else:
+            with open(writing, "wb") as target:
+                fetch(shard, target, size)
+            if writing.stat().st_size != size:
+                raise UserError(
+                    f"{shard} has {writing.stat().st_size} bytes, the index says {size}; copy the"
+                    " folder of shards again"
+                )
         os.replace(writing, copy)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

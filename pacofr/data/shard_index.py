@@ -110,15 +110,22 @@ class _IndexFile(NamedTuple):
     shards: tuple[ShardEntry, ...]
 
 
-def read_index(folder: Path | str) -> ShardIndex:
+INDEX_FILES = ("index.json", "index.npy")
+
+
+def read_index(folder: Path | str, *, shards_here: bool = True) -> ShardIndex:
     """Read the index of a folder of shards and check it against the shards' sizes.
+
+    Args:
+        folder: holds index.json and index.npy.
+        shards_here: whether the shards lie there, too; sizes of others are not checked.
 
     Raises:
         UserError: a file is missing, damaged, or does not fit the others.
     """
     folder = Path(folder)
     remedy = f"run: pacofr curate SOURCE --out {folder}"
-    for name in ("index.json", "index.npy"):
+    for name in INDEX_FILES:
         if not (folder / name).exists():
             raise UserError(f"{folder} holds no finished shards ({name} is missing); {remedy}")
     try:
@@ -139,7 +146,8 @@ def read_index(folder: Path | str) -> ShardIndex:
     index = ShardIndex(canvas=file.canvas, face=file.face, shards=file.shards, locations=locations)
     _check_json(folder, index, remedy)
     _check_locations(folder, index, remedy)
-    _check_sizes(folder, index, remedy)
+    if shards_here:
+        _check_sizes(folder, index, remedy)
     return index
 
 

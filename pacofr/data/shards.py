@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from pacofr.data.shard_cache import ShardCache
+from pacofr.data.remote.location import Location, Url, parse_location
+from pacofr.data.remote.stores import read_range
+from pacofr.data.shard_cache import ShardCache, cached_index
 from pacofr.data.shard_index import TAR_BLOCK, read_index
 from pacofr.errors import UserError
 from pacofr.utils.budgets import CROP_JSON_BYTES, CROP_TENSOR_BYTES
@@ -33,20 +35,61 @@ def _member_size(header: bytes) -> int:
     return int(digits, 8) if header[257:262] == b"ustar" and octal else 0
 
 
+class _LocalShard:
+    def __init__(self, path: Path) -> None:
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}; copy it again") from error
+
+    def read(self, size: int, at: int) -> bytes:
+        return os.pread(self._descriptor, size, at)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class _RemoteShard:
+    def __init__(self, url: Url) -> None:
+        self._url = url
+
+    def read(self, size: int, at: int) -> bytes:
+        return read_range(self._url, at, at + size)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+_ShardFile = _LocalShard | _RemoteShard
+
+
 class ShardDataset:
     """Crops by number: `dataset[i]` is RGB. May be used in forked and spawned workers.
 
     Args:
-        folder: of the shards.
-        cache: a folder that shards are copied to before they are read (`shard_cache`).
+        folder: of the shards, or its URL.
+        cache: a folder that shards are copied to before they are read (`shard_cache`); remote ones
+            need one, and are read piece by piece where it has no room.
+
+    Raises:
+        UserError: the shards cannot be read; remote ones without a cache.
     """
 
-    def __init__(self, folder: Path | str, cache: Path | None = None) -> None:
-        self.folder, self.cache = Path(folder), cache
-        self.index = read_index(folder)
+    def __init__(self, folder: Location | str, cache: Path | None = None) -> None:
+        self.folder = parse_location(folder) if isinstance(folder, str) else folder
+        self.cache = cache
+        if isinstance(self.folder, Path):
+            self.index = read_index(self.folder)
+        elif cache is None or self.folder.is_pipe:
+            raise UserError(
+                f"{self.folder}: expected --data.cache FOLDER on a local disk with the URL of a"
+                " folder of shards, which are copied there when they are first read"
+            )
+        else:
+            self.index = read_index(cached_index(self.folder, cache), shards_here=False)
         self._cache = None if cache is None else ShardCache(cache, self.index)
         self.open_files = _open_files()
-        self._files: OrderedDict[int, int] = OrderedDict()
+        self._files: OrderedDict[int, _ShardFile] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.index.locations)
@@ -70,9 +113,9 @@ class ShardDataset:
     def jpeg(self, number: int) -> bytes:
         """The stored JPEG of a crop."""
         shard, size, offset = (int(field) for field in self.index.locations[number])
-        descriptor = self._open(shard)
+        file = self._open(shard)
         try:
-            data = os.pread(descriptor, size + TAR_BLOCK, offset - TAR_BLOCK)
+            data = file.read(size + TAR_BLOCK, offset - TAR_BLOCK)
         except (OSError, OverflowError) as error:
             raise self._damaged(number, f"it cannot be read ({error})") from error
         if len(data) != size + TAR_BLOCK:
@@ -112,33 +155,34 @@ class ShardDataset:
 
     def _header(self, number: int, at: int) -> bytes:
         shard = int(self.index.locations[number]["shard"])
-        return os.pread(self._open(shard), TAR_BLOCK, at)
+        return self._open(shard).read(TAR_BLOCK, at)
 
     def _content(self, number: int, at: int, limit: int) -> bytes:
         """The member whose header lies at `at`, or its first `limit` bytes."""
         size = min(_member_size(self._header(number, at)), limit)
         shard = int(self.index.locations[number]["shard"])
-        return os.pread(self._open(shard), size, at + TAR_BLOCK)
+        return self._open(shard).read(size, at + TAR_BLOCK)
 
-    def _open(self, shard: int) -> int:
+    def _open(self, shard: int) -> _ShardFile:
         if shard in self._files:
             self._files.move_to_end(shard)
             return self._files[shard]
         if len(self._files) >= self.open_files:
-            os.close(self._files.popitem(last=False)[1])
-        path = self.folder / self.index.shards[shard].name
+            self._files.popitem(last=False)[1].close()
+        place = self._place(shard)
         if self._cache is not None:
-            path = self._cache.path(path, self.index.shards[shard])
-        try:
-            self._files[shard] = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}; copy it again") from error
+            place = self._cache.location(place, self.index.shards[shard])
+        self._files[shard] = _LocalShard(place) if isinstance(place, Path) else _RemoteShard(place)
         return self._files[shard]
 
+    def _place(self, shard: int) -> Location:
+        name = self.index.shards[shard].name
+        return self.folder / name if isinstance(self.folder, Path) else self.folder.child(name)
+
     def _damaged(self, number: int, reason: str) -> UserError:
-        shard = self.index.shards[int(self.index.locations[number]["shard"])].name
+        shard = self._place(int(self.index.locations[number]["shard"]))
         return UserError(
-            f"crop {number} in {self.folder / shard}: {reason}; copy the shard again, or delete "
+            f"crop {number} in {shard}: {reason}; copy the shard again, or delete "
             "it and run pacofr curate again"
         )
 
@@ -149,5 +193,5 @@ class ShardDataset:
         self.__init__(state["folder"], state["cache"])
 
     def __del__(self) -> None:
-        for descriptor in getattr(self, "_files", {}).values():
-            os.close(descriptor)
+        for file in getattr(self, "_files", {}).values():
+            file.close()

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from pacofr.data.remote.location import LocationArgument
 from pacofr.pretraining.config import PretrainConfig
 from pacofr.pretraining.presets import PRESETS
 from pacofr.utils.config_checks import Device, at_least
@@ -32,8 +33,8 @@ class PretrainCommand:
     On several GPUs: torchrun --nproc-per-node 8 -m pacofr pretrain PRESET ...
     """
 
-    shards: Path
-    """Folder of crops that `pacofr curate` wrote."""
+    shards: LocationArgument
+    """Folder of crops that `pacofr curate` wrote, or its URL, with --data.cache."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of the run: metrics.jsonl, pictures/, checkpoints/, last; model/ when it is done."""
     row: RowName | None = None

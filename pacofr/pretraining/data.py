@@ -1,11 +1,10 @@
 """Training images of pre-training: crops of a folder of shards, resized and mirrored."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8
 
+from pacofr.data.remote.location import Location
 from pacofr.data.shards import ShardDataset
 from pacofr.faces.align import CANVAS_PX, CROP_PX
 from pacofr.pretraining.config import DataConfig
@@ -28,7 +27,7 @@ class ShardCrops:
         seed: of the random draws.
     """
 
-    def __init__(self, folder: Path | str, *, side: int, config: DataConfig, seed: int) -> None:
+    def __init__(self, folder: Location | str, *, side: int, config: DataConfig, seed: int) -> None:
         self.dataset = ShardDataset(folder, config.cache)
         self.side, self.config, self.seed = side, config, seed
 

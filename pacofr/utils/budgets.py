@@ -77,6 +77,19 @@ SAMPLE_JSON_BYTES = MIB
 """The JSON beside a photo in a tar."""
 SAMPLE_MEMBERS = 64
 """Of one sample of a tar; img2dataset writes 3."""
+PARQUET_BYTES = 2048 * MIB
+"""A table of metadata beside a tar; img2dataset's have some MB."""
+PARQUET_FOOTER_BYTES = 64 * MIB
+"""Of its description of itself."""
+PARQUET_GROUP_BYTES = 128 * MIB
+"""Of the columns that are read of one row group, unpacked; its reader takes four times as much."""
+PARQUET_PAGES = 100_000
+"""Of a column in one row group."""
+PARQUET_PAGE_HEADER_BYTES = MIB
+"""Texts in a page's statistics make it long."""
+METADATA_ROWS = 1_000_000
+"""Photos of one tar; img2dataset's have 10,000."""
+METADATA_COLUMNS = 1000
 MARKER_BYTES = 64 * MIB
 """The JSON that says what became of a source's photos."""
 

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from pacofr.data.curation.conditions import parse_condition
+from pacofr.data.remote.location import LocationArgument
 from pacofr.errors import UserError
 
 
@@ -17,8 +18,10 @@ class CurateConfig:
     where it was stopped.
     """
 
-    sources: tuple[Path, ...]
-    """Folders of images, folders of tar shards as img2dataset writes them, single tar files."""
+    sources: tuple[LocationArgument, ...]
+    """Folders of images, folders of tar shards as img2dataset writes them, single tar files: paths,
+    or URLs that fsspec opens (s3://BUCKET/{00000..00231}.tar, https://, a folder, *), or
+    "pipe:COMMAND ARGUMENTS", whose output is a tar. Remote ones are fetched whole, each once."""
     out: Path
     """Folder for the shards."""
     detections: Path | None = None
@@ -28,8 +31,10 @@ class CurateConfig:
     """Look at this many photos, drawn from all sources without replacement; default: at all. Fewer
     faces pass the filters: to keep exactly so many, see `pacofr repack --keep`."""
     where: tuple[str, ...] = ()
-    """Conditions on the JSON beside each photo of a tar, which must all hold: NSFW=UNLIKELY,UNSURE
-    similarity>=0.3. Folders of images have no JSON, so nothing of them is kept then."""
+    """Conditions on the metadata of each photo of a tar, which must all hold: NSFW=UNLIKELY,UNSURE
+    similarity>=0.3. Fields come from the JSON beside the photo, or where that lacks them from the
+    parquet table beside the tar (00000.parquet beside 00000.tar, by its column key or url). Folders
+    of images have neither, so nothing of them is kept then."""
     seed: int = 0
     """Decides which photos are drawn and which face of a photo is taken."""
     min_face: float = 60.0

@@ -23,7 +23,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.pool import WorkerPool
 from pacofr.data.curation.report import summarize, write_report
-from pacofr.data.curation.run_folder import exclusive_part, prepare_out, settings_json
+from pacofr.data.curation.run_folder import (
+    copies_folder,
+    exclusive_part,
+    prepare_out,
+    settings_json,
+)
 from pacofr.data.curation.sources.laion_detections import convert_detections, detection_file
 from pacofr.data.curation.sources.units import SourceUnit, count_photos, find_units
 from pacofr.data.curation.stats import CurateStats, readable
@@ -133,7 +138,10 @@ def _photo_counts(
         if new:
             try:
                 with start_pool(jobs) as pool:
-                    futures = {names[unit.number]: pool.submit(count_photos, unit) for unit in new}
+                    copies = copies_folder(config)
+                    futures = {
+                        names[unit.number]: pool.submit(count_photos, unit, copies) for unit in new
+                    }
                     known |= {name: future.result() for name, future in futures.items()}
             except BrokenProcessPool as error:
                 raise UserError(
@@ -161,6 +169,8 @@ def _unit_jobs(
                 convert_detections(file, table)
         drawn = b"all" if chosen is None else chosen.astype("<i8").tobytes()
         source = f"{readable(unit.name)}|{unit.digest}|" + (f"{table.name}|" if table else "")
+        if config.where or table:
+            source += unit.metadata_digest
         digest = hashlib.sha256(f"{settings}|{source}".encode() + drawn)
         jobs.append(UnitJob(unit, digest.hexdigest(), chosen, table, None))
     return jobs

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 
@@ -75,7 +76,10 @@ def write_report(
         "left_out": {reason: each._asdict() for reason, each in stats.left_out.items()},
         "shards": stats.shards,
         "settings": settings_json(config),
-        "sources": [readable(source.resolve().name) for source in config.sources],
+        "sources": [
+            readable(source.resolve().name if isinstance(source, Path) else str(source))
+            for source in config.sources
+        ],
         "sources_sha256": hashlib.sha256(digests.encode()).hexdigest(),
     }
     try:

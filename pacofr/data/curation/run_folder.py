@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.unit_result import parts_folder
@@ -54,6 +56,11 @@ def settings_json(config: CurateConfig) -> dict[str, object]:
     return {**settings, "where": conditions} if conditions else settings
 
 
+def copies_folder(config: CurateConfig) -> Path:
+    """Where this part's copies of remote files lie while they are read."""
+    return parts_folder(config.out) / f"copies-{config.part}-of-{config.parts}"
+
+
 def prepare_out(config: CurateConfig) -> None:
     """Make the folder, or see that it was made with the same settings.
 
@@ -61,7 +68,7 @@ def prepare_out(config: CurateConfig) -> None:
         UserError: it lies in a source, was begun with other settings, or cannot be written.
     """
     for source in config.sources:
-        if config.out.resolve().is_relative_to(source.resolve()):
+        if isinstance(source, Path) and config.out.resolve().is_relative_to(source.resolve()):
             raise UserError(
                 f"{config.out} lies in {source}, so its crops would count as photos the next time:"
                 " give an --out outside"
@@ -95,7 +102,7 @@ def prepare_out(config: CurateConfig) -> None:
 
 @contextmanager
 def exclusive_part(config: CurateConfig) -> Iterator[None]:
-    """Lock this part of the folder for this process.
+    """Lock this part of the folder for this process, with an empty folder for copies.
 
     Raises:
         UserError: another process is at work in the part, or divides the folder otherwise.
@@ -113,4 +120,8 @@ def exclusive_part(config: CurateConfig) -> Iterator[None]:
                 with file_lock(lock.with_suffix("")) as free:
                     if not free:
                         raise busy
+        copies = copies_folder(config)
+        shutil.rmtree(copies, ignore_errors=True)  # of a killed process
+        copies.mkdir()
+        stack.callback(shutil.rmtree, copies, ignore_errors=True)
         yield

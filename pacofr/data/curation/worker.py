@@ -17,6 +17,7 @@ from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.contact_sheet import KEPT, THUMBNAIL_PX, Thumbnail, thumbnail
 from pacofr.data.curation.face_filter import FilteredFace, select_face
 from pacofr.data.curation.pool import check_stop
+from pacofr.data.curation.run_folder import copies_folder
 from pacofr.data.curation.sources.laion_detections import DetectionTable
 from pacofr.data.curation.sources.tars import SourcePhoto
 from pacofr.data.curation.sources.units import SourceUnit, read_photos
@@ -87,6 +88,8 @@ def curate_unit(job: UnitJob, config: CurateConfig) -> UnitResult:
             left_out,
             with_ids=table is not None,
             conditions=[parse_condition(text) for text in config.where],
+            copies=copies_folder(config),
+            check_stop=check_stop,
         )
         for batch_number, batch in enumerate(_batches(photos)):
             check_stop()

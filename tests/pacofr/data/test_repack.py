@@ -101,9 +101,9 @@ def test_a_cache_that_is_full_is_one_line_and_the_shards_are_read(shards, tmp_pa
     files = [shards / entry.name for entry in index.shards]
     free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
     huge = ShardEntry(files[0].name, free + RESERVE_BYTES, 3, "")
-    assert cache.path(files[0], huge) == files[0]
+    assert cache.location(files[0], huge) == files[0]
     assert [
-        cache.path(file, entry) for file, entry in zip(files, index.shards, strict=True)
+        cache.location(file, entry) for file, entry in zip(files, index.shards, strict=True)
     ] == files
     assert len([r for r in caplog.records if "is full" in r.getMessage()]) == 1
     assert not list((tmp_path / "cache").rglob("*.tar"))

@@ -15,6 +15,7 @@ from flame_assets.inert.checkpoints import TorchFile
 from flame_assets.inert.files import ReadError, errors_of, open_regular
 from flame_assets.inert.npy import parse_npy_header
 from flame_assets.inert.pickle_graph.tensors import TensorRef
+from pacofr.data.remote.location import Location
 from pacofr.errors import UserError
 from pacofr.utils.budgets import DETECTIONS
 
@@ -69,7 +70,7 @@ class DetectionTable:
         return np.array(self.rows[self.starts[at] : self.starts[at + 1]])
 
 
-def detection_file(tar: Path, detections: Path) -> Path:
+def detection_file(tar: Location, detections: Path) -> Path:
     """The sample2detect file that belongs to a tar."""
     if detections.is_file():
         return detections

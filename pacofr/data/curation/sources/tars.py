@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pacofr.data.curation.conditions import Condition
+from pacofr.data.curation.sources.metadata_table import TableBesideTar
 from pacofr.data.curation.sources.tar_reader import (
     MemberKind,
     TarDamageError,
@@ -18,6 +19,7 @@ from pacofr.images import SUFFIXES
 from pacofr.images.kinds import HEAD_BYTES, image_kind
 from pacofr.utils.budgets import PHOTO_BYTES, SAMPLE_JSON_BYTES, SAMPLE_MEMBERS
 
+SAMPLE_ID = "SAMPLE_ID"
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
@@ -38,6 +40,8 @@ def read_tar(
     with_data: bool,
     chosen: frozenset[int] | None = None,
     conditions: Sequence[Condition] = (),
+    table: TableBesideTar | None = None,
+    name: str | None = None,
 ) -> Iterator[SourcePhoto]:
     """Photos of a tar; the last one may stand for its damage.
 
@@ -48,11 +52,22 @@ def read_tar(
         with_data: read the photos' bytes.
         chosen: positions of the photos to take; None: all.
         conditions: on each photo's JSON; one that does not meet them has that problem, no bytes.
+        table: has what a photo's JSON lacks.
+        name: of the tar, where `path` is a copy.
+
+    Raises:
+        UserError: the table cannot be used.
     """
     position = 0
     with_json = with_ids or bool(conditions)
+    damaged = SourcePhoto(name or path.name, b"", problem=Reason.CUT_SHARD)
     try:
-        with TarReader(path) as tar:
+        reader = TarReader(path)
+    except (OSError, UserError):
+        yield damaged
+        return
+    try:
+        with reader as tar:
             for sample in _samples(tar, with_json):
                 for member in sample:
                     reason = _reason_to_leave_out(tar, member)
@@ -61,10 +76,12 @@ def read_tar(
                     elif member.kind is MemberKind.FILE:
                         if chosen is None or position in chosen:
                             about = _json_beside(tar, member, sample) if with_json else {}
+                            if table is not None:
+                                about = table.completed(about, _key(member.name))
                             yield _photo(tar, member, about, with_data, conditions)
                         position += 1
-    except (TarDamageError, OSError, UserError):
-        yield SourcePhoto(path.name, b"", problem=Reason.CUT_SHARD)
+    except (TarDamageError, OSError):
+        yield damaged
 
 
 def _samples(tar: TarReader, together: bool) -> Iterator[list[TarMember]]:
@@ -87,6 +104,11 @@ def _samples(tar: TarReader, together: bool) -> Iterator[list[TarMember]]:
         yield sample
     if damage is not None:
         raise damage
+
+
+def _key(name: str) -> str:
+    """img2dataset's key: the sample's name without folders."""
+    return _sample_name(name).rpartition("/")[2]
 
 
 def _sample_name(name: str) -> str:
@@ -147,7 +169,7 @@ def _json_beside(tar: TarReader, member: TarMember, sample: list[TarMember]) -> 
 
 def _sample_id(about: Mapping[str, Any]) -> int | None:
     """LAION-Face's SAMPLE_ID."""
-    value = about.get("SAMPLE_ID")
+    value = about.get(SAMPLE_ID)
     try:
         return None if value is None else int(value)
     except (ValueError, TypeError, OverflowError):

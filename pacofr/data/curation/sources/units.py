@@ -1,11 +1,12 @@
 """Where curation gets photos from: folders of photos and tars in the webdataset convention.
 
 A `SourceUnit` is the piece of work that becomes one output shard: a source tar or a thousand files.
+Sources are paths, URLs or pipes; what a remote unit is called does not depend on where it lies.
 """
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,22 +14,18 @@ import numpy as np
 from jaxtyping import Int64
 
 from pacofr.data.curation.conditions import Condition
-from pacofr.data.curation.sources.tars import ARCHIVES, SourcePhoto, read_tar
-from pacofr.data.curation.stats import Counter, LeftOut, Reason
+from pacofr.data.curation.sources.listing import is_tar, local_files, remote_files
+from pacofr.data.curation.sources.metadata_table import TableBesideTar
+from pacofr.data.curation.sources.tars import SAMPLE_ID, SourcePhoto, read_tar
+from pacofr.data.curation.stats import Counter, Reason
+from pacofr.data.remote.local_copy import local_copy
+from pacofr.data.remote.location import Location, Url
+from pacofr.data.remote.stores import MissingFileError
 from pacofr.errors import UserError
-from pacofr.images import scan_folder
-from pacofr.images.folder import HIDDEN, NO_FILE, OTHER_FILE, SEEN_FOLDER, UNREADABLE
 from pacofr.utils.bounded import read_bounded
-from pacofr.utils.budgets import PHOTO_BYTES
+from pacofr.utils.budgets import PHOTO_BYTES, TAR_BYTES
 
 FILES_PER_UNIT = 1000
-IN_FOLDERS = {
-    HIDDEN: LeftOut.HIDDEN,
-    OTHER_FILE: LeftOut.NO_PICTURE,
-    NO_FILE: LeftOut.NO_FILE,
-    SEEN_FOLDER: LeftOut.REPEATED_FOLDER,
-    UNREADABLE: LeftOut.UNREADABLE_FOLDER,
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,25 +35,34 @@ class SourceUnit:
     number: int
     name: str
     """Tells the unit from others wherever the source lies: part of each photo's random draw."""
-    files: tuple[Path, ...]
+    files: tuple[Location, ...]
     """One tar, or image files."""
-    root: Path
+    root: Location
     """Folder the files' keys are relative to."""
+    metadata: Location | None = None
+    """The parquet table beside a tar (`metadata_table`)."""
 
     @property
-    def tar(self) -> Path | None:
+    def tar(self) -> Location | None:
         """The source tar, if it is one."""
-        return self.files[0] if _is_tar(self.files[0]) else None
+        return self.files[0] if is_tar(self.files[0]) else None
 
     @property
     def digest(self) -> str:
         """Changes when the source's files are others, by name and size."""
-        lines = [f"{self.key(file)} {file.stat().st_size}" for file in self.files]
+        lines = [f"{self.key(file)} {_size(file)}" for file in self.files]
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
-    def key(self, file: Path) -> str:
+    @property
+    def metadata_digest(self) -> str:
+        """Changes with the table's size; empty without one."""
+        return "" if self.metadata is None else f"metadata {_size(self.metadata)}|"
+
+    def key(self, file: Location) -> str:
         """A file's name within the source."""
-        return file.relative_to(self.root).as_posix()
+        if isinstance(file, Path):
+            return file.relative_to(str(self.root)).as_posix()
+        return str(file).removeprefix(str(self.root)).lstrip("/")
 
 
 class Sources(NamedTuple):
@@ -67,49 +73,48 @@ class Sources(NamedTuple):
     """What is no photo, in folders; tars are counted by `read_photos`."""
 
 
-def find_units(sources: tuple[Path, ...]) -> Sources:
+def find_units(sources: Sequence[Location]) -> Sources:
     """All units of the sources, in an order that depends on names only.
 
     Raises:
-        UserError: a source is neither a folder nor a tar, or a folder without any photo.
+        UserError: a source is neither a folder nor a tar, or a folder without any photo; a remote
+            one cannot be listed.
     """
     units: list[SourceUnit] = []
     left_out = Counter()
-
-    def add(name: str, files: tuple[Path, ...], root: Path) -> None:
-        units.append(SourceUnit(number=len(units), name=name, files=files, root=root))
-
     for source in sources:
-        if source.is_file() and _is_tar(source):
-            add(source.name, (source,), source.parent)
-            continue
-        if not source.is_dir():
-            raise UserError(f"{source} is neither a folder nor a .tar file: expected photos")
-        name = source.name or source.resolve().name
-        listing = scan_folder(source, recursive=True, by_content=True)
-        skipped = [each for each in listing.skipped if not _is_readable_tar(each.path)]
-        tars = [each.path for each in listing.skipped if _is_readable_tar(each.path)]
-        if not tars and not listing.images:
-            raise UserError(f"{source} holds no image: expected .jpg, .png, .webp or .tar files")
-        for each in skipped:
-            reason = IN_FOLDERS[each.reason]
-            if reason is LeftOut.NO_PICTURE and each.path.suffix.lower() in ARCHIVES:
-                reason = LeftOut.ARCHIVE
-            left_out.add(reason, f"{name}/{each.path.relative_to(source).as_posix()}")
-        for tar in tars:
-            add(tar.relative_to(source).as_posix(), (tar,), source)
-        for start in range(0, len(listing.images), FILES_PER_UNIT):
-            files = tuple(listing.images[start : start + FILES_PER_UNIT])
-            add(f"{name}/{start // FILES_PER_UNIT:06d}", files, source)
+        if isinstance(source, Path):
+            found = local_files(source, left_out)
+        else:
+            found = remote_files(source)
+        for tar, table in zip(found.tars, found.tables, strict=True):
+            unit = SourceUnit(
+                number=len(units),
+                name="",
+                files=(tar,),
+                root=found.root,
+                metadata=table,
+            )
+            units.append(dataclasses.replace(unit, name=unit.key(tar)))
+        for start in range(0, len(found.images), FILES_PER_UNIT):
+            units.append(
+                SourceUnit(
+                    number=len(units),
+                    name=f"{found.name}/{start // FILES_PER_UNIT:06d}",
+                    files=tuple(found.images[start : start + FILES_PER_UNIT]),
+                    root=found.root,
+                )
+            )
     return Sources(units, left_out)
 
 
-def count_photos(unit: SourceUnit) -> int:
-    """Number of photos that `read_photos` yields, without reading them."""
+def count_photos(unit: SourceUnit, copies: Path | None = None) -> int:
+    """Number of photos that `read_photos` yields; a remote tar is fetched into `copies`."""
     if unit.tar is None:
         return len(unit.files)
-    photos = read_tar(unit.tar, Counter(), with_ids=False, with_data=False)
-    return sum(photo.problem is not Reason.CUT_SHARD for photo in photos)
+    with local_copy(unit.tar, copies, TAR_BYTES) as path:
+        photos = read_tar(path, Counter(), with_ids=False, with_data=False)
+        return sum(photo.problem is not Reason.CUT_SHARD for photo in photos)
 
 
 def read_photos(
@@ -119,6 +124,8 @@ def read_photos(
     *,
     with_ids: bool,
     conditions: Sequence[Condition] = (),
+    copies: Path | None = None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Iterator[SourcePhoto]:
     """The unit's photos, or those at the sorted positions `wanted`; none of them raises.
 
@@ -127,18 +134,28 @@ def read_photos(
         wanted: positions of the photos to take; None: all.
         left_out: counts what is no photo in a tar.
         with_ids: read LAION-Face's SAMPLE_ID from the JSON beside each photo of a tar.
-        conditions: on that JSON; files of a folder have none and meet none.
+        conditions: on that JSON, or what the tar's table has in its place; files of a folder have
+            none and meet none.
+        copies: folder for copies of remote files.
+        check_stop: called while they are fetched (`local_copy`).
+
+    Raises:
+        UserError: a remote file cannot be fetched, or a table not be used.
     """
     chosen = None if wanted is None else frozenset(wanted.tolist())
     if unit.tar is not None:
-        yield from read_tar(
-            unit.tar,
-            left_out,
-            with_ids=with_ids,
-            with_data=True,
-            chosen=chosen,
-            conditions=conditions,
-        )
+        fields = [condition.field for condition in conditions] + [SAMPLE_ID] * with_ids
+        with local_copy(unit.tar, copies, TAR_BYTES, check_stop) as path:
+            yield from read_tar(
+                path,
+                left_out,
+                with_ids=with_ids,
+                with_data=True,
+                chosen=chosen,
+                conditions=conditions,
+                table=TableBesideTar(unit.metadata, copies, fields) if fields else None,
+                name=unit.tar.name,
+            )
         return
     for position, file in enumerate(unit.files):
         if chosen is not None and position not in chosen:
@@ -146,15 +163,24 @@ def read_photos(
         if conditions:
             yield SourcePhoto(unit.key(file), b"", problem=Reason.CONDITION)
         else:
+            yield _read_photo(unit, file, copies, check_stop)
+
+
+def _read_photo(
+    unit: SourceUnit, file: Location, copies: Path | None, check_stop: Callable[[], None]
+) -> SourcePhoto:
+    unreadable = SourcePhoto(unit.key(file), b"", problem=Reason.UNREADABLE)
+    if isinstance(file, Url) and (file.size or 0) > PHOTO_BYTES:
+        return unreadable
+    try:
+        with local_copy(file, copies, PHOTO_BYTES, check_stop) as path:
             try:
-                yield SourcePhoto(unit.key(file), read_bounded(file, PHOTO_BYTES))
+                return SourcePhoto(unit.key(file), read_bounded(path, PHOTO_BYTES))
             except (OSError, UserError):
-                yield SourcePhoto(unit.key(file), b"", problem=Reason.UNREADABLE)
+                return unreadable
+    except MissingFileError:
+        return unreadable
 
 
-def _is_tar(path: Path) -> bool:
-    return path.suffix.lower() == ".tar"
-
-
-def _is_readable_tar(path: Path) -> bool:
-    return _is_tar(path) and not path.name.startswith(".") and path.is_file()
+def _size(file: Location) -> int | None:
+    return file.stat().st_size if isinstance(file, Path) else file.size

@@ -1,0 +1,1 @@
+"""Data that lies elsewhere: object stores and web servers through fsspec, and pipes."""

@@ -35,15 +35,15 @@ COMMANDS = {
     ),
     "rebuild": Command(
         "mica_ext.commands.config:RebuildConfig",
-        "mica_ext.commands.rebuild:rebuild",
+        "mica_ext.commands.saved_face.rebuild:rebuild",
     ),
     "sheet": Command(
         "mica_ext.commands.config:SheetConfig",
-        "mica_ext.commands.sheet:sheet",
+        "mica_ext.commands.saved_face.sheet:sheet",
     ),
     "view": Command(
         "mica_ext.commands.config:ViewConfig",
-        "mica_ext.commands.view:view",
+        "mica_ext.commands.saved_face.view:view",
     ),
     "import": Command(
         "mica_ext.commands.config:ImportConfig",

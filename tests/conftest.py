@@ -25,7 +25,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_collection_finish() -> None:
     """What is imported stays: searching it for garbage was a third of short trainings' time."""
-    if "pacofr.engine.optim" in sys.modules:
+    if "pacofr.engine.optimization.adamw" in sys.modules:
         import torch._dynamo  # noqa: F401  # else the first optimizer imports it
     gc.collect()
     gc.freeze()

@@ -184,7 +184,7 @@ class ViewConfig:
     """Show the face of a file that `reconstruct --params` wrote, in the browser."""
 
     params: Annotated[Path, tyro.conf.Positional]
-    """The JSON file."""
+    """The JSON file of a face or a video, or a frame of a video's: clip.json@SECONDS."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Page to write (.html); by default NAME.view.html beside the file, replacing an earlier
     one."""
@@ -194,7 +194,7 @@ class ViewConfig:
     pose: Literal["expressive", "neutral", "posed"] | None = None
     """Pose to begin with; by default that of the mesh written with the file."""
     head: str | None = None
-    """Where the head is, if it is not known by its name."""
+    """Another head: auto, anthro, flame2020, ... or a folder; or where the file's own head is."""
     window: Flag = False
     """Show it in a window of Open3D, and write no page."""
     no_open: Flag = False

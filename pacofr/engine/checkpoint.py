@@ -32,8 +32,8 @@ from jaxtyping import UInt8
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from pacofr.engine.ema import Ema
-from pacofr.engine.loss_scale import LossScale
+from pacofr.engine.optimization.ema import Ema
+from pacofr.engine.optimization.loss_scale import LossScale
 from pacofr.engine.tensor_files import current_name, load_tensors, load_weights, save_tensors
 from pacofr.errors import UserError
 from pacofr.utils.config_json import from_json, read_json

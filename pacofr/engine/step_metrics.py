@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from pacofr.engine.distributed import World, all_reduce_sum
-from pacofr.engine.optim import GradientNorms
+from pacofr.engine.optimization.adamw import GradientNorms
 
 
 class StepLoss(NamedTuple):

@@ -15,13 +15,14 @@ from typing import Generic, NamedTuple, cast
 import torch
 from torch import nn
 
-from pacofr.engine import checkpoint, distributed, optim
+from pacofr.engine import checkpoint, distributed
 from pacofr.engine.checkpoint import Progress, TrainingState
 from pacofr.engine.device import mixed_precision, rng_state, set_rng_state
 from pacofr.engine.distributed import World
-from pacofr.engine.ema import Ema
 from pacofr.engine.loader import BatchLoader
-from pacofr.engine.loss_scale import MOST_OVERFLOWS, LossScale
+from pacofr.engine.optimization import adamw
+from pacofr.engine.optimization.ema import Ema
+from pacofr.engine.optimization.loss_scale import MOST_OVERFLOWS, LossScale
 from pacofr.engine.run_log import RunLog
 from pacofr.engine.sampling import RankSampler, SamplingPlan
 from pacofr.engine.speed.compiling import compile_parts
@@ -245,7 +246,7 @@ class _Trainer(Generic[Batch]):
         scale = state.loss_scale
         step = state.progress.step
         rate = self.task.learning_rate(step)
-        optim.set_learning_rate(state.optimizer, rate)
+        adamw.set_learning_rate(state.optimizer, rate)
         state.optimizer.zero_grad(set_to_none=True)
 
         # Each micro-batch weighs by its samples, DDP averages over ranks: a mean over all samples.
@@ -264,7 +265,7 @@ class _Trainer(Generic[Batch]):
 
         if scale is not None:
             scale.unscale(state.model.parameters())
-        norms = optim.gradient_norms(state.model)
+        norms = adamw.gradient_norms(state.model)
         due = world.is_main and self._save_is_due(step + 1)
         reduced = accumulator.all_reduce(norms, save=due, stop=self.stop.signal is not None)
         if scale is not None:

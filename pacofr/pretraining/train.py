@@ -20,10 +20,10 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from pacofr.engine import optim
 from pacofr.engine.checkpoint import Progress, recorded_setting, write_model
 from pacofr.engine.device import Precision, resolve_precision
 from pacofr.engine.distributed import World, process_group
+from pacofr.engine.optimization import adamw
 from pacofr.engine.sampling import EpochPlan, RankBatch
 from pacofr.engine.speed.compiling import compile_parts
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
@@ -194,7 +194,7 @@ class Pretraining(TrainingTask[PretrainBatch]):
     def make_optimizer(self) -> torch.optim.Optimizer:
         """AdamW; the codebook does not decay and has its own factor of the learning rate."""
         optim_config = self.config.optim
-        return optim.make_adamw(
+        return adamw.make_adamw(
             self.model,
             weight_decay=optim_config.weight_decay,
             betas=optim_config.betas,
@@ -215,9 +215,9 @@ class Pretraining(TrainingTask[PretrainBatch]):
     def learning_rate(self, step: int) -> float:
         """MAE's schedule: linear warm-up, then a half cosine, per iteration."""
         optim_config = self.config.optim
-        return optim.learning_rate(
+        return adamw.learning_rate(
             step / self.plan.steps_per_epoch,
-            peak=optim.peak_learning_rate(optim_config.base_lr, self.config.batch_size),
+            peak=adamw.peak_learning_rate(optim_config.base_lr, self.config.batch_size),
             warm_up=optim_config.warmup_epochs,
             total=float(self.config.epochs),
             floor=optim_config.min_lr,

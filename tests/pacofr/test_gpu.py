@@ -20,7 +20,7 @@ from pacofr.analysis.config import ProbeConfig
 from pacofr.analysis.probe.crops import AnnotatedCrops
 from pacofr.analysis.probe.readout_training import landmark_errors
 from pacofr.engine.checkpoint import checkpoints, read_progress
-from pacofr.engine.loss_scale import INITIAL_SCALE
+from pacofr.engine.optimization.loss_scale import INITIAL_SCALE
 from pacofr.engine.speed.device_batches import DeviceBatches
 from pacofr.engine.task import RunOptions
 from pacofr.errors import UserError

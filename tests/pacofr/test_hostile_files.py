@@ -24,7 +24,7 @@ from pacofr.engine.checkpoint import (
 )
 from pacofr.engine.device import set_rng_state
 from pacofr.engine.distributed import World
-from pacofr.engine.ema import Ema
+from pacofr.engine.optimization.ema import Ema
 from pacofr.engine.run_log import cut_metrics
 from pacofr.engine.task import RunOptions
 from pacofr.errors import UserError, error_line

@@ -11,7 +11,7 @@ from mica_ext.commands.video_run.stopping import leave_if_asked
 from mica_ext.export.clip_json import SavedClip
 from mica_ext.models.pose import in_pose
 from mica_ext.reconstruct import Reconstructor
-from mica_ext.render.clip_overlay import ClipOverlay
+from mica_ext.render.video.overlay import ClipOverlay
 from mica_ext.video_files.reader import VideoReader
 from mica_ext.video_files.writer import VideoWriter
 from pacofr.utils.stop_request import StopRequest

@@ -22,7 +22,7 @@ from mica_ext.expression.weights import save_expression_network
 from mica_ext.files import write_bytes_atomic
 from pacofr.engine.checkpoint import Progress
 from pacofr.engine.distributed import World, process_group
-from pacofr.engine.optim import learning_rate, parameter_groups
+from pacofr.engine.optimization.adamw import learning_rate, parameter_groups
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
 from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, TrainingTask
 from pacofr.engine.trainer import fit

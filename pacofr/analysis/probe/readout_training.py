@@ -24,7 +24,7 @@ from pacofr.analysis.probe.readouts import (
     start_from_class_shares,
     start_from_mean_heatmaps,
 )
-from pacofr.engine.optim import learning_rate, set_learning_rate
+from pacofr.engine.optimization.adamw import learning_rate, set_learning_rate
 from pacofr.faces.landmarks68 import nme
 from pacofr.models.encoders import FaceEncoder
 from pacofr.tasks.parsing.metrics import Confusion

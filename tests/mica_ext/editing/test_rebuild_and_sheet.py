@@ -171,6 +171,8 @@ def test_frames_of_videos_are_faces_too(run, files, head):
     clip = toy_clip(head)
     save_clip(files / "clip.json", clip)
     assert run("rebuild", f"{files}/clip.json@0.11", "-o", files / "f.ply")[0] == 0
+    assert run("view", f"{files}/clip.json@0.11", "--no-open")[0] == 0
+    assert (files / "clip.json@0.11.view.html").is_file()
     one = in_pose(clip.parameters.select(3).head, "expressive")
     wanted = HeadDecoder(head)(one).vertices[0].numpy()
     found = trimesh.load(files / "f.ply", process=False).vertices / 1000

@@ -8,7 +8,7 @@ from eval_now.geometry.raster import rasterize
 from mica_ext.render.clay import SOFT_LIGHT
 from mica_ext.render.overlay import backdrop
 from mica_ext.render.shading import Lighting, render
-from mica_ext.render.video_frames import MeshFrames
+from mica_ext.render.video.frames import MeshFrames
 from mica_ext.render.views import View, portrait_view, screen_points
 
 QUAD = np.array([[0, 1, 2], [0, 2, 3]], np.int32)

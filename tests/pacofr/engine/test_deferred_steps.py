@@ -11,7 +11,7 @@ from torch import nn
 
 from pacofr.engine.checkpoint import checkpoints, read_progress
 from pacofr.engine.distributed import World
-from pacofr.engine.loss_scale import GROWTH_STEPS, INITIAL_SCALE, LossScale
+from pacofr.engine.optimization.loss_scale import GROWTH_STEPS, INITIAL_SCALE, LossScale
 from pacofr.engine.step_metrics import StepLoss
 from pacofr.engine.task import RunOptions, TrainerConfig
 from pacofr.engine.trainer import NotFiniteError, fit

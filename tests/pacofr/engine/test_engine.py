@@ -9,9 +9,9 @@ import pytest
 import torch
 from helpers.training_toy import NamedParts
 
-from pacofr.engine import optim
 from pacofr.engine.device import choose_device, resolve_precision
 from pacofr.engine.distributed import World, even_slices, rank_slice, require_same_on_all_ranks
+from pacofr.engine.optimization import adamw
 from pacofr.engine.run_log import RunLog, Throughput, cut_metrics, format_time
 from pacofr.engine.sampling import EpochPlan, MixturePlan, MixtureSource, RankSampler
 from pacofr.errors import UserError
@@ -32,30 +32,30 @@ ALONE = World(0, 1, CPU)
 def test_learning_rates_are_those_of_mae(parity_folder, item, peak, warm_up, total, floor):
     official = np.load(parity_folder / "mae.npz")
     ours = [
-        optim.learning_rate(float(e), peak=peak, warm_up=warm_up, total=total, floor=floor)
+        adamw.learning_rate(float(e), peak=peak, warm_up=warm_up, total=total, floor=floor)
         for e in official[f"{item}/epoch"]
     ]
     np.testing.assert_allclose(ours, official[f"{item}/value"], rtol=1e-9, atol=1e-15)
 
 
 def test_learning_rate_is_the_same_in_steps_as_in_epochs():
-    in_epochs = optim.learning_rate(2.5, peak=1.0, warm_up=1.0, total=4.0)
-    in_steps = optim.learning_rate(25.0, peak=1.0, warm_up=10.0, total=40.0)
+    in_epochs = adamw.learning_rate(2.5, peak=1.0, warm_up=1.0, total=4.0)
+    in_steps = adamw.learning_rate(25.0, peak=1.0, warm_up=10.0, total=40.0)
     assert in_epochs == pytest.approx(in_steps, rel=1e-12)
 
 
 def test_peak_of_the_papers_batch():
-    assert optim.peak_learning_rate(1.5e-4, 720) == pytest.approx(4.21875e-4)
+    assert adamw.peak_learning_rate(1.5e-4, 720) == pytest.approx(4.21875e-4)
 
 
 def test_only_matrices_outside_the_codebook_decay():
     net = NamedParts()
-    optimizer = optim.make_adamw(net, weight_decay=0.5, undecayed=["codebook."])
+    optimizer = adamw.make_adamw(net, weight_decay=0.5, undecayed=["codebook."])
     net(torch.ones(2, 3)).backward()
     for parameter in net.parameters():
         parameter.grad = torch.zeros_like(parameter)
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
-    optim.set_learning_rate(optimizer, 0.1)
+    adamw.set_learning_rate(optimizer, 0.1)
     optimizer.step()
     shrunk = {n for n, p in net.named_parameters() if not torch.equal(p.detach(), before[n])}
     assert shrunk == {"body.weight", "cls_token"}
@@ -65,7 +65,7 @@ def test_only_matrices_outside_the_codebook_decay():
 def test_gradient_norms_are_torchs_and_split_by_part():
     net = NamedParts()
     net(torch.randn(2, 3, generator=torch.Generator().manual_seed(0))).square().backward()
-    norms = optim.gradient_norms(net)
+    norms = adamw.gradient_norms(net)
     expected = torch.nn.utils.clip_grad_norm_(net.parameters(), float("inf"))
     torch.testing.assert_close(norms.total, expected)
     assert {name for name, _ in norms.parts} == {"body", "norm", "codebook", "cls_token"}

@@ -15,7 +15,7 @@ from torch import nn
 
 from pacofr.engine.checkpoint import checkpoints, read_progress
 from pacofr.engine.distributed import World, process_group
-from pacofr.engine.ema import Ema
+from pacofr.engine.optimization.ema import Ema
 from pacofr.engine.step_metrics import StepLoss
 from pacofr.engine.task import RunOptions, TrainerConfig
 from pacofr.engine.trainer import NotFiniteError, fit

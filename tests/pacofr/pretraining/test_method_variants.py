@@ -10,7 +10,7 @@ from helpers.pacofr_tiny import TinyCrops, mended, tiny_config
 from helpers.run_files import assert_same_end
 
 from pacofr.engine.checkpoint import checkpoints
-from pacofr.engine.optim import make_adamw, set_learning_rate
+from pacofr.engine.optimization.adamw import make_adamw, set_learning_rate
 from pacofr.engine.task import RunOptions
 from pacofr.errors import UserError
 from pacofr.models.config import VitConfig

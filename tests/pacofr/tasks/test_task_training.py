@@ -270,7 +270,7 @@ def test_the_learning_rate_follows_its_schedule(encoder, photos):
     assert cosine.learning_rate(14) == pytest.approx(0.5)
     assert cosine.learning_rate(300) == pytest.approx(0.5)
     assert cosine.learning_rate(599) == pytest.approx(0.5 * (1 + math.cos(math.pi * 599 / 600)))
-    from pacofr.engine.optim import set_learning_rate
+    from pacofr.engine.optimization.adamw import set_learning_rate
 
     optimizer = cosine.make_optimizer()
     set_learning_rate(optimizer, 0.5)

@@ -20,7 +20,7 @@ def sheet(config: SheetConfig) -> None:
     if not MIN_SIZE <= config.size <= MAX_SIZE:
         raise UserError(f"--size {config.size}: expected {MIN_SIZE} to {MAX_SIZE} pixels")
     check_writable(config.out, overwrite=config.overwrite)
-    from mica_ext.commands.saved_face import load_photo_of, load_saved_face, require_photo
+    from mica_ext.commands.saved_face.reading import load_photo_of, load_saved_face, require_photo
     from mica_ext.editing.pictures import expression_sheet, texture_of
     from mica_ext.render.pictures import save_picture
 

@@ -119,7 +119,7 @@ def load_photo_of(face: SavedFace, params: Path, photo: Path | None) -> RgbImage
     if size != face.photo_size:
         raise UserError(
             f"{path}: {size[0]} x {size[1]} pixels, the face was reconstructed from {face.photo} "
-            f"of {face.photo_size[0]} x {face.photo_size[1]}: give that photo with --photo"
+            f"of {face.photo_size[0]} x {face.photo_size[1]}: give that photo"
         )
     return image
 

@@ -10,7 +10,7 @@ from mica_ext.export.mesh_files import SUFFIXES, check_extras, check_format
 
 if TYPE_CHECKING:
     from flame_assets.model.head_module import HeadParameters
-    from mica_ext.commands.saved_face import LoadedFace
+    from mica_ext.commands.saved_face.reading import LoadedFace
 
 PICTURES = (".png", ".jpg", ".jpeg")
 MAX_SCALE = 3.0
@@ -24,7 +24,7 @@ def rebuild(config: RebuildConfig) -> None:
             another of the same name.
     """
     files = _outputs(config)
-    from mica_ext.commands.saved_face import load_photo_of, load_saved_face, require_photo
+    from mica_ext.commands.saved_face.reading import load_photo_of, load_saved_face, require_photo
     from mica_ext.conversion.named_targets import targets_for_file
     from mica_ext.editing.expression import parse_weights
     from mica_ext.editing.pictures import overlay_of, texture_of
@@ -73,7 +73,7 @@ def _edited(
     config: RebuildConfig, weights: "dict[str, float]", base: "LoadedFace"
 ) -> "HeadParameters":
     """The face's parameters with the expression that is asked for."""
-    from mica_ext.commands.saved_face import load_other_face
+    from mica_ext.commands.saved_face.reading import load_other_face
     from mica_ext.editing.expression import ExpressionEditor
     from mica_ext.editing.other_head import with_expression_of
 

@@ -9,7 +9,7 @@ from mica_ext.models.types import Camera
 from mica_ext.render.clay import SOFT_LIGHT, clay_colours
 from mica_ext.render.overlay import CLAY_OPACITY, backdrop, face_weights
 from mica_ext.render.rasterizers import Rasterizer
-from mica_ext.render.video_frames import MeshFrames
+from mica_ext.render.video.frames import MeshFrames
 from mica_ext.render.views import View, portrait_view
 
 HEIGHT_PX = 480

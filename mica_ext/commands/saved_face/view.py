@@ -20,9 +20,10 @@ def view(config: ViewConfig) -> None:
 
     Raises:
         UserError: if a file cannot be read or written, the photo is not the file's, the head is
-            another than the file's, or there is no window.
+            missing or is no face, or there is no window.
     """
-    page = config.out or view_path(config.params.with_suffix(""))
+    is_file_name = config.params.suffix.lower() == ".json"  # no clip.json@1.5
+    page = config.out or view_path(config.params.with_suffix("") if is_file_name else config.params)
     if config.window:
         if config.out is not None or config.no_open:
             raise UserError("--window writes no page: leave --out and --no-open out")
@@ -31,20 +32,22 @@ def view(config: ViewConfig) -> None:
         raise UserError(f"--out {page}: expected a name ending in .html")
     else:
         check_writable(page, overwrite=config.overwrite or config.out is None)
-    from flame_assets.model.head_module import HeadDecoder
-    from flame_assets.store import load_head
+    from mica_ext.commands.saved_face.reading import load_photo_of, load_saved_face
+    from mica_ext.editing.pictures import texture_of
     from mica_ext.export.clip_json import is_clip
-    from mica_ext.export.face_json import load_face, rebuild_mesh
+    from mica_ext.export.face_json import rebuild_mesh
     from mica_ext.export.surface import surface_of
 
     if is_clip(config.params):
         _save(config, page, _clip_page(config))
         return
-    face = load_face(config.params)
-    decoder = HeadDecoder(load_head(config.head or face.provenance.head.name))
+    face, decoder, _ = load_saved_face(config.params, config.head)
     mesh = rebuild_mesh(face, decoder, config.pose)
-    photo = None if config.texture is None else _load_photo(config.texture, face)
-    texture = None if photo is None else _texture(face, decoder, photo)
+    photo = texture = None
+    if config.texture is not None:
+        photo = load_photo_of(face, config.params, config.texture)
+    if photo is not None and decoder.head.uv is not None:
+        texture = texture_of(face, decoder, photo)
     if config.window:
         from mica_ext.viewer.window import show_window
 
@@ -81,29 +84,6 @@ def _clip_page(config: ViewConfig) -> bytes:
     head = load_head(config.head or clip.provenance.head.name)
     require_head(head, clip.provenance.head, clip.fingerprint, clip.parameters.head)
     return face_page(clip_scene(HeadDecoder(head), clip))
-
-
-def _load_photo(path: Path, face: "SavedFace") -> "RgbImage":
-    from pacofr.images import load_image
-
-    image = load_image(path)
-    height, width = image.shape[:2]
-    if (width, height) != face.photo_size:
-        raise UserError(
-            f"{path}: expected the photo that the face was made from, {face.photo} of "
-            f"{face.photo_size[0]} x {face.photo_size[1]} px, this has {width} x {height}"
-        )
-    return image
-
-
-def _texture(face: "SavedFace", decoder: "HeadDecoder", photo: "RgbImage") -> "TexturedMesh | None":
-    from mica_ext.export.face_json import rebuild_mesh
-    from mica_ext.render.texture.bake import bake_texture
-
-    if decoder.head.uv is None:
-        return None
-    posed = rebuild_mesh(face, decoder, "posed").vertices[0].numpy()
-    return bake_texture(photo, decoder.head, face.parameters.camera, posed)
 
 
 def _page(

@@ -1,0 +1,1 @@
+"""Commands on the parameter files of earlier runs: other meshes, sheets, pages."""

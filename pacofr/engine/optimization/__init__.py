@@ -1,0 +1,1 @@
+"""What happens to weights at a step: learning rates, optimiser, loss scale, moving average."""

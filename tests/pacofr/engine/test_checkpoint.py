@@ -10,9 +10,10 @@ import torch
 from helpers.training_toy import NamedParts
 from torch import nn
 
-from pacofr.engine import checkpoint, optim
+from pacofr.engine import checkpoint
 from pacofr.engine.checkpoint import Progress, TrainingState, write_model
 from pacofr.engine.device import rng_state, set_rng_state
+from pacofr.engine.optimization import adamw
 from pacofr.engine.tensor_files import load_weights
 from pacofr.errors import UserError
 
@@ -38,7 +39,7 @@ def load(folder, net, optimizer, ema=None):
 @pytest.fixture
 def trained():
     net = NamedParts()
-    optimizer = optim.make_adamw(net, weight_decay=0.1)
+    optimizer = adamw.make_adamw(net, weight_decay=0.1)
     optim.set_learning_rate(optimizer, 0.01)
     for number in range(3):
         optimizer.zero_grad()
@@ -54,7 +55,7 @@ def test_a_checkpoint_gives_everything_back(tmp_path, trained):
     expected_draw = torch.rand(3)
 
     other = NamedParts()
-    again = optim.make_adamw(other, weight_decay=0.1)
+    again = adamw.make_adamw(other, weight_decay=0.1)
     state, rng_states = load(folder, other, again)
     set_rng_state(rng_states[0], CPU)
     assert state.progress == Progress(3, 30, 1.5, 1)

@@ -40,7 +40,7 @@ def load(folder, net, optimizer, ema=None):
 def trained():
     net = NamedParts()
     optimizer = adamw.make_adamw(net, weight_decay=0.1)
-    optim.set_learning_rate(optimizer, 0.01)
+    adamw.set_learning_rate(optimizer, 0.01)
     for number in range(3):
         optimizer.zero_grad()
         net(torch.full((2, 3), float(number))).square().backward()
@@ -61,7 +61,7 @@ def test_a_checkpoint_gives_everything_back(tmp_path, trained):
     assert state.progress == Progress(3, 30, 1.5, 1)
     assert torch.equal(torch.rand(3), expected_draw)
     for model, opt in ((net, optimizer), (other, again)):  # one more step: equal to the last bit
-        optim.set_learning_rate(opt, 0.01)
+        adamw.set_learning_rate(opt, 0.01)
         opt.zero_grad()
         model(torch.full((2, 3), 0.3)).square().backward()
         opt.step()

@@ -180,6 +180,11 @@ def _video_stream(container: "InputContainer", path: Path) -> "VideoStream":
         holds = f"{', '.join(kinds)} alone" if kinds else "no pictures and no sound"
         raise UserError(f"{path}: expected a video, got a file that holds {holds}")
     stream = container.streams.video[0]
+    if stream.codec_context is None:  # no decoder is known for it
+        raise UserError(
+            f"{path}: expected a video, its pictures are coded in a way that cannot be read here; "
+            "convert it to H.264 first"
+        )
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > MAX_PIXELS:
         raise UserError(

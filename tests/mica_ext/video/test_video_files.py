@@ -132,6 +132,14 @@ def test_pictures_beyond_all_bounds_are_refused_before_they_are_decoded(tmp_path
         assert max(VideoReader(tmp_path / "a.mp4").info.size) <= 8192
 
 
+def test_a_coding_without_decoder_is_one_line(tmp_path):
+    data = write(tmp_path / "a.mp4", TIMES[:2]).read_bytes()
+    at = data.index(b"stsd") + 16  # the sample entry's type
+    (tmp_path / "a.mp4").write_bytes(data[:at] + b"zzzz" + data[at + 4 :])
+    with pytest.raises(UserError, match="convert it to H.264"):
+        VideoReader(tmp_path / "a.mp4")
+
+
 def test_damaged_videos_are_read_or_refused(tmp_path):
     data = write(tmp_path / "a.mp4", TIMES[:3]).read_bytes()
     for variant in damaged_bytes(data, seed=0, count=60):

@@ -118,6 +118,7 @@ def pose_jacobian(
     joints: Float64[np.ndarray, "B 2 3"],
     weights: BlendWeights,
     pose_basis: Float32[np.ndarray, "18 3 N"] | None,
+    out: Float32[np.ndarray, "B 12 3 N"] | None = None,
 ) -> Float32[np.ndarray, "B 12 3 N"]:
     """A^-1 d(z)/d(step): how points of the head follow `HeadPose.moved`, in the rest frame.
 
@@ -128,9 +129,12 @@ def pose_jacobian(
         joints: of neck and jaw at rest [m].
         weights: of the vertices.
         pose_basis: correctives by the entries of R - I of neck and jaw; None: there are none.
+        out: where they are written, and what is returned; None: a new array.
     """
     z, blended = unposed.head_frame, weights.blended
-    columns = np.zeros((len(z), POSE_UNKNOWNS, *z.shape[1:]), np.float32)
+    shape = (len(z), POSE_UNKNOWNS, *z.shape[1:])
+    columns = np.empty(shape, np.float32) if out is None else out
+    columns[:, 3:] = 0
     for axis in range(3):
         columns[:, axis] = _cross_axis(axis, z)
         columns[:, 3 + axis, axis] = 1

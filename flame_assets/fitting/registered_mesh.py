@@ -1,45 +1,32 @@
 """Fits of a head model to registered meshes: meshes with the head's own vertices, in its order.
 
 Shape is shared by a subject's frames; expression, jaw, neck and rigid motion belong to each frame.
-Residuals are compared where the model is linear: each target vertex is carried back to rest by the
-inverse of its skinning transform (`articulation.unpose`), so that the Jacobians by shape and
-expression are the constant bases and their normal matrices are factored once. The expression is
-eliminated in closed form (variable projection, Golub and Pereyra 1973), which leaves Gauss-Newton
-steps of 12 pose unknowns with analytic Jacobians; the shape follows from the same reduced systems
-of many frames at once (a Schur complement). The start is a rigid alignment (Kabsch 1976).
-
-What skinning scales a residual by when it is carried back differs from 1 only where two parts
-blend, by the cosine of half the angle between them: 1.5 % at a jaw opened by 20 degrees.
+The expression is eliminated from the linear systems of `LinearisedHead` in closed form (variable
+projection, Golub and Pereyra 1973), which leaves Gauss-Newton steps of 12 pose unknowns with
+analytic Jacobians; the shape follows from the same reduced systems of many frames at once (a Schur
+complement). The start is a rigid alignment (Kabsch 1976).
 """
 
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Float, Float32, Float64, Int
 
 from flame_assets.errors import UserError
-from flame_assets.fitting.articulation import (
-    POSE_UNKNOWNS,
-    BlendWeights,
-    HeadPose,
-    pose_feature,
-    pose_jacobian,
-    pose_vertices,
-    unpose,
-)
+from flame_assets.fitting.articulation import pose_vertices
 from flame_assets.fitting.config import MeshFitConfig
+from flame_assets.fitting.linearised_head import FrameState, LinearisedHead, Step, Subject
 from flame_assets.fitting.rigid_motion import rigid_alignment, to_flame_pose
-from flame_assets.fitting.vertex_selection import fitted_vertices
 from flame_assets.model.head import HeadModel
-from flame_assets.model.head_module import HeadDecoder
 
-DAMPING = 1e-9
-"""Relative to the trace of a pose's normal matrix: keeps what a head cannot do (a jaw without
-weights) at rest."""
 PLAUSIBLE_RMS = 0.15
 """Of a rigidly aligned mean head's distances, relative to its extent: 30 mm. Heads with any
 expression lie below 0.1, vertices in another order above 0.3."""
+FIRST_TOLERANCE_MM = 0.05
+"""Where the first estimate of a shape, of a few frames, and of the others' poses end."""
 MAX_ROTATION_STEP = 0.5
 """[rad] of one step."""
 
@@ -59,44 +46,16 @@ class MeshFits(NamedTuple):
     max_distance_mm: Float32[np.ndarray, " F"]
 
 
-class FrameState(NamedTuple):
-    """Unknowns of a batch of frames."""
+class _ShapeSystem(NamedTuple):
+    """Normal equations of the shape from a batch of frames, and what their own steps take."""
 
-    pose: HeadPose
-    expression: Float64[np.ndarray, "B E"]
-
-
-class _Subject(NamedTuple):
-    """A person: shape coefficients, and what follows from them at rest [m]."""
-
-    shape: Float64[np.ndarray, " S"]
-    vertices: Float32[np.ndarray, "3 N"]
-    joints: Float64[np.ndarray, "3 3"]
-    """Root, neck, jaw."""
-
-
-class _System(NamedTuple):
-    """A linearised batch: residuals and pose columns [m], and their products with the basis."""
-
-    residual: Float32[np.ndarray, "B n"]
-    columns: Float32[np.ndarray, "B 12 n"]
-    gradient: Float64[np.ndarray, "B E"]
-    """E^T residual - prior."""
+    hessian: Float64[np.ndarray, "S S"]
+    gradient: Float64[np.ndarray, " S"]
     coupling: Float64[np.ndarray, "B E 12"]
-    """E^T columns."""
-
-
-class _Step(NamedTuple):
-    """The reduced system of the pose: hessian step = gradient, and what gives the expression."""
-
-    gram: Float64[np.ndarray, "B 12 12"]
-    """Of the pose's columns, before the reduction."""
-    hessian: Float64[np.ndarray, "B 12 12"]
-    gradient: Float64[np.ndarray, "B 12"]
-    expression: Float64[np.ndarray, "B E"]
-    """Step of the expression where the pose stays."""
-    coupling: Float64[np.ndarray, "B E 12"]
-    """What the pose's step takes from it."""
+    """Of the frames' `System`."""
+    reduced: Step
+    pull: Float64[np.ndarray, "B 12 S"]
+    """What the shape's step takes from the pose's."""
 
 
 class RegisteredMeshFitter:
@@ -104,72 +63,106 @@ class RegisteredMeshFitter:
 
     def __init__(self, head: HeadModel, config: MeshFitConfig | None = None) -> None:
         self.head, self.config = head, config or MeshFitConfig()
-        self.weights = BlendWeights.of_head(head, fitted_vertices(head))
-        kept = self.vertices = self.weights.vertices
-        self.template = _rows(head.template[kept].T)
-        self.shape_basis = _rows(
-            head.shape_basis[kept].transpose(1, 0, 2).reshape(-1, head.shape_count)
-        )
-        self.expression_basis = _rows(
-            head.expression_basis[kept].transpose(1, 0, 2).reshape(-1, head.expression_count)
-        )
-        correctives = head.pose_basis[kept][:, :, :18].transpose(2, 1, 0)
-        self.pose_basis = _rows(correctives) if correctives.any() else None
-        regressor = head.joint_regressor[:3].astype(np.float64)  # root, neck, jaw
-        self.joints = regressor @ head.template
-        self.joints_by_shape = np.einsum("jv,vck->jck", regressor, head.shape_basis)
-        self.joints_by_expression = np.einsum("jv,vck->jck", regressor, head.expression_basis)
-        self.prior = (self.config.sigma_mm / 1000) ** 2
-        basis = self.expression_basis.astype(np.float64)
-        self.expression_gram = basis.T @ basis
-        self.expression_hessian = self.expression_gram + self.prior * np.eye(basis.shape[1])
-        self.expression_inverse = np.linalg.inv(self.expression_hessian)
-        shapes = self.shape_basis.astype(np.float64)
-        cross = basis.T @ shapes
-        self.shape_by_expression = cross
-        self.shape_hessian = shapes.T @ shapes - cross.T @ self.expression_inverse @ cross
-        self.decoder = HeadDecoder(head) if head.lid_closures or head.lid_contacts else None
+        self.linear = LinearisedHead(head, self.config)
 
-    def fit_shape(self, meshes: Float[np.ndarray, "F V 3"]) -> Float32[np.ndarray, " S"]:
-        """Shape coefficients that a subject's frames [m] share, whatever their expressions.
+    def fit_shape(
+        self, meshes: Float[np.ndarray, "F V 3"], threads: int = 1
+    ) -> Float32[np.ndarray, " S"]:
+        """Shape coefficients that a subject's frames share, whatever their expressions.
+
+        Args:
+            meshes: of the subject [m].
+            threads: that work on them; the result is the same.
 
         Raises:
             UserError: the meshes are no heads of this size.
         """
-        config = self.config
-        count = min(config.shape_frames, len(meshes))
-        chosen = np.linspace(0, len(meshes) - 1, count).round().astype(int)
-        targets = self._targets(meshes[chosen])
+        count = min(self.config.shape_frames, len(meshes))
+        targets = self._targets(meshes[_spread(len(meshes), count)])
         shape = np.zeros(self.head.shape_count)
-        mean = self._subject(shape)
-        states = [self._start(part, mean) for part in self._chunks(targets)]
-        for _ in range(config.shape_iterations):
-            subject = self._subject(shape)
-            hessian = self.prior * np.eye(len(shape))
-            gradient = -self.prior * shape
-            steps = []
-            for part, state in zip(self._chunks(targets), states, strict=True):
-                system = self._linearise(part, state, subject)
-                reduced = self._reduce(system, None)
-                by_pose, by_shape = self._couple_shape(system, reduced)
-                pull = np.linalg.solve(reduced.hessian, by_pose.transpose(0, 2, 1))
-                hessian += len(part) * self.shape_hessian - np.einsum("bsp,bpt->st", by_pose, pull)
-                gradient += by_shape - np.einsum("bps,bp->s", pull, reduced.gradient)
-                steps.append((system, reduced, pull))
+        few = targets[_spread(count, min(self.config.chunk, count))]
+        with ThreadPoolExecutor(threads) as pool:
+            if len(few) < count:  # most of the way at a fraction of the cost
+                shape = self._shared_shape([few], shape, FIRST_TOLERANCE_MM, pool)
+            shape = self._shared_shape(self._chunks(targets), shape, 0.0, pool)
+        return shape.astype(np.float32)
+
+    def _shared_shape(
+        self,
+        parts: Sequence[Float32[np.ndarray, "_ 3 N"]],
+        shape: Float64[np.ndarray, " S"],
+        tolerance_mm: float,
+        pool: Executor,
+    ) -> Float64[np.ndarray, " S"]:
+        """The shape of all frames, from an estimate; their poses and expressions by themselves
+        first, where there is one."""
+        tolerance_mm = max(tolerance_mm, self.config.tolerance_mm)
+        estimate = self.linear.subject(shape)
+        states = [self.linear.start(part, estimate) for part in parts]
+        if shape.any():
+            settle = partial(self._settle, subject=estimate, tolerance_mm=FIRST_TOLERANCE_MM)
+            states = list(pool.map(settle, parts, states))
+        last = 0.0
+        for _ in range(self.config.shape_iterations):
+            subject = self.linear.subject(shape)
+            hessian = self.linear.prior * np.eye(len(shape))
+            gradient = -self.linear.prior * shape
+            systems = list(pool.map(partial(self._shape_system, subject=subject), parts, states))
+            for system in systems:
+                hessian += system.hessian
+                gradient += system.gradient
             step = np.linalg.solve(hessian, gradient)
             shape = shape + step
-            moved = _rms_mm(self.shape_basis @ step.astype(np.float32))
-            for index, (system, reduced, pull) in enumerate(steps):
+            moved = _rms_mm(self.linear.shape_basis @ step.astype(np.float32))
+            expression = self.linear.expression_inverse @ (self.linear.shape_by_expression @ step)
+            for index, (_, _, coupling, reduced, pull) in enumerate(systems):
                 pose_step = np.linalg.solve(reduced.hessian, reduced.gradient[..., None])[..., 0]
                 pose_step -= pull @ step
-                expression = self.expression_inverse @ (self.shape_by_expression @ step)
                 change = reduced.expression - expression
                 change -= (reduced.coupling @ pose_step[..., None])[..., 0]
                 states[index] = _moved(states[index], pose_step, change, None)
-                moved = max(moved, self._rms_mm(system, reduced, pose_step, change))
-            if moved < config.tolerance_mm:
+                moved = max(moved, self.linear.rms_mm(coupling, reduced, pose_step, change))
+            if _left_to_move(moved, last) < tolerance_mm:
                 break
-        return shape.astype(np.float32)
+            last = moved
+        return shape
+
+    def _shape_system(
+        self, targets: Float32[np.ndarray, "B 3 N"], state: FrameState, subject: Subject
+    ) -> _ShapeSystem:
+        """What some frames say of the shape, their poses and expressions eliminated."""
+        system = self.linear.linearise(targets, state, subject)
+        reduced = self.linear.reduce(system, None)
+        by_pose, gradient = self.linear.couple_shape(system, reduced)
+        pull = np.linalg.solve(reduced.hessian, by_pose.transpose(0, 2, 1))
+        hessian = len(targets) * self.linear.shape_hessian - np.einsum(
+            "bsp,bpt->st", by_pose, pull, optimize=True
+        )
+        gradient -= np.einsum("bps,bp->s", pull, reduced.gradient)
+        return _ShapeSystem(hessian, gradient, system.coupling, reduced, pull)
+
+    def _settle(
+        self,
+        targets: Float32[np.ndarray, "B 3 N"],
+        state: FrameState,
+        subject: Subject,
+        tolerance_mm: float,
+        bounds: tuple[float, float] | None = None,
+    ) -> FrameState:
+        """Pose and expression of frames of a known shape, until steps are below a tolerance."""
+        last = 0.0
+        for _ in range(self.config.iterations):
+            system = self.linear.linearise(targets, state, subject)
+            free = None if bounds is None else self.linear.free(state, system)
+            reduced = self.linear.reduce(system, free)
+            pose_step = np.linalg.solve(reduced.hessian, reduced.gradient[..., None])[..., 0]
+            change = reduced.expression - (reduced.coupling @ pose_step[..., None])[..., 0]
+            state = _moved(state, pose_step, change, bounds)
+            moved = self.linear.rms_mm(system.coupling, reduced, pose_step, change)
+            if _left_to_move(moved, last) < tolerance_mm:
+                break
+            last = moved
+        return state
 
     def fit_frames(
         self, meshes: Float[np.ndarray, "F V 3"], shape: Float[np.ndarray, " S"]
@@ -179,7 +172,7 @@ class RegisteredMeshFitter:
         Raises:
             UserError: the meshes are no heads of this size.
         """
-        targets, subject = self._targets(meshes), self._subject(shape.astype(np.float64))
+        targets, subject = self._targets(meshes), self.linear.subject(shape.astype(np.float64))
         fits = [self._fit_chunk(part, subject) for part in self._chunks(targets)]
         return MeshFits(*(np.concatenate(parts) for parts in zip(*fits, strict=True)))
 
@@ -192,22 +185,16 @@ class RegisteredMeshFitter:
             UserError: the mesh has another number of vertices.
         """
         targets = self._targets(mesh[None])
-        template = self.template.astype(np.float64)
+        template = self.linear.template.astype(np.float64)
         rotation, translation = rigid_alignment(template.T, targets.transpose(0, 2, 1))
         distance = rotation[0] @ template + translation[0][:, None] - targets[0]
         rms = np.sqrt(np.square(distance).sum(0).mean())
         return bool(rms < PLAUSIBLE_RMS * np.ptp(template, axis=1).max())
 
-    def _fit_chunk(self, targets: Float32[np.ndarray, "B 3 N"], subject: _Subject) -> MeshFits:
-        state = self._start(targets, subject)
-        for _ in range(self.config.iterations):
-            system = self._linearise(targets, state, subject)
-            reduced = self._reduce(system, self._free(state, system))
-            pose_step = np.linalg.solve(reduced.hessian, reduced.gradient[..., None])[..., 0]
-            change = reduced.expression - (reduced.coupling @ pose_step[..., None])[..., 0]
-            state = _moved(state, pose_step, change, self.head.expression_bounds)
-            if self._rms_mm(system, reduced, pose_step, change) < self.config.tolerance_mm:
-                break
+    def _fit_chunk(self, targets: Float32[np.ndarray, "B 3 N"], subject: Subject) -> MeshFits:
+        state = self.linear.start(targets, subject)
+        bounds = self.head.expression_bounds
+        state = self._settle(targets, state, subject, self.config.tolerance_mm, bounds)
         return self._result(targets, state, subject)
 
     def _targets(self, meshes: Float[np.ndarray, "F V 3"]) -> Float32[np.ndarray, "F 3 N"]:
@@ -216,133 +203,21 @@ class RegisteredMeshFitter:
                 f"expected meshes of {self.head.vertices_count} vertices, those of "
                 f"{self.head.name}, got {meshes.shape[1]}"
             )
-        return _rows(meshes[:, self.vertices].transpose(0, 2, 1))
+        return np.ascontiguousarray(meshes[:, self.linear.vertices].transpose(0, 2, 1), np.float32)
 
     def _chunks(self, targets: Float32[np.ndarray, "F 3 N"]) -> list[np.ndarray]:
         size = self.config.chunk
         return [targets[at : at + size] for at in range(0, len(targets), size)]
 
-    def _start(self, targets: Float32[np.ndarray, "B 3 N"], subject: _Subject) -> FrameState:
-        """The neutral head, rigidly aligned."""
-        model = subject.vertices.astype(np.float64)
-        rotation, translation = rigid_alignment(model.T, targets.transpose(0, 2, 1))
-        identity = np.tile(np.eye(3), (len(targets), 1, 1))
-        bounds = self.head.expression_bounds
-        neutral = 0.0 if bounds is None else float(np.clip(0.0, *bounds))
-        expression = np.full((len(targets), self.head.expression_count), neutral)
-        return FrameState(HeadPose(rotation, translation, identity, identity), expression)
-
-    def _subject(self, shape: Float64[np.ndarray, " S"]) -> _Subject:
-        offsets = (self.shape_basis @ shape.astype(np.float32)).reshape(self.template.shape)
-        return _Subject(shape, self.template + offsets, self.joints + self.joints_by_shape @ shape)
-
-    def _joints(self, state: FrameState, subject: _Subject) -> Float64[np.ndarray, "B 3 3"]:
-        """Root, neck and jaw of heads at rest [m]."""
-        moved = np.einsum("jck,bk->bjc", self.joints_by_expression, state.expression)
-        return subject.joints + moved
-
-    def _rest(self, state: FrameState, subject: _Subject) -> Float32[np.ndarray, "B 3 N"]:
-        """Rest vertices with all that moves them before skinning [m]."""
-        rest = state.expression.astype(np.float32) @ self.expression_basis.T
-        if self.pose_basis is not None:
-            feature = pose_feature(state.pose).astype(np.float32)
-            rest += feature @ self.pose_basis.reshape(18, -1)
-        rest = rest.reshape(len(rest), *self.template.shape)
-        rest += subject.vertices
-        return rest if self.decoder is None else rest + self._lids(state, subject.shape)
-
-    def _lids(
-        self, state: FrameState, shape: Float64[np.ndarray, " S"]
-    ) -> Float32[np.ndarray, "B 3 N"]:
-        """What closures and contacts of the lids add to the linear model [m]."""
-        assert self.decoder is not None
-        shapes = np.tile(shape.astype(np.float32), (len(state.expression), 1))
-        expression = torch.from_numpy(state.expression.astype(np.float32))
-        with torch.no_grad():
-            offsets = self.decoder.lid_offsets(torch.from_numpy(shapes), expression)
-        return _rows(offsets.numpy()[:, self.vertices].transpose(0, 2, 1))
-
-    def _linearise(
-        self,
-        targets: Float32[np.ndarray, "B 3 N"],
-        state: FrameState,
-        subject: _Subject,
-    ) -> _System:
-        joints = self._joints(state, subject)[:, 1:]
-        rest = self._rest(state, subject)
-        unposed = unpose(targets, state.pose, joints, self.weights)
-        columns = pose_jacobian(rest, unposed, state.pose, joints, self.weights, self.pose_basis)
-        count = len(targets)
-        residual = (unposed.points - rest).reshape(count, -1)
-        columns = columns.reshape(count, POSE_UNKNOWNS, -1)
-        rows = np.concatenate([residual[:, None], columns], 1).reshape(count * 13, -1)
-        products = (rows @ self.expression_basis).astype(np.float64).reshape(count, 13, -1)
-        gradient = products[:, 0] - self.prior * state.expression
-        return _System(residual, columns, gradient, products[:, 1:].transpose(0, 2, 1))
-
-    def _free(self, state: FrameState, system: _System) -> Bool[np.ndarray, "B E"] | None:
-        """Expression coefficients that are not held by a bound; None: all, always."""
-        if self.head.expression_bounds is None:
-            return None
-        low, high = self.head.expression_bounds
-        held = (state.expression <= low) & (system.gradient < 0)
-        return ~(held | ((state.expression >= high) & (system.gradient > 0)))
-
-    def _reduce(self, system: _System, free: Bool[np.ndarray, "B E"] | None) -> _Step:
-        """Eliminate the expression."""
-        joined = np.concatenate([system.gradient[..., None], system.coupling], 2)
-        if free is None:
-            solved = self.expression_inverse @ joined
-        else:
-            both = free[:, :, None] & free[:, None, :]
-            hessian = np.where(both, self.expression_hessian, np.eye(free.shape[1]))
-            solved = np.linalg.solve(hessian, joined * free[..., None])
-        columns = system.columns
-        gram = (columns @ columns.transpose(0, 2, 1)).astype(np.float64)
-        gradient = (columns @ system.residual[..., None])[..., 0].astype(np.float64)
-        turned = system.coupling.transpose(0, 2, 1)
-        hessian = gram - turned @ solved[:, :, 1:]
-        gradient -= (turned @ solved[:, :, :1])[..., 0]
-        trace = np.trace(hessian, axis1=1, axis2=2)[:, None, None]
-        hessian += (DAMPING * trace + self.prior) * np.eye(POSE_UNKNOWNS)
-        return _Step(gram, hessian, gradient, solved[:, :, 0], solved[:, :, 1:])
-
-    def _couple_shape(
-        self, system: _System, reduced: _Step
-    ) -> tuple[Float64[np.ndarray, "B S 12"], Float64[np.ndarray, " S"]]:
-        """Reduced products of the shape basis with the pose columns, and summed with residuals."""
-        count = len(system.residual)
-        rows = np.concatenate([system.residual[:, None], system.columns], 1)
-        products = rows.reshape(count * 13, -1) @ self.shape_basis
-        products = products.astype(np.float64).reshape(count, 13, -1).transpose(0, 2, 1)
-        cross = self.shape_by_expression.T
-        by_pose = products[:, :, 1:] - cross @ reduced.coupling
-        by_shape = products[:, :, 0] - reduced.expression @ cross.T
-        return by_pose, by_shape.sum(0)
-
-    def _rms_mm(
-        self,
-        system: _System,
-        reduced: _Step,
-        pose_step: Float64[np.ndarray, "B 12"],
-        change: Float64[np.ndarray, "B E"],
-    ) -> float:
-        """Largest root mean square movement of a mesh by a step [mm]."""
-        squares = np.einsum("bp,bpq,bq->b", pose_step, reduced.gram, pose_step)
-        squares += 2 * np.einsum("be,bep,bp->b", change, system.coupling, pose_step)
-        squares += np.einsum("be,ef,bf->b", change, self.expression_gram, change, optimize=True)
-        vertices = self.template.shape[1]
-        return 1000 * float(np.sqrt(max(squares.max(), 0.0) / vertices))
-
     def _result(
         self,
         targets: Float32[np.ndarray, "B 3 N"],
         state: FrameState,
-        subject: _Subject,
+        subject: Subject,
     ) -> MeshFits:
-        pose, joints = state.pose, self._joints(state, subject)
-        rest = self._rest(state, subject)
-        found = pose_vertices(rest, pose, joints[:, 1:], self.weights)
+        pose, joints = state.pose, self.linear.joints_of(state, subject)
+        rest = self.linear.rest(state, subject)
+        found = pose_vertices(rest, pose, joints[:, 1:], self.linear.weights)
         distance_mm = 1000 * np.linalg.norm(found - targets, axis=1)
         return MeshFits(
             state.expression.astype(np.float32),
@@ -367,10 +242,17 @@ def _moved(
     return FrameState(state.pose.moved(pose_step), expression)
 
 
+def _spread(length: int, count: int) -> Int[np.ndarray, " n"]:
+    """Indices of `count` of so many frames, evenly taken."""
+    return np.linspace(0, length - 1, count).round().astype(int)
+
+
+def _left_to_move(step: float, last: float) -> float:
+    """Sum of the steps to come if they go on to shrink as the last two did; `last` 0: unknown."""
+    ratio = step / last if last else 1.0
+    return step * ratio / (1 - ratio) if ratio < 0.5 else step
+
+
 def _rms_mm(movement: Float32[np.ndarray, " n"]) -> float:
     """Root mean square length [mm] of the vertices' movements [m], given as one row."""
     return 1000 * float(np.sqrt(3 * np.square(movement).mean()))
-
-
-def _rows(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, np.float32)

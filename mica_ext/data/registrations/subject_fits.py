@@ -58,13 +58,13 @@ class MeshSubjects:
 
     def fit(self, subject: str, frames: list[Frame]) -> SubjectFit | None:
         """One subject; None if no frame of it can be used."""
-        shape = self._shape(frames)
+        threads = self.config.threads or os.cpu_count() or 1
+        shape = self._shape(frames, threads)
         if shape is None:
             list(self._meshes(frames, self.skipped))  # counts why
             return None
         skipped = SkipCounter()
         batches = [frames[at : at + BATCH] for at in range(0, len(frames), BATCH)]
-        threads = self.config.threads or os.cpu_count() or 1
         kept: list[Frame] = []
         parts: list[MeshFits] = []
         for future in ordered_map(partial(self._fit_batch, shape), batches, threads):
@@ -94,14 +94,14 @@ class MeshSubjects:
         rows = np.flatnonzero(good)
         return _Batch(kept, MeshFits(*(array[rows] for array in fits)), skipped)
 
-    def _shape(self, frames: list[Frame]) -> Float32[np.ndarray, " S"] | None:
+    def _shape(self, frames: list[Frame], threads: int) -> Float32[np.ndarray, " S"] | None:
         """The identity that frames spread over all of the subject's share."""
         count = min(self.fitter.config.shape_frames, len(frames))
         chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
         meshes = [mesh for _, mesh in self._meshes([frames[at] for at in chosen], SkipCounter())]
         if not meshes:  # those may be the only bad ones
             meshes = [mesh for _, mesh in self._meshes(frames, SkipCounter())][:count]
-        return self.fitter.fit_shape(np.stack(meshes)) if meshes else None
+        return self.fitter.fit_shape(np.stack(meshes), threads) if meshes else None
 
     def _meshes(
         self, frames: list[Frame], skipped: SkipCounter

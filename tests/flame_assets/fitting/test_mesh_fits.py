@@ -80,6 +80,7 @@ def test_a_fit_of_noisy_meshes_is_unbiased_and_its_residual_is_the_noise(head):
     noisy = made.meshes + rng.normal(0, 0.0005, made.meshes.shape)
     fitter = RegisteredMeshFitter(head)
     shape = fitter.fit_shape(noisy)
+    np.testing.assert_array_equal(fitter.fit_shape(noisy, threads=2), shape)
     fits = fitter.fit_frames(noisy, shape)
     expected = 0.5 * np.sqrt(8 / np.pi)  # mean length of a normal vector in space
     np.testing.assert_allclose(fits.mean_distance_mm, expected, rtol=0.08)

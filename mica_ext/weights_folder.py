@@ -1,7 +1,9 @@
 """Folders with a network's weights: config.json and model.safetensors, bounded and checked."""
 
 import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from safetensors import SafetensorError
@@ -31,6 +33,8 @@ class WeightsKind(NamedTuple):
     """What to do where a folder cannot be used."""
     max_bytes: int
     """Of model.safetensors."""
+    upgrades: Mapping[int, Callable[[dict], dict]] = MappingProxyType({})
+    """By earlier version that is still read: its config.json's content as one of this version."""
 
     def read_config(self, contents: type[About], folder: Path) -> About:
         """The config.json of a folder as `contents`, a NamedTuple or dataclass.
@@ -41,15 +45,22 @@ class WeightsKind(NamedTuple):
         path = folder / CONFIG
         try:
             content = read_json(path, f"the config of {self.what}", max_bytes=MAX_CONFIG_BYTES)
-            found = isinstance(content, dict) and (content.get("format"), content.get("version"))
-            if found and found != (self.format, self.version):
-                raise UserError(
-                    f"{path}: expected {self.format} version {self.version}, found {found[0]} "
-                    f"version {found[1]}: {self.again}"
-                )
+            if isinstance(content, dict):
+                content = self._of_this_version(content, path)
             return from_json(contents, content, f"{path}: not the config of {self.what}")
         except ContentError as error:
             raise UserError(str(error)) from error
+
+    def _of_this_version(self, content: dict, path: Path) -> dict:
+        found = (content.get("format"), content.get("version"))
+        if found == (self.format, self.version):
+            return content
+        if found[0] == self.format and type(found[1]) is int and found[1] in self.upgrades:
+            return self.upgrades[found[1]](content) | {"version": self.version}
+        raise UserError(
+            f"{path}: expected {self.format} version {self.version}, found {found[0]} "
+            f"version {found[1]}: {self.again}"
+        )
 
     def read_tensors(self, folder: Path, sha256: str) -> dict[str, Tensor]:
         """The tensors of a folder whose model.safetensors has this hash, as they are stored.

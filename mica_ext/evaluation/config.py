@@ -75,6 +75,8 @@ class CompareEncodersConfig:
     """Of tuned encoders' rate over the branch's."""
     width: int = 192
     """Of the branch."""
+    precision: Literal["bf16", "fp32"] = "fp32"
+    """Of the networks in training."""
     people: int = 100
     """Rendered people to judge on."""
     helen: Path | None = None

@@ -181,6 +181,7 @@ def training_config(config: CompareEncodersConfig, run: Run) -> ExpressionTraini
         warm_up=min(200, config.steps // 10),
         ema_decay=min(0.999, 1 - 10 / (10 + config.steps)),
         held_out=1,
+        precision=config.precision,
         device=config.device,
         workers=config.workers,
         seed=run.seed,

@@ -37,6 +37,8 @@ class BranchOutput(NamedTuple):
     """Rotation of the head in the crop's frame, axis-angle [rad]; zero faces the camera."""
     crop_camera: Float[Tensor, "B 3"]
     """Log of the scale over `crop_camera.SCALE`, offset of the anchor in half crops (x, y)."""
+    shape: Float[Tensor, "B S"]
+    """Identity coefficients; S is 0 for branches that do not read them, and for labels."""
 
 
 class CrossAttention(nn.Module):
@@ -91,6 +93,7 @@ class ExpressionBranch(nn.Module):
         *,
         tokens: int,
         levels: int | None = None,
+        shape_count: int = 0,
     ) -> None:
         """Set up for an encoder of this width and a head with so many expressions.
 
@@ -101,6 +104,7 @@ class ExpressionBranch(nn.Module):
             tokens: of a level, class token included.
             levels: those that the encoder gives: fewer than `config.layers`, where scaling to few
                 blocks makes some of them the same.
+            shape_count: S of the head, where identity is read.
         """
         super().__init__()
         self.config, self.encoder_width = config, encoder_width
@@ -119,6 +123,10 @@ class ExpressionBranch(nn.Module):
         self.heads = nn.ModuleDict(
             {name: nn.Linear(config.width, size) for name, size in zip(GROUPS, sizes, strict=True)}
         )
+        if config.identity:  # read from all queries: what they hold of a person, no one leaves out
+            self.identity = nn.Linear(len(GROUPS) * config.width, shape_count)
+            nn.init.zeros_(self.identity.weight)
+            nn.init.zeros_(self.identity.bias)
         nn.init.normal_(self.level_embedding, std=INIT_STD)
         nn.init.normal_(self.queries, std=INIT_STD)
         for head in self.heads.values():
@@ -157,6 +165,9 @@ class ExpressionBranch(nn.Module):
         queries = self.norm(queries)
         read = {name: self.heads[name](queries[:, i]) for i, name in enumerate(GROUPS)}
         left, right = read["eyes"].chunk(2, -1)
+        shape = queries.new_zeros(len(queries), 0)
+        if self.config.identity:
+            shape = self.identity(queries.flatten(1))
         return BranchOutput(
-            read["expression"], read["jaw"], left, right, read["pose"], read["camera"]
+            read["expression"], read["jaw"], left, right, read["pose"], read["camera"], shape
         )

@@ -28,6 +28,9 @@ class BranchConfig:
     """Hidden width of a decoder layer's MLP over its width."""
     summary: int = 8
     """Features of each token in the summary that queries begin with."""
+    identity: bool = False
+    """Also read identity coefficients, for packs without an identity network: on the mean head a
+    person's brows and lips pass for movements, or for none."""
     window: int = CROP_PX
     """Side of the middle of the crop that the encoder sees [crop px]: all of it, as encoders were
     pre-trained, or less in more detail; 144 holds a face from brows to chin."""
@@ -64,6 +67,9 @@ class LossWeights:
     that look alike."""
     distances: float = 1.0
     """Lid and lip distances per mm: what is read as expression, and tiny among all vertices."""
+    neutral: float = 0.5
+    """Vertices of the head at rest per mm, of branches that read identity: half of the moved
+    vertices' weight, for a picture tells them less."""
     pose: float = 5.0
     """Mean absolute difference of rotation matrices' entries: 0.1 is about 8 degrees."""
     camera: float = 5.0
@@ -135,6 +141,9 @@ class ExpressionTrainingConfig:
     """Whose features are read; scratch: random weights, the baseline."""
     encoder_weights: Path | None = None
     """Its file, or the run of `pacofr pretrain`."""
+    init_from: Path | None = None
+    """Folder of expression weights of the same sizes (RUN/model) to begin with; with --tuned also
+    the encoder's, else --encoder-weights' stay."""
     encoder_pixels: int | None = None
     """Side of the encoder's input [px]; default: what it was trained with."""
     tuned: bool = False

@@ -24,6 +24,7 @@ class ExpressionNetwork(nn.Module):
         config: BranchConfig,
         expression_count: int,
         *,
+        shape_count: int = 0,
         tuned: bool = False,
     ) -> None:
         """Put a branch for a head with so many expressions on a transformer.
@@ -32,6 +33,7 @@ class ExpressionNetwork(nn.Module):
             vit: pre-trained.
             config: sizes of the branch.
             expression_count: E of the head.
+            shape_count: S of the head, where the branch reads identity.
             tuned: whether the encoder is trained too.
         """
         super().__init__()
@@ -42,6 +44,7 @@ class ExpressionNetwork(nn.Module):
             expression_count,
             tokens=vit.config.patches + 1,
             levels=len(set(self.encoder.layers)),
+            shape_count=shape_count,
         )
         self.tuned = tuned
         if not tuned:

@@ -40,10 +40,13 @@ class ExpressionPredictor:
 
         Args:
             faces: the batch.
-            shape: identity coefficients, kept to the last bit; None: the mean head's.
+            shape: identity coefficients, kept to the last bit; None: those that the network reads,
+                or the mean head's.
         """
         output = self.read(faces)
         if shape is None:
+            shape = output.shape
+        if not shape.shape[1]:
             shape = torch.zeros(len(faces.crop), self.decoder.head.shape_count)
         scale = photo_scale(crop_view(output.crop_pose, output.crop_camera), faces.crop_to_image)
         config = FitConfig()

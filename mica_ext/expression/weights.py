@@ -18,12 +18,21 @@ from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer
 from pacofr.utils.files import write_atomic, write_json
 
+
+def _without_identity(content: dict) -> dict:
+    """The config of version 2, whose branches read no identity."""
+    branch = content.get("branch")
+    known = {**branch, "identity": False} if isinstance(branch, dict) else branch
+    return {**content, "branch": known, "shape_basis": None}
+
+
 KIND = WeightsKind(
     "mica-ext expression",
-    version=2,
+    version=3,
     what="expression weights",
     again="train again with `mica-ext train`, or get the pack anew",
     max_bytes=2048 << 20,
+    upgrades={2: _without_identity},
 )
 
 
@@ -43,6 +52,8 @@ class ExpressionWeights(NamedTuple):
     """Name and version of the head whose expressions are read."""
     expression_basis: float
     """`fingerprint.weighted_sum` of its expression modes."""
+    shape_basis: float | None
+    """The same of its identity modes, where the branch reads identity."""
     made_by: str
     """The command."""
     score: str
@@ -78,6 +89,7 @@ def save_expression_network(
         expression_count=head.expression_count,
         head=f"{head.name} {head.version}",
         expression_basis=weighted_sum(head.expression_basis),
+        shape_basis=weighted_sum(head.shape_basis) if network.branch.config.identity else None,
         made_by=made_by,
         score=score,
     )
@@ -97,7 +109,7 @@ def read_expression_config(folder: Path) -> ExpressionWeights:
 
 
 def require_head(about: ExpressionWeights, folder: Path, head: HeadModel) -> None:
-    """Refuse weights for other expressions than the head's.
+    """Refuse weights for other expressions, or identities that are read, than the head's.
 
     Raises:
         UserError: they are.
@@ -105,6 +117,8 @@ def require_head(about: ExpressionWeights, folder: Path, head: HeadModel) -> Non
     same = about.expression_count == head.expression_count
     if same:
         same = abs(weighted_sum(head.expression_basis) - about.expression_basis) <= TOLERANCE
+    if same and about.shape_basis is not None:
+        same = abs(weighted_sum(head.shape_basis) - about.shape_basis) <= TOLERANCE
     if not same:
         raise UserError(
             f"{folder}: reads the expressions of {about.head}, got the head {head.name} "
@@ -119,12 +133,26 @@ def load_expression_network(folder: Path, head: HeadModel) -> ExpressionNetwork:
         UserError: unreadable, damaged (sha256), not finite, of another network or another head.
     """
     about = read_expression_config(folder)
+    network = ExpressionNetwork(
+        VisionTransformer(about.encoder),
+        about.branch,
+        about.expression_count,
+        shape_count=head.shape_count,
+    )
+    read_weights(network, folder, head)
+    return network.requires_grad_(False).eval()
+
+
+def read_weights(network: ExpressionNetwork, folder: Path, head: HeadModel) -> None:
+    """Put the weights of `folder` into a network for `head`.
+
+    Raises:
+        UserError: unreadable, damaged (sha256), not finite, of another network or another head.
+    """
+    about = read_expression_config(folder)
     require_head(about, folder, head)
     tensors = KIND.read_tensors(folder, about.sha256)
-    vit = VisionTransformer(about.encoder)
-    network = ExpressionNetwork(vit, about.branch, about.expression_count)
     try:
         network.load_state_dict({key: value.float() for key, value in tensors.items()})
     except RuntimeError as error:
         raise not_of_network(folder / TENSORS, error) from error
-    return network.requires_grad_(False).eval()

@@ -22,6 +22,7 @@ from mica_ext.expression.config import ExpressionTrainingConfig
 from mica_ext.expression.training.crops import network_input
 from mica_ext.expression.training.data import FlatBatch
 from mica_ext.expression.training.train import (
+    IMPLIED_CONFIG,
     VALIDATION_BATCH,
     ExpressionTraining,
     make_task,
@@ -58,6 +59,8 @@ IDENTITY_WEIGHT_DECAY = 2e-4
 
 class JointTraining(TrainingTask[FlatBatch]):
     """One stage: the branch's multi-task loss on predicted identities, and MICA's own."""
+
+    implied_config = IMPLIED_CONFIG
 
     def __init__(
         self, branch: ExpressionTraining, start: Path, about: IdentityWeights, world: World

@@ -40,8 +40,10 @@ EXPRESSION_OUTPUTS = (
     ("right_eye_pose", "axis-angle [rad]"),
     ("crop_pose", "head in the crop's frame, axis-angle [rad]"),
     ("crop_camera", "logarithm of the scale, offset of the anchor in half crops"),
+    ("shape", "identity coefficients of the head"),
 )
-"""Names of `Identity` and `BranchOutput`, and what they are."""
+"""Names of `Identity` and `BranchOutput`, and what they are; the last one of branches that read
+identity."""
 
 
 class FurtherInput(NamedTuple):
@@ -111,8 +113,8 @@ class TupleGraph(nn.Module):
         self.network = network
 
     def forward(self, crops: Float[Tensor, "B 3 S S"]) -> tuple[Tensor, ...]:
-        """All outputs in their order."""
-        return tuple(self.network(crops))
+        """All outputs in their order, without empty ones."""
+        return tuple(values for values in self.network(crops) if values.shape[1])
 
 
 def pack_graphs(pack: Pack) -> list[Graph]:
@@ -139,6 +141,7 @@ def pack_graphs(pack: Pack) -> list[Graph]:
         about = read_expression_config(pack.expression)
         network = load_expression_network(pack.expression, load_head(pack.head))
         window = network.window
+        outputs = EXPRESSION_OUTPUTS if about.branch.identity else EXPRESSION_OUTPUTS[:-1]
         graphs.append(
             Graph(
                 "expression",
@@ -147,7 +150,7 @@ def pack_graphs(pack: Pack) -> list[Graph]:
                 (BATCH, 3, window.pixels, window.pixels),
                 f"rows and columns {window.start} to {window.start + window.side} of the FFHQ "
                 f"crop of 224, reduced by area; RGB in [0, 1]",
-                EXPRESSION_OUTPUTS,
+                outputs,
                 about.licence,
             )
         )

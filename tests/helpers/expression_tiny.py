@@ -17,22 +17,24 @@ from pacofr.models.vit import VisionTransformer
 BRANCH = BranchConfig(width=16, heads=2, depth=1)
 
 
-def expression_network(head: HeadModel) -> ExpressionNetwork:
-    """Random weights, the same every time, output layers included."""
+def expression_network(head: HeadModel, *, identity: bool = False) -> ExpressionNetwork:
+    """Random weights, the same every time, output layers included; may read identity, too."""
     torch.manual_seed(4)
     vit = VisionTransformer(VitConfig(image_size=32, patch_size=16, width=24, depth=4, heads=2))
-    network = ExpressionNetwork(vit, BRANCH, head.expression_count)
-    for layer in network.branch.heads.values():
+    config = dataclasses.replace(BRANCH, identity=identity)
+    network = ExpressionNetwork(vit, config, head.expression_count, shape_count=head.shape_count)
+    own = [network.branch.identity] if identity else []
+    for layer in (*network.branch.heads.values(), *own):
         assert isinstance(layer, torch.nn.Linear)
         torch.nn.init.normal_(layer.weight, std=0.02)
         torch.nn.init.normal_(layer.bias, std=0.1)
     return network.eval()
 
 
-def write_expression_network(folder: Path, head: HeadModel) -> Path:
+def write_expression_network(folder: Path, head: HeadModel, *, identity: bool = False) -> Path:
     """Its folder."""
     save_expression_network(
-        expression_network(head),
+        expression_network(head, identity=identity),
         folder,
         head,
         name="tiny",

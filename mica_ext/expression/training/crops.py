@@ -213,6 +213,7 @@ class CropMaker:
             head.right_eye_pose,
             pose,
             crop_camera(view.scale, view.anchor_px),
+            head.shape.new_zeros(len(head.shape), 0),
         )
 
 

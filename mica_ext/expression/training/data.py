@@ -63,12 +63,13 @@ class FlatBatch(NamedTuple):
             truth.dense_confidence,
         )
         identity = (samples.arcface, samples.has_shape)
-        return cls(samples.crops, truth.shape, *truth.movement, *others, *identity)
+        return cls(samples.crops, truth.shape, *truth.movement[:6], *others, *identity)
 
     @property
     def truth(self) -> Truth:
         """What is known of the crops."""
-        return Truth(self.shape, BranchOutput(*self[2:8]), *self[8:-2])
+        movement = BranchOutput(*self[2:8], self.shape[:, :0])
+        return Truth(self.shape, movement, *self[8:-2])
 
 
 class CropReader:

@@ -60,12 +60,21 @@ class BranchLoss(NamedTuple):
     points: Float[Tensor, ""]
     seen_distances: Float[Tensor, ""]
     dense: Float[Tensor, ""]
+    neutral_mm: Float[Tensor, ""]
+    """Of the identity that the branch reads, if it does, as the next two."""
+    own_points: Float[Tensor, ""]
+    """`points` and `seen_distances` on that identity."""
+    own_distances: Float[Tensor, ""]
 
 
 class ExpressionLoss(nn.Module):
     """Compares `BranchOutput` with `Truth` on one head."""
 
     vertex_weights: Tensor
+    compared: Tensor
+    """Rows of vertices with a weight."""
+    shape_basis: Tensor
+    """Identity modes [n,3,S] of these."""
     pairs: Tensor
     """Of `LID_PAIRS` and `LIP_PAIRS`: first landmarks, second ones."""
 
@@ -81,6 +90,7 @@ class ExpressionLoss(nn.Module):
         """
         super().__init__()
         self.decoder, self.weights, self.skin = decoder, weights, skin
+        self.landmark_decoder = decoder.landmark_head()
         head = decoder.head
         factors = torch.full((head.vertices_count,), FACE_WEIGHT)
         if "face" in head.regions:
@@ -90,6 +100,10 @@ class ExpressionLoss(nn.Module):
         if len(factors) < head.vertices_count:  # else features, dense in landmarks, count more
             factors[torch.from_numpy(decoder.vertex_ids % VERTEX_STEP != 0)] = 0
         self.register_buffer("vertex_weights", factors / factors.sum(), persistent=False)
+        compared = np.flatnonzero(factors.numpy())
+        basis = torch.from_numpy(head.shape_basis[decoder.vertex_ids[compared]]).float()
+        self.register_buffer("compared", torch.from_numpy(compared), persistent=False)
+        self.register_buffer("shape_basis", basis, persistent=False)
         pairs = torch.tensor(LID_PAIRS + LIP_PAIRS).T.contiguous()
         self.register_buffer("pairs", pairs, persistent=False)
 
@@ -122,6 +136,7 @@ class ExpressionLoss(nn.Module):
             "points": _points(seen, truth).mean(),
             "seen_distances": self._seen_distances(seen, truth).mean(),
             "dense": self._dense(found, output, truth).mean(),
+            **self._identity(output, truth, known),
         }
         factors = (
             weights.posed,
@@ -132,15 +147,39 @@ class ExpressionLoss(nn.Module):
             weights.points,
             weights.seen_distances,
             weights.dense,
+            weights.neutral,
+            weights.points,
+            weights.seen_distances,
         )
         by_weight = zip(terms.values(), factors, strict=True)
         loss = torch.stack([weight * term for term, weight in by_weight]).sum()
-        return BranchLoss(loss, *terms.values())
+        return BranchLoss(loss, **terms)
 
     def _posed(self, found: HeadMesh, wanted: HeadMesh) -> Float[Tensor, " B"]:
         """Weighted mean distance of the moved heads' vertices [mm]."""
         offsets = (found.vertices - wanted.vertices).square().sum(-1)
         return MM * ((offsets + 1e-12).sqrt() * self.vertex_weights).sum(1)
+
+    def _identity(
+        self, output: BranchOutput, truth: Truth, known: Float[Tensor, " B"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Terms of the identity that the branch reads; zero where it reads none.
+
+        The movement is held fixed in them: it must not make up for the identity's errors.
+        """
+        if not output.shape.shape[1]:
+            zero = output.jaw_pose.new_zeros(())
+            return {"neutral_mm": zero, "own_points": zero, "own_distances": zero}
+        apart = torch.einsum("bs,vxs->bvx", output.shape - truth.shape, self.shape_basis)
+        weights = self.vertex_weights[self.compared]
+        neutral = MM * ((apart.square().sum(-1) + 1e-12).sqrt() * weights).sum(1)
+        fixed = BranchOutput(*(values.detach() for values in output))
+        seen = _seen(self.landmark_decoder(_at_rest(fixed, output.shape)), fixed)
+        return {
+            "neutral_mm": (known * neutral).mean(),
+            "own_points": _points(seen, truth).mean(),
+            "own_distances": self._seen_distances(seen, truth).mean(),
+        }
 
     def _dense(self, found: HeadMesh, output: BranchOutput, truth: Truth) -> Float[Tensor, " B"]:
         """Mean distance of reprojected points of skin that face the viewer [half crops]."""

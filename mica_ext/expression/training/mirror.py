@@ -64,6 +64,7 @@ class HeadMirror(NamedTuple):
             right_eye_pose=given.left_eye_pose * turn,
             crop_pose=given.crop_pose * turn,
             crop_camera=given.crop_camera * aside,
+            shape=given.shape @ self.shape if given.shape.shape[1] else given.shape,
         )
 
     def where(self, rows: Bool[Tensor, " B"], truth: Truth) -> Truth:

@@ -18,7 +18,11 @@ from mica_ext.expression.network import ExpressionNetwork
 from mica_ext.expression.training.crops import network_input
 from mica_ext.expression.training.data import FlatBatch, make_data
 from mica_ext.expression.training.losses import expression_loss
-from mica_ext.expression.weights import save_expression_network
+from mica_ext.expression.weights import (
+    read_expression_config,
+    read_weights,
+    save_expression_network,
+)
 from mica_ext.files import write_bytes_atomic
 from pacofr.engine.checkpoint import Progress
 from pacofr.engine.distributed import World, process_group
@@ -37,10 +41,12 @@ RESUME_MAY_CHANGE = frozenset(
     {"workers", "keep_mb", "save_minutes", "validate_every", "tensorboard", "device"}
 )
 NOT_COMPARED = (
-    "out", "encoder_weights", "head", "licence", "data", "preset",
+    "out", "encoder_weights", "init_from", "head", "licence", "data", "preset",
     "identity", "freeze_identity", "identity_rate", "neutral_weight", "regions",
 )  # fmt: skip
 """Places, whose numbers are compared, what changes no weight, and what is the joint training's."""
+IMPLIED_CONFIG = {"init_from": None, "branch.identity": False, "weights.neutral": 0.5}
+"""Fields that earlier runs lack, by what they did."""
 VALIDATION_BATCH = 16
 
 
@@ -48,6 +54,7 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
     """One stage: the multi-task loss on rendered faces and samples."""
 
     resume_may_change = RESUME_MAY_CHANGE
+    implied_config = IMPLIED_CONFIG
 
     def __init__(
         self,
@@ -60,8 +67,14 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
         self.stages = (Stage("branch", config.steps),)
         torch.manual_seed(config.seed)
         self.model = self.network = ExpressionNetwork(
-            vit, config.branch, head.expression_count, tuned=config.tuned
+            vit,
+            config.branch,
+            head.expression_count,
+            shape_count=head.shape_count,
+            tuned=config.tuned,
         )
+        if config.init_from is not None:
+            read_weights(self.network, config.init_from, head)
         self.multi_task = expression_loss(head, config.weights).to(world.device)
         self.batches = make_data(config, head, self.network.window)
         self.device = world.device
@@ -74,6 +87,7 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
             "samples": sizes,
             "head_expression_basis": f"{weighted_sum(head.expression_basis):.5f}",
             "encoder_patches": f"{weighted_sum(embedding):.5f}",
+            "init_from": _digest(config.init_from),
         }
 
     def make_optimizer(self) -> torch.optim.Optimizer:
@@ -164,6 +178,11 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
         save_branch(model, folder, self.config, self.head, self.score)
 
 
+def _digest(folder: Path | None) -> str | None:
+    """Of the weights that a run begins with."""
+    return None if folder is None else read_expression_config(folder).sha256
+
+
 def save_branch(
     network: ExpressionNetwork,
     folder: Path,
@@ -173,6 +192,7 @@ def save_branch(
 ) -> None:
     """Write a trained network and the card of its data."""
     tuned = " --tuned" if config.tuned else ""
+    begun = "" if (digest := _digest(config.init_from)) is None else f", from {digest[:12]}"
     save_expression_network(
         network,
         folder,
@@ -180,7 +200,7 @@ def save_branch(
         name=NAME,
         licence=config.licence,
         made_by=f"mica-ext train --encoder {config.encoder}{tuned} ({config.steps} steps of "
-        f"{config.batch})",
+        f"{config.batch}{begun})",
         score=score,
     )
     card = training_card(config.data, config.rendered)

@@ -1,5 +1,7 @@
 """The expression branch: zero in the beginning, every part heard, and MICA's identity untouched."""
 
+import dataclasses
+
 import pytest
 import torch
 from helpers.identity_tiny import identity_head, identity_network
@@ -61,12 +63,17 @@ def test_an_encoder_of_few_blocks_has_fewer_levels(crops):
 def trained(network, crops, steps=3):
     """A few steps towards made-up parameters."""
     targets = torch.Generator().manual_seed(2)
-    wanted = [0.3 * torch.randn(values.shape, generator=targets) for values in network.read(crops)]
+    wanted = [
+        0.3 * torch.randn(values.shape, generator=targets)
+        for values in network.read(crops)
+        if values.shape[1]
+    ]
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=3e-3)
     losses = []
     for _ in range(steps):
-        pairs = zip(network.read(crops), wanted, strict=True)
-        loss = torch.stack([(found - true).square().mean() for found, true in pairs]).sum()
+        found = [values for values in network.read(crops) if values.shape[1]]
+        pairs = zip(found, wanted, strict=True)
+        loss = torch.stack([(some - true).square().mean() for some, true in pairs]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -74,8 +81,11 @@ def trained(network, crops, steps=3):
     return losses
 
 
-def test_every_query_learns_its_own_and_every_level_is_heard(vit, crops):
-    network = ExpressionNetwork(vit, SMALL, EXPRESSIONS)
+@pytest.mark.parametrize("identity", [False, True])
+def test_every_query_learns_its_own_and_every_level_is_heard(vit, crops, identity):
+    config = dataclasses.replace(SMALL, identity=identity)
+    network = ExpressionNetwork(vit, config, EXPRESSIONS, shape_count=6)
+    assert network.read(crops).shape.shape == (3, 6 if identity else 0)
     losses = trained(network, crops, steps=40)
     assert losses[-1] < 0.6 * losses[0]
     branch = network.branch

@@ -71,6 +71,7 @@ def test_a_far_head_looks_in_the_photo_as_the_crop_says(angle, place):
         torch.zeros(1, 3),
         torch.tensor([[0.1, 0.5, -0.2]]),
         torch.tensor([[0.1, 0.05, -0.1]]),
+        torch.zeros(1, 0),
     )
     focal, distance = 40_000.0, 30.0
     height, width = 480, 640

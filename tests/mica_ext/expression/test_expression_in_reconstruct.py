@@ -17,6 +17,7 @@ from mica_ext.commands.photo_run.output_plan import EXAMPLE
 from mica_ext.errors import UserError
 from mica_ext.export.face_json import load_face
 from mica_ext.expression.crop_camera import anchor_of, crop_view
+from mica_ext.expression.predictor import ExpressionPredictor
 from mica_ext.models.pack import PACK_FILE, load_pack
 from mica_ext.models.pose import in_pose
 from mica_ext.models.projection import project
@@ -40,6 +41,17 @@ def unfitted(pack):
 def aligned(unfitted):
     image = load_image(EXAMPLE)
     return unfitted.align(image, unfitted.detect(image)[:1])
+
+
+def test_a_branch_s_identity_stands_in_for_an_identity_network(aligned, tmp_path):
+    folder = write_expression_network(tmp_path / "own", HEAD, identity=True)
+    predictor = ExpressionPredictor(folder, HeadDecoder(HEAD), torch.device("cpu"))
+    read = predictor.read(aligned).shape
+    assert read.abs().sum() > 0
+    assert torch.equal(predictor(aligned).head.shape, read)
+    given = torch.ones(1, HEAD.shape_count)
+    assert torch.equal(predictor(aligned, given).head.shape, given)
+    assert torch.equal(predictor.movement(aligned).shape, torch.zeros_like(given))
 
 
 def test_without_a_fit_the_head_moves_as_the_branch_says(unfitted, aligned):

@@ -114,6 +114,31 @@ def test_a_stopped_run_goes_on_exactly(trained, tmp_path):
         run(options(out, tuned=True))
 
 
+def test_a_run_begins_with_given_weights(trained, tmp_path):
+    begun = options(tmp_path / "out", init_from=trained / "model", steps=1, validate_every=0)
+    task = task_of(begun)
+    held = load_file(trained / "model" / "model.safetensors")
+    for name, value in task.network.state_dict().items():
+        torch.testing.assert_close(value, held[name].float(), rtol=0, atol=0)
+    assert task.run_config["init_from"] == read_expression_config(trained / "model").sha256
+    wider = options(tmp_path / "out", init_from=trained / "model", branch=BranchConfig(width=64))
+    with pytest.raises(UserError, match="expected weights of this network"):
+        task_of(wider)
+
+
+def test_weights_of_the_version_before_load(trained, tmp_path):
+    """They read no identity, and their config says nothing of it."""
+    folder = tmp_path / "model"
+    shutil.copytree(trained / "model", folder)
+    content = json.loads((folder / "config.json").read_text())
+    del content["branch"]["identity"], content["shape_basis"]
+    (folder / "config.json").write_text(json.dumps(content | {"version": 2}))
+    head = load_head("anthro")
+    old, new = (load_expression_network(each, head) for each in (folder, trained / "model"))
+    assert old.branch.config == new.branch.config
+    assert all(torch.equal(value, old.state_dict()[k]) for k, value in new.state_dict().items())
+
+
 def test_other_heads_and_damage_are_one_line(trained, tmp_path):
     with pytest.raises(UserError, match="reads the expressions of anthro"):
         load_expression_network(trained / "model", landmark_head())

@@ -33,7 +33,7 @@ DECODER = HeadDecoder(HEAD)
 
 def movement(batch=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    sizes = (HEAD.expression_count, 3, 3, 3, 3, 3)
+    sizes = (HEAD.expression_count, 3, 3, 3, 3, 3, 0)
     return BranchOutput(*(0.2 * torch.randn(batch, n, generator=generator) for n in sizes))
 
 
@@ -73,7 +73,10 @@ def test_posed_distance_is_that_of_the_vertices_in_millimetres():
     loss = ExpressionLoss(DECODER, LossWeights())(found, truth)
     torch.testing.assert_close(loss.posed_mm, 1000 * apart.mean(), rtol=1e-4, atol=1e-4)
     terms = torch.stack(loss[1:])
-    factors = torch.tensor([*vars(LossWeights()).values()])
+    weights = vars(LossWeights())
+    own = {"own_points": "points", "own_distances": "seen_distances"}
+    names = (name.removesuffix("_mm") for name in loss._fields[1:])
+    factors = torch.tensor([weights[own.get(name, name)] for name in names])
     torch.testing.assert_close(loss.loss, (terms * factors).sum())
 
 
@@ -82,7 +85,7 @@ def test_few_vertices_tell_the_distance_of_all():
     whole, sparse = HeadDecoder(head), sparse_decoder(head)
     assert len(sparse.vertex_ids) < 0.3 * head.vertices_count
     generator = torch.Generator().manual_seed(0)
-    still = BranchOutput(*(torch.zeros(4, n) for n in (head.expression_count, 3, 3, 3, 3, 3)))
+    still = BranchOutput(*(torch.zeros(4, n) for n in (head.expression_count, 3, 3, 3, 3, 3, 0)))
     moved = still._replace(
         expression=0.3 * torch.rand(4, head.expression_count, generator=generator)
     )
@@ -127,11 +130,32 @@ def test_photos_without_3d_count_by_their_points_alone():
     assert float(loss(found, unseen).loss) == 0
 
 
+def test_an_identity_that_is_read_is_compared_at_rest_and_in_the_crop():
+    """Its errors are its own: no movement may make up for them."""
+    wanted = movement()
+    truth, _ = truth_of(wanted)
+    loss = ExpressionLoss(DECODER, LossWeights())
+    assert float(loss(wanted._replace(shape=truth.shape), truth).loss) < 2e-2
+    other = truth.shape + 0.5
+    still = HeadParameters.zeros(HEAD, len(other))
+    apart = DECODER(still._replace(shape=other)).vertices
+    apart = apart - DECODER(still._replace(shape=truth.shape)).vertices
+    moved = BranchOutput(*(values.clone().requires_grad_() for values in wanted))
+    shape = other.clone().requires_grad_()
+    found = loss(moved._replace(shape=shape), truth)
+    torch.testing.assert_close(found.neutral_mm, 1000 * apart.norm(dim=-1).mean())
+    assert float(found.own_points.detach()) > 1e-3
+    (found.neutral_mm + found.own_points + found.own_distances).backward()
+    assert shape.grad is not None
+    assert shape.grad.abs().sum() > 0
+    assert all(values.grad is None for values in moved)
+
+
 def test_the_loss_has_gradients_at_the_start():
     zero = BranchOutput(*(torch.zeros_like(v).requires_grad_() for v in movement()))
     truth, _ = truth_of(movement())
     ExpressionLoss(DECODER, LossWeights())(zero, truth).loss.backward()
-    for values in zero:
+    for values in zero[:6]:
         assert values.grad is not None
         assert values.grad.isfinite().all()
         assert values.grad.abs().sum() > 0

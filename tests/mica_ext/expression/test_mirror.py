@@ -38,11 +38,10 @@ def test_mirrored_coefficients_make_the_mirror_image(anthro):
     expression = 0.5 * torch.rand(3, anthro.expression_count, generator=generator)
     jaw, left, right, pose = 0.2 * torch.randn(4, 3, 3, generator=generator)
     zero = torch.zeros(3, 3)
-    given = BranchOutput(expression, jaw, left, right, pose, zero)
+    given = BranchOutput(expression, jaw, left, right, pose, zero, shape)
     found = mirror.movement(given)
     heads = [
-        HeadParameters(s, m.expression, m.crop_pose, zero, *m[1:4])
-        for s, m in ((shape, given), (shape @ mirror.shape, found))
+        HeadParameters(m.shape, m.expression, m.crop_pose, zero, *m[1:4]) for m in (given, found)
     ]
     here, there = (decoder(head).landmarks for head in heads)
     apart = (here[:, MIRROR] * torch.tensor([-1.0, 1.0, 1.0]) - there).norm(dim=-1).amax(0)
@@ -57,7 +56,7 @@ def test_points_of_flipped_rows_change_sides(anthro):
     assert mirror is not None
     random = torch.rand(2, 468, 2, generator=torch.Generator().manual_seed(1))
     zero = torch.zeros(2, 3)
-    movement = BranchOutput(torch.zeros(2, anthro.expression_count), *[zero] * 5)
+    movement = BranchOutput(torch.zeros(2, anthro.expression_count), *[zero] * 5, zero[:, :0])
     marks, trust = 223 * random[:, :68], random[..., 0]
     shape = torch.zeros(2, anthro.shape_count)
     truth = Truth(shape, movement, marks, trust[:, :68], torch.ones(2), 223 * random, trust)

@@ -30,7 +30,7 @@ def case(head, skin, yaw):
     expression[:, head.expression_names.index("mouthSmileLeft")] = 0.8
     zero = torch.zeros(1, 3)
     pose = torch.tensor([[0.0, yaw, 0.0]])
-    movement = BranchOutput(expression, zero, zero, zero, pose, zero)
+    movement = BranchOutput(expression, zero, zero, zero, pose, zero, zero[:, :0])
     shape = torch.zeros(1, head.shape_count)
     parameters = HeadParameters.zeros(head)._replace(expression=expression)
     mesh = HeadDecoder(head)(parameters)

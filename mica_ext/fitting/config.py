@@ -21,7 +21,7 @@ class FitConfig:
     """Standard deviation of the shape coefficients."""
     expression_rate: float = 0.7
     """Rate of the exponential prior on bounded expression weights (an L1 term): most are zero."""
-    brow_rate: float = 1.4
+    brow_rate: float = 2.5
     """The same for brows, whose height and slope differ from person to person, too."""
     expression_prior_scale: float = 2.0
     """Factor on the standard deviations of the sampled expressions, of which photos show more."""

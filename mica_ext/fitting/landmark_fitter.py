@@ -49,6 +49,7 @@ from mica_ext.fitting.lip_seam import LipSeam, lip_gaps
 from mica_ext.fitting.point_basis import PointBasis
 from mica_ext.fitting.point_model import FitState, PointModel
 from mica_ext.fitting.point_noise import FIT_POINTS, PhotoNoise, PointNoise, noise_in_photos
+from mica_ext.fitting.point_response import PointResponse
 from mica_ext.fitting.priors import CoefficientPrior
 from mica_ext.models.projection import project
 from mica_ext.models.types import Camera, FaceParameters
@@ -93,7 +94,8 @@ class LandmarkFitter:
         self.unit_m = float(inter_ocular(landmarks[None])[0])
         picture = mean_picture(landmarks, calibration.mean)
         anchors = locate_points(decoder, picture).select(FIT_POINTS)
-        basis = PointBasis.from_head(decoder, anchors, calibration.response[FIT_POINTS])
+        response = PointResponse.of_fitted_points(calibration.response)
+        basis = PointBasis.from_head(decoder, anchors, response)
         self.model = PointModel.from_basis(basis, self.head)
         self.lips = LipSeam.of_head(decoder, basis.shape_axes)
         self.closed_lips = calibration.closed_lips

@@ -62,7 +62,7 @@ class LipSeam(NamedTuple):
             none,
             none,
         )
-        basis = PointBasis.from_head(decoder, anchors, np.ones((len(rows), 2)), shape_axes)
+        basis = PointBasis.from_head(decoder, anchors, shape_axes=shape_axes)
         model = PointModel.from_basis(basis, head)
         heights = model.neutral_points()[:, 1]
         names = [name.removesuffix("Left").removesuffix("Right") for name in head.expression_names]

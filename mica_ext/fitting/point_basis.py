@@ -9,6 +9,7 @@ from jaxtyping import Float64
 from flame_assets.model.head import EYE_JOINTS
 from flame_assets.model.head_module import HeadDecoder
 from mica_ext.fitting.correspondence.anchors import PointAnchors
+from mica_ext.fitting.point_response import PointResponse
 
 MIN_SHAPE_VARIANCE = 1e-4
 """Fraction of the points' variance below which a shape axis is left at the mean."""
@@ -36,7 +37,7 @@ class PointBasis(NamedTuple):
         cls,
         decoder: HeadDecoder,
         anchors: PointAnchors,
-        response: Float64[np.ndarray, "L 2"],
+        response: PointResponse | None = None,
         shape_axes: Float64[np.ndarray, "S R"] | None = None,
     ) -> "PointBasis":
         """Assemble the basis of the anchored points of a head.
@@ -44,8 +45,7 @@ class PointBasis(NamedTuple):
         Args:
             decoder: of the head.
             anchors: of the points.
-            response: how far a detected point follows its spot of skin when expression or jaw move
-                it: sideways, and in the plane of symmetry, about whose axis the jaw opens.
+            response: how the points follow their spots of skin; None: fully.
             shape_axes: None: the principal axes that move these points.
         """
         head = decoder.head
@@ -70,7 +70,8 @@ class PointBasis(NamedTuple):
         basis = torch.cat([total + offset - moving + pivot, moving - pivot], 1)
         eyes = joints[:, EYE_JOINTS].permute(1, 2, 0)
         shape = slice(1, 1 + head.shape_count)
-        basis = _damped(basis, torch.from_numpy(response), rest=slice(0, shape.stop))
+        if response is not None:
+            basis = response.applied(basis, rest=slice(0, shape.stop))
         if shape_axes is None:
             shape_basis = basis[:, :, shape].flatten(0, 1)
             variance, axes = torch.linalg.eigh(shape_basis.mT @ shape_basis)
@@ -83,17 +84,3 @@ class PointBasis(NamedTuple):
             return torch.cat(parts, -1).numpy()
 
         return cls(reduced(basis), reduced(eyes), axes.numpy(), has_jaw_correctives)
-
-
-def _damped(
-    basis: Float64[torch.Tensor, "L 6 Q"], response: Float64[torch.Tensor, "L 2"], rest: slice
-) -> Float64[torch.Tensor, "L 6 Q"]:
-    """The basis whose points move by `response` of what moves them from the neutral head.
-
-    point = neutral + response (posed - neutral), where the columns `rest` make the neutral head.
-    """
-    factor = response[:, [0, 1, 1], None]
-    skull, jaw = basis.split(3, 1)
-    neutral = torch.zeros_like(skull)
-    neutral[..., rest] = (skull + jaw)[..., rest]
-    return torch.cat([factor * skull + (1 - factor) * neutral, factor * jaw], 1)

@@ -24,8 +24,8 @@ from pacofr.faces.face_mesh.topology import (
 
 REGION_SIGMA = (
     (np.concatenate([OUTER_LIPS, INNER_LIPS]), 0.012),
-    (np.concatenate([RIGHT_EYE, LEFT_EYE]), 0.012),
-    (np.concatenate([RIGHT_BROW, LEFT_BROW]), 0.020),
+    (np.concatenate([RIGHT_EYE, LEFT_EYE]), 0.008),
+    (np.concatenate([RIGHT_BROW, LEFT_BROW]), 0.015),
     (NOSE, 0.035),
     (np.concatenate([FACE_OVAL, BETWEEN_FEATURES]), 0.100),
 )

@@ -17,7 +17,7 @@ from pacofr.errors import UserError as ContentError
 from pacofr.faces.face_mesh.topology import POINTS
 from pacofr.utils.config_json import from_json, read_json
 
-FORMAT, VERSION = "mica-ext point calibration", 2
+FORMAT, VERSION = "mica-ext point calibration", 3
 FILE = "point_calibration.json"
 UNCALIBRATED = Path(__file__).with_name("mean_points.json")
 MAX_BYTES = 1 << 20
@@ -33,8 +33,8 @@ class PointCalibration(NamedTuple):
     mean: Float64[np.ndarray, "478 2"]
     """Of the mean person from the front, y down, about the middle of the outer eye corners."""
     response: Float64[np.ndarray, "478 2"]
-    """How far each point follows the skin that expressions move, across the face and along it:
-    networks damp."""
+    """How far points of lids, brows and lips follow the skin about the middle of eye and mouth,
+    across the face and along it: networks damp; see `fitting.point_response`."""
     closed_lips: float = CLOSED_LIPS
     """Gap between the inner lips' points below which the lips are closed."""
 

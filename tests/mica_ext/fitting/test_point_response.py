@@ -12,10 +12,11 @@ from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
 from mica_ext.fitting.lip_seam import LOWER_POINTS, lip_gaps
+from mica_ext.fitting.point_noise import FIT_POINTS
+from mica_ext.fitting.point_response import FEATURES, LIPS, PointResponse
 from mica_ext.landmarks.calibration.response import (
     ACROSS,
     ALONG,
-    LIPS,
     SLOPE,
     AnnotatedFaces,
     calibrate_response,
@@ -32,6 +33,7 @@ from pacofr.faces.face_mesh.topology import (
     LEFT_EYE,
     LEFT_EYE_OUTER,
     MIRROR,
+    RIGHT_BROW,
     RIGHT_EYE,
     RIGHT_EYE_OUTER,
 )
@@ -70,9 +72,12 @@ def camera_of(batch: int) -> Camera:
 
 def test_points_that_follow_in_part_give_the_whole_expression(anthro):
     faces = [{"jawOpen": 0.5}, {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8}]
-    neutral = seen(anthro, posed(anthro, [{}]))
-    damped = neutral + DAMPED * (seen(anthro, posed(anthro, faces)) - neutral)
-    response = np.full_like(CALIBRATION.response, DAMPED)
+    moved = seen(anthro, posed(anthro, faces)) - seen(anthro, posed(anthro, [{}]))
+    mouth = moved[:, LIPS].mean(1, keepdim=True)
+    damped = seen(anthro, posed(anthro, faces))
+    damped[:, LIPS] += (DAMPED - 1) * (moved[:, LIPS] - mouth)
+    response = CALIBRATION.response.copy()
+    response[LIPS] = DAMPED
 
     def weights(calibration):
         fit = LandmarkFitter(anthro, calibration)(damped, SIZE)
@@ -85,6 +90,38 @@ def test_points_that_follow_in_part_give_the_whole_expression(anthro):
             column = names.index(name)
             assert 0.8 * value < whole[row, column] < 1.15 * value
             assert part[row, column] < 0.8 * value
+
+
+def read_modes(modes: Float[np.ndarray, "Q L 3"], share: float) -> Float[np.ndarray, "Q L 3"]:
+    """Modes, the mean first, of points of a head without a jaw, as they are read."""
+    skull = torch.from_numpy(modes).permute(1, 2, 0)
+    basis = torch.cat([skull, torch.zeros_like(skull)], 1)
+    response = PointResponse.of_fitted_points(np.full((478, 2), share))
+    return response.applied(basis, slice(0, len(modes)))[:, :3].permute(2, 0, 1).numpy()
+
+
+def test_places_and_sizes_of_heads_are_followed_fully_and_brows_in_part():
+    rng = np.random.default_rng(0)
+    mean = rng.normal(0, 0.05, (len(FIT_POINTS), 3))
+    brows = np.isin(FIT_POINTS, RIGHT_BROW)
+    aside, larger = np.full_like(mean, 0.01), 0.1 * (mean - mean.mean(0))
+    raised = np.where(brows[:, None], [0, 0.01, 0], 0.0)
+    modes = np.stack([mean, aside, larger, raised - size_of(raised, mean)])
+    read = read_modes(modes, 0.6)
+    np.testing.assert_allclose(read[:3], modes[:3], atol=1e-12)
+    eye = np.isin(FIT_POINTS, RIGHT_EYE)
+    brow_to_eye = [m[brows].mean(0) - m[eye].mean(0) for m in (read[3], modes[3])]
+    np.testing.assert_allclose(brow_to_eye[0], 0.6 * brow_to_eye[1], atol=1e-12)
+    others = ~np.isin(FIT_POINTS, np.concatenate([points for points, _ in FEATURES]))
+    np.testing.assert_allclose(read[3][others], modes[3][others], atol=1e-12)
+
+
+def size_of(
+    mode: Float[np.ndarray, "L 3"], mean: Float[np.ndarray, "L 3"]
+) -> Float[np.ndarray, "L 3"]:
+    """The mode's part that makes the whole head larger."""
+    about = mean - mean.mean(0)
+    return (mode * about).sum() / (about * about).sum() * about
 
 
 @pytest.fixture(scope="module")

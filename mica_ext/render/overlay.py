@@ -209,6 +209,7 @@ def _draw_mesh(
             photo.picture,
             texture,
             opacity,
+            photo_light=True,
             rasterizer=rasterizer,
         )
     if style == "wire":

@@ -27,6 +27,9 @@ class TexturedMesh(NamedTuple):
     """Texture coordinates in [0, 1], v up."""
     triangles: Int32[np.ndarray, "F 3"]
     """Indices into `uv`, one row per triangle of the mesh."""
+    photo_light: Float32[np.ndarray, " V"] | None = None
+    """Factors per vertex on linear RGB that bring back the light of the photo, of which the picture
+    is evened; None: it is not."""
 
 
 def texels(uv: Float[np.ndarray, "T 2"], size: int) -> Float[np.ndarray, "T 2"]:
@@ -42,6 +45,7 @@ def render_textured(
     texture: TexturedMesh,
     opacity: float | Float32[np.ndarray, " V"] = 1.0,
     lighting: Lighting | None = None,
+    photo_light: bool = False,
     rasterizer: Rasterizer = rasterize,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draw a textured mesh over `background` (sRGB).
@@ -54,6 +58,7 @@ def render_textured(
         texture: the mesh's.
         opacity: of the mesh or per vertex; mixes mesh and background.
         lighting: further light, mildly; without it the texture is shown as it is.
+        photo_light: shows the texture in the light of its photo.
         rasterizer: finds what each sample shows.
     """
     height, width = background.shape[:2]
@@ -71,6 +76,9 @@ def render_textured(
     cover = np.zeros(hit.shape, np.float32)
     cover[hit] = np.einsum("pk,pk->p", weights, per_vertex[triangles[seen]])
     light = to_linear(colours / np.float32(255.0))
+    if photo_light and texture.photo_light is not None:
+        factors = texture.photo_light[triangles[seen]]
+        light[hit] *= np.einsum("pk,pk->p", weights, factors)[:, None]
     covered = np.maximum(_sample_means(hit[:, :, None].astype(np.float32)), 1e-6)
     surface = _sample_means(light * hit[:, :, None]) / covered
     if lighting is not None:

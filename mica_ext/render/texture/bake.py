@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
+from eval_now.geometry.normals import vertex_normals
 from flame_assets.model.head import HeadModel
 from mica_ext.models.types import Camera
 from mica_ext.render.shading import LUMA, from_linear, to_linear
@@ -19,8 +20,14 @@ from mica_ext.render.texture.atlas import Atlas, make_atlas
 from mica_ext.render.texture.face_areas import FaceAreas, face_areas
 from mica_ext.render.texture.face_mask import MIN_SKIN_TEXELS, mask_face
 from mica_ext.render.texture.fill import fill_smoothly
-from mica_ext.render.texture.painted import paint, painted_vertices, saturation_of
+from mica_ext.render.texture.painted import (
+    paint,
+    painted_vertices,
+    regions_named,
+    saturation_of,
+)
 from mica_ext.render.texture.photo_samples import PhotoSamples, sample_photo
+from mica_ext.render.texture.segmentation import segment_face
 from mica_ext.render.textured import TexturedMesh
 from mica_ext.render.views import View
 
@@ -30,8 +37,15 @@ LIGHT_REMOVED = 0.5
 PLAIN_SKIN = (0.75, 0.58, 0.50)
 """SRGB where neither photo nor head tell a colour."""
 _DATA_WEIGHT, _MIRROR_CONFIDENCE, _PRIOR_WEIGHT = 12.0, 0.15, 0.02
-_FEATHER = 0.016
-"""Width over which details fade, as a share of the atlas."""
+_INNER_PRIOR_WEIGHT = 0.1
+"""Of the head's paint of teeth, tongue and the mouth's inside beside what the photo shows."""
+_RATIO_LIMITS = (-2.5, 1.0)
+"""Of log colours of the photo over the paint there."""
+_INNER_FEATHER = 0.004
+"""Width of the edges between photo and paint in eyes and mouth, as a share of the atlas."""
+_FEATHER, _SURFACE_INSET = 0.016, 0.008
+"""Width over which details fade, and further inwards the colours that go on where nothing is seen,
+as shares of the atlas."""
 
 
 def bake_texture(
@@ -58,21 +72,25 @@ def bake_texture(
     assert head.uv_triangles is not None
     painted = painted_vertices(head)
     inner = np.asarray(painted[head.triangles].all(axis=1))
-    samples = sample_photo(image, head, View.from_camera(camera), posed_vertices, atlas, inner)
+    view, areas = View.from_camera(camera), _areas(head)
+    samples = sample_photo(image, head, view, posed_vertices, atlas, inner)
+    segmentation = segment_face(image, head, view, posed_vertices, areas)
     on_skin = ~inner[atlas.triangles]
-    areas = _areas(head)
     texel_areas = FaceAreas(*atlas.interpolate(head, np.stack(areas, axis=1)).T)
-    mask = mask_face(samples, texel_areas, atlas, on_skin)
-    colours = from_linear(samples.colours / (mask.shading**LIGHT_REMOVED)[:, None])
-    weights = _feathered(mask.face, atlas)
-    surface = _feathered(np.minimum(weights, mask.surface), atlas)
+    mask = mask_face(samples, texel_areas, atlas, on_skin, segmentation)
+    normals = vertex_normals(posed_vertices, head.triangles) @ view.rotation.T
+    light = mask.light.on(normals) ** np.float32(LIGHT_REMOVED)
+    evened = samples.colours / atlas.interpolate(head, light[:, None])
+    colours = from_linear(evened)
+    weights = _feathered(mask.face, atlas, _FEATHER)
+    surface = _feathered(np.minimum(weights, mask.surface), atlas, _SURFACE_INSET)
     field = _colour_field(colours, surface, head, atlas, areas, painted)
     texture = _with_details(colours, weights * (1 - texel_areas.neck), field, head, atlas)
     if painted.any():
-        linear = _paint_inner_parts(samples, head, atlas, areas, on_skin)
-        texture[~on_skin] = from_linear(linear[~on_skin])
+        inner_parts = _inner_parts(samples, evened, head, atlas, areas, on_skin)
+        texture[~on_skin] = from_linear(inner_parts[~on_skin])
     picture = np.rint(np.clip(atlas.filled(texture), 0, 1) * 255).astype(np.uint8)
-    return TexturedMesh(picture, head.uv, head.uv_triangles)
+    return TexturedMesh(picture, head.uv, head.uv_triangles, light)
 
 
 @lru_cache(maxsize=2)
@@ -132,32 +150,61 @@ def _with_details(
     return base + details + (1 - weights)[:, None] * atlas.mirrored(details)
 
 
-def _feathered(weights: Float32[np.ndarray, " N"], atlas: Atlas) -> Float32[np.ndarray, " N"]:
-    """Weights that fall to 0 smoothly before they reach what has none, such as hair."""
-    size = max(3, round(_FEATHER * atlas.size)) | 1
+def _feathered(
+    weights: Float32[np.ndarray, " N"], atlas: Atlas, width: float
+) -> Float32[np.ndarray, " N"]:
+    """Weights that fall to 0 smoothly before they reach what has none, such as hair; over a width
+    in shares of the atlas."""
+    size = max(3, round(width * atlas.size)) | 1
     picture = atlas.filled(weights[:, None])[..., 0]
     low = cv2.erode(picture, np.ones((size, size), np.uint8))
     soft = cv2.GaussianBlur(low, (0, 0), size / 2).ravel()[atlas.index]
     return np.minimum(weights, soft)
 
 
-def _paint_inner_parts(
+def _inner_parts(
     samples: PhotoSamples,
+    evened: Float32[np.ndarray, "N 3"],
     head: HeadModel,
     atlas: Atlas,
     areas: FaceAreas,
     on_skin: Bool[np.ndarray, " N"],
 ) -> Float32[np.ndarray, "N 3"]:
-    """Linear RGB of the painted parts under the photo's light, at all texels."""
+    """Linear RGB of eyes and of the mouth's inside, at all texels: what the photo shows of them,
+    and the head's own paint elsewhere."""
     assert head.colours is not None
     cheeks = atlas.interpolate(head, areas.cheeks[:, None])[:, 0] * samples.weights * on_skin
     exposure, saturation = 1.0, 1.0
     if cheeks.sum() > MIN_SKIN_TEXELS:
         own = atlas.interpolate(head, to_linear(head.colours)) @ LUMA
-        exposure = float(np.average(samples.colours @ LUMA, weights=cheeks))
+        exposure = float(np.average(evened @ LUMA, weights=cheeks))
         exposure /= float(np.average(own, weights=cheeks))
-        saturation = saturation_of(np.average(samples.colours, axis=0, weights=cheeks))
+        saturation = saturation_of(np.average(evened, axis=0, weights=cheeks))
     clear = (samples.weights * (samples.weights > 0.8))[:, None]
-    seen = atlas.gather(head, np.c_[clear, clear * samples.colours])
+    seen = atlas.gather(head, np.c_[clear, clear * evened])
     colours = seen[:, 1:] / np.maximum(seen[:, :1], 1e-6)
-    return atlas.interpolate(head, paint(head, exposure, saturation, colours, seen[:, 0]))
+    paint_colours = paint(head, exposure, saturation, colours, seen[:, 0])
+    shown = (samples.weights * ~on_skin)[:, None]
+    sums = atlas.gather(head, np.c_[shown, shown * evened, ~on_skin[:, None]])
+    confidence = sums[:, 0] / np.maximum(sums[:, 4], 1e-6)
+    mouth = painted_vertices(head) & ~regions_named(head, "eyeball")
+    ratio = np.log(np.maximum(sums[:, 1:4] / np.maximum(sums[:, :1], 1e-6), 1e-3))
+    ratio -= np.log(np.maximum(paint_colours, 1e-3))
+    ratio = fill_smoothly(
+        head.triangles,
+        np.clip(ratio, *_RATIO_LIMITS),
+        confidence * mouth,
+        np.zeros_like(ratio),
+        data_weight=_DATA_WEIGHT,
+        prior_weight=_INNER_PRIOR_WEIGHT,
+    )
+    paint_colours = paint_colours * np.exp(ratio * mouth[:, None]).astype(np.float32)
+    base = atlas.interpolate(head, paint_colours)
+    return base + _softened(shown, atlas) * (evened - base)
+
+
+def _softened(weights: Float32[np.ndarray, "N 1"], atlas: Atlas) -> Float32[np.ndarray, "N 1"]:
+    """Weights with soft edges."""
+    size = max(3, round(_INNER_FEATHER * atlas.size)) | 1
+    soft = cv2.GaussianBlur(atlas.image(weights)[..., 0], (size, size), 0)
+    return np.minimum(weights, soft.ravel()[atlas.index][:, None])

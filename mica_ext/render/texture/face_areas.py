@@ -18,6 +18,8 @@ _DEPTH_BEHIND_NOSE = 0.085
 """Vertices further behind the nose tip are no face [m]."""
 _BEARD_BELOW_CHIN, _BEARD_BESIDE = 0.02, 0.012
 """How far beards reach beyond the chin and the jaw line [m]."""
+_FOREHEAD_HEIGHT = 0.42
+"""Above the brows, as a share of the distance from brows to chin."""
 _BROW_DEPTH = 0.009
 """Brows reach that far down from their landmarks, which lie on their upper edges [m]."""
 
@@ -39,6 +41,8 @@ class FaceAreas(NamedTuple):
     upper: Float32[np.ndarray, " V"]
     """Above the nose's base: hair of the head hangs in from here."""
     neck: Float32[np.ndarray, " V"]
+    scalp: Float32[np.ndarray, " V"]
+    """Where most people have hair: above the forehead and behind the ears."""
 
 
 def face_areas(head: HeadModel) -> FaceAreas:
@@ -102,7 +106,19 @@ def face_areas(head: HeadModel) -> FaceAreas:
         beard=beard * (1 - neck),
         upper=_step(height - nose_base),
         neck=neck,
+        scalp=_scalp(vertices, points) * (1 - neck),
     )
+
+
+def _scalp(
+    vertices: Float[np.ndarray, "V 3"], points: Float[np.ndarray, "68 3"]
+) -> Float32[np.ndarray, " V"]:
+    """Above a line from the forehead's upper end down to behind the ears."""
+    brow, chin = points[17:27].mean(axis=0), points[8]
+    front = np.array([brow[1] + _FOREHEAD_HEIGHT * (brow[1] - chin[1]), brow[2]])
+    ear = points[[0, 16]].mean(axis=0)[1:]
+    depth = np.clip((front[1] - vertices[:, 2]) / (front[1] - ear[1]), 0, None)
+    return _step(vertices[:, 1] - (front[0] + depth * (ear[0] - front[0])))
 
 
 def _neck(

@@ -1,8 +1,8 @@
 """Which texels show the face: skin, brows, eyes, lips and beard, no hair, clothes or background.
 
-Skin is told by its colour. Between jaw line and brows other things are the face's own, too, unless
-they hang in from outside: whatever is no skin and is connected, broadly, with what is no skin above
-the face. Beards are what is no skin below the nose, as far as their colour goes.
+Between jaw line and brows everything is the face's own unless something hangs over it
+(`segmentation`); beyond, what has the face's colours. Beards are what is no skin below the nose, as
+far as their colour goes.
 """
 
 from typing import NamedTuple
@@ -15,9 +15,10 @@ from mica_ext.render.sampling import smoothstep
 from mica_ext.render.shading import LUMA
 from mica_ext.render.texture.atlas import Atlas
 from mica_ext.render.texture.face_areas import FaceAreas
-from mica_ext.render.texture.lighting import fit_shading, shading_factors
+from mica_ext.render.texture.lighting import EVEN_LIGHT, PhotoLight, fit_shading
 from mica_ext.render.texture.painted import saturation_of
 from mica_ext.render.texture.photo_samples import PhotoSamples
+from mica_ext.render.texture.segmentation import Segmentation
 from mica_ext.render.texture.skin import SkinModel, fit_skin
 
 MIN_SKIN_TEXELS = 500
@@ -27,11 +28,11 @@ _TRUSTED = (0.5, 0.95)
 far side of a turned head they may as well be hair behind it."""
 _SKIN_BLUR = 0.012
 """Window in which a texel's neighbours must show skin, too, as a share of the atlas."""
-_STRAND, _HAIR_MARGIN = 0.007, 0.006
-"""Hair is followed into the face through what is at least so wide, and removed with a margin of
-its shadow; as shares of the atlas."""
 _ROUGHNESS_WINDOW = 0.011
 """As a share of the atlas."""
+_SURE_RATIO, _SKIN_RATIO = (0.1, 1.2), (-0.4, 0.8)
+"""Log likelihood ratios of face over surroundings below which something beyond jaw line and brows
+is left out, and from which it counts fully: in any colour, and in that of the cheeks."""
 _BROW_COVERED = 0.5
 """Share of the skin above a brow that hair hides, from which the brow is hidden, too."""
 _BROW_SHOWN = 0.6
@@ -47,8 +48,7 @@ class FaceMask(NamedTuple):
     """Weight of what belongs to the face, 0 to 1."""
     surface: Float32[np.ndarray, " N"]
     """Weight of skin and beard alone: what may go on where nothing is seen."""
-    shading: Float32[np.ndarray, " N"]
-    """The photo's light over its mean."""
+    light: PhotoLight
 
 
 def mask_face(
@@ -56,6 +56,7 @@ def mask_face(
     areas: FaceAreas,
     atlas: Atlas,
     on_skin: Bool[np.ndarray, " N"],
+    segmentation: Segmentation,
 ) -> FaceMask:
     """Tell the face from what covers and surrounds it.
 
@@ -64,50 +65,56 @@ def mask_face(
         areas: at the texels.
         atlas: of the texels.
         on_skin: texels of the head's skin.
+        segmentation: of the photo.
     """
     weights = (samples.weights * on_skin).astype(np.float32)
     sure = weights * areas.cheeks
     if (sure > 0.3).sum() < MIN_SKIN_TEXELS:
         face = weights * areas.face
-        return FaceMask(face, face, np.ones(len(weights), np.float32))
-    shading, model, probability = _skin_probability(samples, weights, sure)
+        return FaceMask(face, face, EVEN_LIGHT)
+    light, model, probability = _skin_probability(samples, weights, sure)
+    shading = light.on(samples.normals)
     roughness = _roughness(samples.colours @ LUMA, atlas)
-    in_shadow = probability
     if saturation_of(np.average(samples.colours, axis=0, weights=sure)) > 0.5:
         seen = (samples.colours, shading, roughness)
         probability = np.maximum(probability, model.shaded(*seen))
-        in_shadow = np.maximum(probability, model.shaded(*seen, tolerance=3.0) * areas.face)
-    skin = _coherent(probability, weights, atlas)
-    trusted = areas.face * smoothstep(weights, *_TRUSTED)
-    trusted *= 1 - _hair_over_face(probability, weights, areas, atlas)
+    ratio, cover, beside = segmentation.at(samples.pixels)
+    hair = _with_covered_brows(cover, weights, areas)
     beard = _beard(samples, shading, probability, weights, areas, atlas)
-    face = weights * np.maximum(np.maximum(trusted, skin), beard)
-    plain = smoothstep(_window_mean(in_shadow, weights, atlas), 0.3, 0.9)
-    surface = (face * np.maximum(plain, beard)).astype(np.float32)
-    return FaceMask(face.astype(np.float32), surface, shading)
+    trusted = areas.face * smoothstep(weights, *_TRUSTED)
+    plain = smoothstep(_window_mean(probability, weights, atlas), 0.3, 0.9)
+    skin = np.maximum(smoothstep(ratio, *_SURE_RATIO), plain * smoothstep(ratio, *_SKIN_RATIO))
+    face = np.maximum(np.maximum(trusted, skin), beard)
+    face *= weights * (1 - hair)
+    brows = np.maximum(areas.right_brow, areas.left_brow)
+    surface = face * (1 - np.maximum(areas.eyes, brows))
+    surface *= 1 - beside * (1 - np.maximum(plain, beard))
+    return FaceMask(face.astype(np.float32), surface.astype(np.float32), light)
 
 
 def _skin_probability(
     samples: PhotoSamples,
     weights: Float32[np.ndarray, " N"],
     sure: Float32[np.ndarray, " N"],
-) -> tuple[Float32[np.ndarray, " N"], SkinModel, Float32[np.ndarray, " N"]]:
-    """Light at each texel over its mean, the skin's colours, and how far each texel is one."""
+) -> tuple[PhotoLight, SkinModel, Float32[np.ndarray, " N"]]:
+    """The light, the skin's colours, and how far each texel is one."""
     luminance = samples.colours @ LUMA
     mean = float(np.average(luminance, weights=sure))
     chosen = sure > 0.05
-    shading, probability = np.ones(len(weights), np.float32), weights
+    light, probability = EVEN_LIGHT, weights
+    shading = light.on(samples.normals)
     model = fit_skin(samples.colours[chosen], shading[chosen], sure[chosen])
     for fitted in (sure, weights):  # first from the cheeks, then from all skin
         rows = np.flatnonzero(chosen)[:: max(int(chosen.sum()) // 20000, 1)]
         coefficients = fit_shading(samples.normals[rows], luminance[rows], fitted[rows])
-        shading = shading_factors(coefficients, samples.normals, mean)
+        light = PhotoLight(coefficients, mean)
+        shading = light.on(samples.normals)
         known = np.flatnonzero(sure > 0.3)
         known = known[:: max(len(known) // 20000, 1)]
         model = fit_skin(samples.colours[known], shading[known], sure[known])
         probability = model.probability(samples.colours, shading)
         chosen = (weights > 0.3) & (probability > 0.5)
-    return shading, model, probability
+    return light, model, probability
 
 
 def _roughness(luminance: Float32[np.ndarray, " N"], atlas: Atlas) -> Float32[np.ndarray, " N"]:
@@ -119,35 +126,23 @@ def _roughness(luminance: Float32[np.ndarray, " N"], atlas: Atlas) -> Float32[np
     return np.sqrt(np.maximum(means[:, 1] - means[:, 0] ** 2, 0)).astype(np.float32)
 
 
-def _hair_over_face(
-    probability: Float32[np.ndarray, " N"],
-    weights: Float32[np.ndarray, " N"],
-    areas: FaceAreas,
-    atlas: Atlas,
+def _with_covered_brows(
+    cover: Float32[np.ndarray, " N"], weights: Float32[np.ndarray, " N"], areas: FaceAreas
 ) -> Float32[np.ndarray, " N"]:
-    """1 where hair of the head, or a hat, hangs into the face; brows and eyes are kept."""
-    strand, margin = _kernel(_STRAND, atlas), _kernel(_HAIR_MARGIN, atlas)
-    other = (_window_mean(probability, weights, atlas, 0.004) < 0.5) & (weights > 0.02)
-    other &= (areas.upper > 0.5) & (areas.eyes + areas.right_brow + areas.left_brow < 0.5)
-    planes = atlas.image(np.stack([other, areas.face > 0.5], axis=1).astype(np.float32)) > 0
-    broad = cv2.morphologyEx(planes[..., 0].astype(np.uint8), cv2.MORPH_OPEN, strand)
-    _, labels = cv2.connectedComponents(broad, connectivity=4)
-    outside = np.unique(labels[(broad > 0) & ~planes[..., 1]])
-    hanging = np.isin(labels, outside[outside > 0]).astype(np.uint8)
-    hanging = cv2.dilate(hanging, margin)
-    soft = cv2.GaussianBlur(hanging.astype(np.float32), (0, 0), max(len(margin) / 3, 0.5))
-    hair = soft.ravel()[atlas.index]
+    """Weights of what is hidden: covers, but not on brows and eyes, except on one brow whose
+    surroundings are covered while the other one is seen."""
     kept = {"right": areas.right_brow, "left": areas.left_brow}
     covered = {
-        "right": _mean(hair, areas.above_right_brow),
-        "left": _mean(hair, areas.above_left_brow),
+        "right": _mean(cover, areas.above_right_brow),
+        "left": _mean(cover, areas.above_left_brow),
     }
+    hidden = cover
     for side, other in (("right", "left"), ("left", "right")):
         shown = covered[other] < _BROW_COVERED and _mean(weights, kept[other]) > _BROW_SHOWN
         if covered[side] > _BROW_COVERED and shown:  # the other one's mirror image is better
-            hair = np.maximum(hair, kept.pop(side) * (areas.eyes < 0.5))
+            hidden = np.maximum(cover, kept.pop(side) * (areas.eyes < 0.5))
             break
-    return hair * (1 - np.clip(areas.eyes + sum(kept.values()), 0, 1))
+    return hidden * (1 - np.clip(areas.eyes + sum(kept.values()), 0, 1))
 
 
 def _mean(values: Float32[np.ndarray, " N"], weights: Float32[np.ndarray, " N"]) -> float:
@@ -196,8 +191,3 @@ def _window_mean(
     blurred = cv2.blur(atlas.image(seen.astype(np.float32)), (window, window))
     mean = blurred[..., 0] / np.maximum(blurred[..., 1], 1e-6)
     return mean.ravel()[atlas.index]
-
-
-def _kernel(share: float, atlas: Atlas) -> np.ndarray:
-    side = max(3, round(share * atlas.size)) | 1
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))

@@ -4,6 +4,8 @@ Ramamoorthi and Hanrahan, "An efficient representation for irradiance environmen
 coefficients describe 98 % of the light on a matt surface.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float, Float32
 
@@ -13,6 +15,23 @@ _ROUNDS, _HUBER = 6, 0.25
 """Reweightings, and the relative residual from which a texel counts as an outlier."""
 SHADING_LIMITS = (0.45, 1.7)
 """Shading is held within these multiples of its mean."""
+
+
+class PhotoLight(NamedTuple):
+    """Light by the direction that a surface faces."""
+
+    coefficients: Float[np.ndarray, "9"]
+    """Of `harmonics`: luminance of the skin."""
+    mean: float
+    """Luminance of the skin."""
+
+    def on(self, normals: Float[np.ndarray, "N 3"]) -> Float32[np.ndarray, " N"]:
+        """Light at each normal over `mean`, within `SHADING_LIMITS`."""
+        light = harmonics(normals) @ self.coefficients / max(self.mean, 1e-6)
+        return np.clip(light, *SHADING_LIMITS).astype(np.float32)
+
+
+EVEN_LIGHT = PhotoLight(np.eye(9)[0], 1.0)
 
 
 def fit_shading(
@@ -32,14 +51,6 @@ def fit_shading(
         residual = np.abs(basis @ coefficients - target)
         robust = weights * np.minimum(1.0, _HUBER / np.maximum(residual, 1e-9))
     return coefficients * scale
-
-
-def shading_factors(
-    coefficients: Float[np.ndarray, "9"], normals: Float[np.ndarray, "N 3"], mean: float
-) -> Float32[np.ndarray, " N"]:
-    """Light at each normal over `mean`, within `SHADING_LIMITS`."""
-    light = harmonics(normals) @ coefficients / max(mean, 1e-6)
-    return np.clip(light, *SHADING_LIMITS).astype(np.float32)
 
 
 def harmonics(normals: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 9"]:

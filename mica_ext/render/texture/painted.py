@@ -62,7 +62,7 @@ def paint(
     grey = own @ LUMA[:, None]
     own = (grey + np.float32(saturation) * (own - grey)).astype(np.float32)
     luma = to_linear(head.colours) @ LUMA
-    eyes, teeth = (_regions(head, part) for part in ("eyeball", "teeth"))
+    eyes, teeth = (regions_named(head, part) for part in ("eyeball", "teeth"))
     iris = eyes & (luma > _IRIS_LUMA[0]) & (luma < _IRIS_LUMA[1])
     white = eyes & (luma > _WHITE_LUMA)
     enamel = teeth & (luma > _ENAMEL_LUMA)
@@ -77,7 +77,7 @@ def paint(
     return own.astype(np.float32)
 
 
-def _regions(head: HeadModel, part: str) -> Bool[np.ndarray, " V"]:
+def regions_named(head: HeadModel, part: str) -> Bool[np.ndarray, " V"]:
     """Vertices of the regions whose name contains `part`."""
     mask = np.zeros(head.vertices_count, bool)
     for name, ids in head.regions.items():

@@ -36,6 +36,8 @@ class PhotoSamples(NamedTuple):
     """0 (hidden or oblique) to 1."""
     normals: Float32[np.ndarray, "N 3"]
     """In the camera's frame."""
+    pixels: Float32[np.ndarray, "N 2"]
+    """Column and row in the photo."""
 
 
 def sample_photo(
@@ -82,7 +84,8 @@ def sample_photo(
     distance = look_up(reach, pixels)[:, 0] / pixels_per_metre
     weights *= smoothstep(distance, EDGE_MARGIN, EDGE_MARGIN + EDGE_FADE)
     colours = look_up(to_linear(part / np.float32(255.0)), pixels)
-    return PhotoSamples(colours, weights, normal)
+    places = ((pixels + 0.5) / scale + offset - 0.5).astype(np.float32)
+    return PhotoSamples(colours, weights, normal, places)
 
 
 def _resized_part(

@@ -18,7 +18,7 @@ from mica_ext.render.shading import LUMA, from_linear, render, to_linear
 from mica_ext.render.texture.atlas import make_atlas
 from mica_ext.render.texture.bake import bake_texture
 from mica_ext.render.texture.fill import fill_smoothly
-from mica_ext.render.texture.lighting import fit_shading, harmonics, shading_factors
+from mica_ext.render.texture.lighting import PhotoLight, fit_shading, harmonics
 from mica_ext.render.texture.painted import paint
 from mica_ext.render.texture.photo_samples import sample_photo
 from mica_ext.render.texture.skin import fit_skin
@@ -179,7 +179,7 @@ def test_the_light_on_a_sphere_is_found_again():
     luminance = 0.4 * harmonics(normals) @ truth
     luminance[:200] *= 0.05  # hair
     coefficients = fit_shading(normals, luminance, np.ones(4000))
-    factors = shading_factors(coefficients, normals, 0.4)
+    factors = PhotoLight(coefficients, 0.4).on(normals)
     np.testing.assert_allclose(factors[200:], (harmonics(normals) @ truth)[200:], atol=0.06)
 
 

@@ -124,7 +124,8 @@ class JointTraining(TrainingTask[FlatBatch]):
         with torch.autocast(batch.crops.device.type, enabled=False):
             movement = BranchOutput(*(values.float() for values in output.movement))
             shape = self._on_measured(output.shape.float(), batch)
-            terms = self.branch.multi_task(movement, batch.truth, shape)._asdict()
+            known = self.branch.mean_known(batch)
+            terms = self.branch.multi_task(movement, batch.truth, shape, known)._asdict()
             neutral = self._neutral(shape, batch).mean()
             terms["loss"] = terms["loss"] + self.config.neutral_weight * neutral
         means = {k: v if k == "loss" else v.detach() for k, v in terms.items()}

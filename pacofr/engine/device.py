@@ -120,9 +120,9 @@ def set_rng_state(row: UInt8[Tensor, " n"], device: torch.device) -> None:
     """
     split = torch.get_rng_state().numel()
     try:
-        torch.set_rng_state(row[:split])
+        torch.set_rng_state(row[:split].clone())  # of a view torch reads the storage's beginning
         if device.type == "cuda" and row.numel() > split:
-            torch.cuda.set_rng_state(row[split:], device)
+            torch.cuda.set_rng_state(row[split:].clone(), device)
     except RuntimeError as error:
         raise UserError(
             "the checkpoint's random generators are damaged; delete it to go on from the one before"

@@ -108,7 +108,11 @@ class ExpressionLoss(nn.Module):
         self.register_buffer("pairs", pairs, persistent=False)
 
     def forward(
-        self, output: BranchOutput, truth: Truth, shape: Float[Tensor, "B S"] | None = None
+        self,
+        output: BranchOutput,
+        truth: Truth,
+        shape: Float[Tensor, "B S"] | None = None,
+        mean_known: Float[Tensor, ""] | None = None,
     ) -> BranchLoss:
         """Means over the batch; terms in 3D over the crops that have it.
 
@@ -116,12 +120,14 @@ class ExpressionLoss(nn.Module):
             output: of the branch.
             truth: what is known.
             shape: identities that the branch's movement is put on; None: the true ones.
+            mean_known: of `has_3d`, over all processes' crops; None: these are all.
         """
         weights = self.weights
         found = self.decoder(_at_rest(output, truth.shape if shape is None else shape))
         with torch.no_grad():
             wanted = self.decoder(_at_rest(truth.movement, truth.shape))
-        known = truth.has_3d / truth.has_3d.mean().clamp(min=1e-6)
+        mean = truth.has_3d.mean() if mean_known is None else mean_known
+        known = truth.has_3d / mean.clamp(min=1e-6)
         seen = _seen(found, output)
         terms = {
             "posed_mm": (known * self._posed(found, wanted)).mean(),

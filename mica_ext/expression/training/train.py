@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from flame_assets.model.fingerprint import weighted_sum
 from flame_assets.model.head import HeadModel
@@ -25,7 +26,7 @@ from mica_ext.expression.weights import (
 )
 from mica_ext.files import write_bytes_atomic
 from pacofr.engine.checkpoint import Progress
-from pacofr.engine.distributed import World, process_group
+from pacofr.engine.distributed import World, all_reduce_sum, process_group
 from pacofr.engine.optimization.adamw import learning_rate, parameter_groups
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
 from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, TrainingTask
@@ -77,7 +78,7 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
             read_weights(self.network, config.init_from, head)
         self.multi_task = expression_loss(head, config.weights).to(world.device)
         self.batches = make_data(config, head, self.network.window)
-        self.device = world.device
+        self.world, self.device = world, world.device
         self.score = "not measured"
         options = {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
         sizes = {str(source.stream): source.samples for source in self.batches.plan.sources}
@@ -123,8 +124,17 @@ class ExpressionTraining(TrainingTask[FlatBatch]):
         output = forward(network_input(batch.crops))
         with torch.autocast(batch.crops.device.type, enabled=False):
             found = BranchOutput(*(values.float() for values in output))
-            loss = self.multi_task(found, batch.truth)
+            loss = self.multi_task(found, batch.truth, mean_known=self.mean_known(batch))
         return StepLoss({k: v if k == "loss" else v.detach() for k, v in loss._asdict().items()})
+
+    def mean_known(self, batch: FlatBatch) -> Float[Tensor, ""]:
+        """Mean of `has_3d` over the crops of all processes."""
+        mean, count = batch.has_3d.mean(), len(batch.has_3d)
+        if self.world.size > 1:
+            sums = torch.stack([count * mean, mean.new_tensor(count)]).double()
+            known, crops = all_reduce_sum(sums, self.world)
+            mean = (known / crops).to(mean)
+        return mean
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> Mapping[str, float]:

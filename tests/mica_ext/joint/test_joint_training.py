@@ -2,18 +2,17 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from helpers.branch_folders import sample_folder
 from helpers.command_output import one_line
 from helpers.expression_tiny import BRANCH
-from helpers.identity_tiny import write_identity_pack
 from helpers.identity_training import region_head
-from helpers.task_trees import write_encoder
+from helpers.joint_training import config, run, write_tree
+from helpers.processes import start_two, wait_until
 from safetensors.torch import load_file
 
-from flame_assets.model.head_io import save_head
 from flame_assets.model.head_module import HeadDecoder
 from mica_ext.cli import main
 from mica_ext.commands.photo_run.output_plan import EXAMPLE
@@ -27,19 +26,13 @@ from pacofr.engine.checkpoint import checkpoints
 from pacofr.engine.distributed import World
 from pacofr.images import load_image
 
+SCRIPT = Path(__file__).parents[2] / "helpers" / "joint_training.py"
 ALONE = World(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """A pack with an identity network, its head, samples, and a pre-trained encoder."""
-    root = tmp_path_factory.mktemp("joint")
-    write_identity_pack(root / "pack")
-    save_head(region_head(), root / "head")
-    sample_folder(root / "coma", region_head(), train=6, val=3, source="coma")
-    sample_folder(root / "photos", region_head(), train=6, val=0, source="photos")
-    write_encoder(root / "encoder")
-    return root
+    return write_tree(tmp_path_factory.mktemp("joint"))
 
 
 def flags(tree, out, *more):
@@ -50,17 +43,6 @@ def flags(tree, out, *more):
     words += ["--device", "cpu", "--learning-rate", 0.01, "--warm-up", 0, "--ema-decay", 0.1]
     words += ["--save-minutes", 1e-6]  # a checkpoint after every step
     return [str(word) for word in (*words, "--rendered", 0, "--out", out, *more)]
-
-
-def config(tree, out, **changes):
-    given = {
-        "out": out, "identity": str(tree / "pack"), "head": str(tree / "head"),
-        "encoder_weights": tree / "encoder", "data": (tree / "coma", tree / "photos"),
-        "branch": BRANCH, "steps": 2, "batch": 6, "held_out": 2, "workers": 0, "rendered": 0.0,
-        "validate_every": 1, "device": "cpu", "learning_rate": 0.01, "warm_up": 0,
-        "ema_decay": 0.1,
-    }  # fmt: skip
-    return Table8Config(**(given | changes))
 
 
 def identity_of(tree):
@@ -165,6 +147,51 @@ def test_a_stopped_joint_run_goes_on_exactly(tree, joint, tmp_path):
         ours, theirs = (load_file(o / "model" / part / "model.safetensors") for o in (out, joint))
         assert all(torch.equal(ours[name], value) for name, value in theirs.items()), part
     assert main(flags(tree, out, "--identity-rate", "0.5")) == 2
+
+
+def assert_same_run(out, alone):
+    """Up to rounding: sums are taken in another order."""
+    for two, one in zip(metrics(out), metrics(alone), strict=True):
+        for name in ("loss", "posed_mm", "neutral", "points", "grad_norm"):
+            assert two[name] == pytest.approx(one[name], rel=1e-4), (one["step"], name)
+    for part, names in (
+        ("identity", ("arcface.features.running_mean", "regressor.output.weight")),
+        ("expression", ("branch.heads.expression.weight", "branch.projections.0.weight")),
+    ):
+        ours, theirs = (load_file(o / "model" / part / "model.safetensors") for o in (out, alone))
+        for name in names:
+            change = (ours[name].float() - theirs[name].float()).norm()
+            assert change <= 0.01 * theirs[name].float().norm(), name
+
+
+@pytest.fixture(scope="module")
+def alone(tree):
+    assert run(tree, tree / "alone", 2) == 0
+    return tree / "alone"
+
+
+def test_two_processes_are_one(tree, alone, tmp_path):
+    """With labels in 3D for half of the crops, however ranks share them."""
+    processes = start_two(SCRIPT, tree, tmp_path / "run", 2, 0)
+    said = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert_same_run(tmp_path / "run", alone)
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_after_one_was_killed(tree, alone, tmp_path):
+    out = tmp_path / "run"
+    survivor, victim = start_two(SCRIPT, tree, out, 2, 1.0)
+    wait_until(lambda: bool(checkpoints(out)), survivor)
+    victim.kill()
+    said = survivor.communicate()
+    assert survivor.returncode == 2, said
+    assert "Traceback" not in said
+    assert not (out / "model").exists()
+    processes = start_two(SCRIPT, tree, out, 2, 0)
+    said = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert_same_run(out, alone)
 
 
 def test_packs_of_it_can_be_made_and_say_which_they_are(tree, joint, tmp_path):

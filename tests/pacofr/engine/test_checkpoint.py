@@ -156,3 +156,16 @@ def test_publishing_replaces_the_model_whole(tmp_path, trained):
     folder = save(tmp_path, *trained, 1)
     target = checkpoint.publish_model(tmp_path, folder)
     assert sorted(p.name for p in target.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_every_rank_s_generator_is_restored_from_its_row():
+    before = torch.get_rng_state()
+    try:
+        torch.manual_seed(7)
+        second = rng_state(CPU)
+        wanted = torch.rand(4)
+        rows = torch.stack([before, second])
+        set_rng_state(rows[1], CPU)
+        assert torch.equal(torch.rand(4), wanted)
+    finally:
+        torch.set_rng_state(before)

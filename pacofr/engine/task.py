@@ -107,6 +107,9 @@ class TrainingTask(abc.ABC, Generic[Batch]):
     implied_config: ClassVar[Json] = {}
     """Values, by dotted name, of fields of `run_config` that runs of earlier versions lack."""
     learning_rate_flag: str = "--learning-rate"
+    exports_in_background: bool = False
+    """Whether `export` may run in a thread, on a copy of the model, while the training goes on: it
+    reads nothing else that the training changes. Checkpoints then cost the loop a copy."""
 
     @abc.abstractmethod
     def make_optimizer(self) -> torch.optim.Optimizer:

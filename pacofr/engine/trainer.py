@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pacofr.engine import checkpoint, distributed
-from pacofr.engine.checkpoint import Progress, TrainingState
+from pacofr.engine.checkpoint import BackgroundWriter, Progress, TrainingState
 from pacofr.engine.device import mixed_precision, rng_state, set_rng_state
 from pacofr.engine.distributed import World
 from pacofr.engine.loader import BatchLoader
@@ -84,6 +84,7 @@ class _Trainer(Generic[Batch]):
         """Steps in a row that were skipped for an overflow of float16."""
         self.flop_rate: float | None = None
         self.profiler = StepProfiler(self.folder, enabled=options.profile and world.is_main)
+        self.writer: BackgroundWriter | None = None
         self.saved_step = -1
         self.saved_at = self.timed_from = time.monotonic()
 
@@ -124,16 +125,26 @@ class _Trainer(Generic[Batch]):
             )
             held.enter_context(contextlib.closing(self.log))
             held.enter_context(self.stop)
+            if self.world.is_main and self.task.exports_in_background:
+                self.writer = BackgroundWriter(
+                    self.folder,
+                    export=self.task.export,
+                    run_config=self.task.run_config,
+                    keep=self.options.keep,
+                )
+                held.callback(self.writer.join)
             begin = 0
             for stage in self.task.stages:
                 end = begin + stage.steps
                 if self.state.progress.step < end and not self._run_stage(stage, begin, end):
+                    self._finish_saving()
                     done = self.state.progress.step
                     LOGGER.info("stopped after step %d; the same command goes on", done)
                     return self.stop.exit_code or 143
                 begin = end
             if self.saved_step != self.state.progress.step:
                 self._save()
+            self._finish_saving()
             if self.world.is_main:
                 newest = checkpoint.checkpoints(self.folder)[0]
                 checkpoint.publish_model(self.folder, newest)
@@ -186,6 +197,8 @@ class _Trainer(Generic[Batch]):
                 step = state.progress.step
                 leave = 1 if self.deferred and not self._needs_numbers(step, end) else 0
                 save, stop = self._read(leave)
+                if self.writer is not None:
+                    self.writer.check()
                 if save or stop:
                     self._read(0)
                     self._save()
@@ -347,22 +360,33 @@ class _Trainer(Generic[Batch]):
         self.timed_from = time.monotonic()
 
     def _save(self) -> None:
+        """Write a checkpoint, or begin to: `_finish_saving` waits for it."""
         rows = distributed.all_gather_bytes(rng_state(self.world.device), self.world)
         if self.world.is_main:
-            checkpoint.save_checkpoint(
-                self.folder,
-                self.state,
-                export=self.task.export,
-                run_config=self.task.run_config,
-                rng_states=rows,
-                keep=self.options.keep,
-            )
-        distributed.barrier(self.world)  # torchrun ends all once one has left
+            content = checkpoint.checkpoint_content(self.state, rows)
+            if self.writer is not None:
+                self.writer.save(content)
+            else:
+                checkpoint.save_checkpoint(
+                    self.folder,
+                    content,
+                    export=self.task.export,
+                    run_config=self.task.run_config,
+                    keep=self.options.keep,
+                )
         self.saved_step, self.saved_at = self.state.progress.step, time.monotonic()
         self._pause()
 
+    def _finish_saving(self) -> None:
+        """Wait until the last checkpoint is on the disk, on every rank."""
+        if self.writer is not None:
+            self.writer.wait()
+        distributed.barrier(self.world)  # torchrun ends all once one has left
+
     def _not_finite(self, step: int, metrics: StepMetrics) -> str:
         terms = ", ".join(f"{name} {value:.4g}" for name, value in metrics.losses.items())
+        if self.writer is not None:
+            self.writer.join()
         good = checkpoint.checkpoints(self.folder)
         kept = f"the last good checkpoint is {good[0]}" if good else "no checkpoint was written yet"
         if self.state.loss_scale is not None:

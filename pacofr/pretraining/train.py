@@ -138,6 +138,7 @@ class Pretraining(TrainingTask[PretrainBatch]):
     resume_may_change = RESUME_MAY_CHANGE
     implied_config = IMPLIED_CONFIG
     learning_rate_flag = "--optim.base-lr"
+    exports_in_background = True
 
     def __init__(
         self,

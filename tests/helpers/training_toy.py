@@ -79,17 +79,20 @@ class Toy(TrainingTask[ToyBatch]):
     """Two stages on two sources; the second begins anew from the moving average."""
 
     stages = (Stage("first", 7), Stage("second", 8, restart=True))
-    resume_may_change = frozenset({"slow"})
+    resume_may_change = frozenset({"slow", "slow_export"})
+    exports_in_background = True
 
     def __init__(
         self,
         world: World,
         *,
         slow: float = 0.0,
+        slow_export: float = 0.0,
         dropout: float = 0.3,
         broken: tuple[int, int] | None = None,
     ) -> None:
-        self.run_config = {"slow": slow, "dropout": dropout}
+        self.run_config = {"slow": slow, "slow_export": slow_export, "dropout": dropout}
+        self.slow_export = slow_export
         self.read = ReadToy(slow, broken)
         torch.manual_seed(0)
         self.model = ToyNet(dropout)
@@ -125,6 +128,7 @@ class Toy(TrainingTask[ToyBatch]):
 
     def export(self, folder: Path, model: nn.Module) -> None:
         write_model(folder, model, {"kind": "toy"})
+        time.sleep(self.slow_export)
 
 
 def run_toy(out: Path, *, accumulate: int = 1, workers: int = 0, save: int = 0, **toy) -> int:
@@ -146,6 +150,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--slow-export", type=float, default=0.0)
     parser.add_argument("--dropout", type=float, default=0.3)
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0)

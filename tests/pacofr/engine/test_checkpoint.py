@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,21 +15,26 @@ from pacofr.engine import checkpoint
 from pacofr.engine.checkpoint import Progress, TrainingState, write_model
 from pacofr.engine.device import rng_state, set_rng_state
 from pacofr.engine.optimization import adamw
+from pacofr.engine.optimization.ema import Ema
 from pacofr.engine.tensor_files import load_weights
 from pacofr.errors import UserError
 
 CPU = torch.device("cpu")
+WRITING = {
+    "export": lambda folder, model: write_model(folder, model, {"width": 4}),
+    "run_config": {"lr": 0.1, "model": {"width": 4}, "workers": 2},
+}
 
 
 def save(run, net, optimizer, step, *, keep=2, ema=None):
     return checkpoint.save_checkpoint(
-        run,
-        TrainingState(net, optimizer, ema, Progress(step, step * 10, 1.5, 1)),
-        export=lambda folder, model: write_model(folder, model, {"width": 4}),
-        run_config={"lr": 0.1, "model": {"width": 4}, "workers": 2},
-        rng_states=rng_state(CPU)[None],
-        keep=keep,
+        run, content(net, optimizer, step, ema=ema), keep=keep, **WRITING
     )
+
+
+def content(net, optimizer, step, *, ema=None):
+    state = TrainingState(net, optimizer, ema, Progress(step, step * 10, 1.5, 1))
+    return checkpoint.checkpoint_content(state, rng_state(CPU)[None])
 
 
 def load(folder, net, optimizer, ema=None):
@@ -169,3 +175,47 @@ def test_every_rank_s_generator_is_restored_from_its_row():
         assert torch.equal(torch.rand(4), wanted)
     finally:
         torch.set_rng_state(before)
+
+
+def files_of(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("with_ema", [False, True])
+def test_a_checkpoint_in_the_background_is_that_of_its_step(tmp_path, trained, with_ema):
+    """The training changes all tensors while they are written, and the copies' memory is reused."""
+    net, optimizer = trained
+    ema = Ema(net, 0.5) if with_ema else None
+    writer = checkpoint.BackgroundWriter(tmp_path / "background", keep=9, **WRITING)
+    for step in (3, 4):
+        expected = files_of(save(tmp_path / "plain", net, optimizer, step, ema=ema))
+        writer.save(content(net, optimizer, step, ema=ema))
+        if ema is not None:
+            ema.update(net)
+        with torch.no_grad():
+            for tensor in net.parameters():
+                tensor += 1.0
+            for moments in optimizer.state.values():
+                moments["exp_avg"] += 1.0
+        writer.wait()
+        assert files_of(checkpoint.checkpoints(tmp_path / "background")[0]) == expected
+
+
+def test_one_checkpoint_is_written_at_a_time(tmp_path, trained):
+    began, ended, go_on = [], [], threading.Event()
+
+    def export(folder, model):
+        began.append(folder)
+        assert go_on.wait(10)
+        write_model(folder, model, {"width": 4})
+        ended.append(folder)
+
+    writer = checkpoint.BackgroundWriter(tmp_path, keep=9, export=export, run_config={})
+    writer.save(content(*trained, 1))  # returns while it is written
+    writer.check()
+    assert not ended
+    threading.Timer(0.1, go_on.set).start()
+    writer.save(content(*trained, 2))
+    assert len(ended) >= 1  # it waited for the first
+    writer.wait()
+    assert len(began) == len(ended) == len(checkpoints_of(tmp_path)) == 2

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import training_toy
 from helpers.processes import start, start_two, wait_until
 from helpers.run_files import assert_same_end, metrics
 from helpers.training_toy import Toy, ToyNet, run_toy
 from safetensors.torch import load_file
 from torch import nn
 
-from pacofr.engine.checkpoint import checkpoints, read_progress
+from pacofr.engine.checkpoint import checkpoints, read_progress, write_model
 from pacofr.engine.distributed import World, process_group
 from pacofr.engine.optimization.ema import Ema
 from pacofr.engine.step_metrics import StepLoss
@@ -104,6 +105,41 @@ def test_kill_9_and_resume_give_the_same_run(tmp_path, uninterrupted, after):
     assert 0 < read_progress(checkpoints(out)[0]).step < STEPS
     assert run_toy(out) == 0
     assert_same_end(out, uninterrupted)
+
+
+def test_kill_9_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, uninterrupted):
+    out = tmp_path / "run"
+    process = start(SCRIPT, out, "--slow", "0.05", "--save", "2", "--slow-export", "0.4")
+
+    def writing():
+        return checkpoints(out) and list((out / "checkpoints").glob(".writing_*/model/config.json"))
+
+    wait_until(lambda: bool(writing()), process)
+    process.kill()
+    process.wait()
+    assert writing()
+    before = read_progress(checkpoints(out)[0]).step
+    assert 0 < before < STEPS
+    assert _steps(out) >= before + 2  # it went on while the last one was written
+    assert run_toy(out) == 0
+    assert_same_end(out, uninterrupted)
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_at_the_next_step(tmp_path, monkeypatch):
+    """All but the first fail, as on a disk that fills up."""
+    saved = []
+
+    def full(folder, model, config):
+        if saved:
+            raise OSError(28, "No space left on device")
+        saved.append(folder)
+        write_model(folder, model, config)
+
+    monkeypatch.setattr(training_toy, "write_model", full)
+    with pytest.raises(UserError, match=r"No space left.*last good checkpoint is .*step_00000002"):
+        run_toy(tmp_path, save=2, slow=0.02)
+    assert 4 <= _steps(tmp_path) < STEPS
+    assert not list(tmp_path.rglob(".writing*"))
 
 
 def _steps(out):

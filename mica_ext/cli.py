@@ -53,6 +53,10 @@ COMMANDS = {
         "mica_ext.commands.config:PackConfig",
         "mica_ext.commands.packs:pack",
     ),
+    "export-encoder": Command(
+        "mica_ext.commands.config:ExportEncoderConfig",
+        "mica_ext.commands.packs:export_encoder",
+    ),
     "export-onnx": Command(
         "mica_ext.commands.config:ExportOnnxConfig",
         "mica_ext.commands.export_onnx:export_onnx",

@@ -238,6 +238,19 @@ class PackConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportEncoderConfig:
+    """Write the face encoder of a pack's expression network as a folder like those of `pacofr
+    pretrain`, with a card: for `pacofr probe`, `pacofr task --encoder` and `mica-ext train
+    --encoder-weights`.
+    """
+
+    pack: Annotated[str, tyro.conf.Positional] = "anthro-expression"
+    """A name or a folder, as --model of `reconstruct`; its encoder was tuned for expressions."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder to write; model/ in it is the encoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportOnnxConfig:
     """Write the networks of a model pack as ONNX graphs, each compared with onnxruntime.
 

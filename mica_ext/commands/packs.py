@@ -1,4 +1,5 @@
-"""`mica-ext import` and `mica-ext pack`: model packs of MICA's checkpoint or of network folders."""
+"""`mica-ext import`, `pack` and `export-encoder`: packs of MICA's checkpoint or of network folders,
+and the face encoder in a pack."""
 
 import shutil
 from pathlib import Path
@@ -8,9 +9,10 @@ from flame_assets.errors import UserError as HeadError
 from flame_assets.files import write_folder
 from flame_assets.model.fingerprint import weighted_sum
 from flame_assets.store import load_head
-from mica_ext.commands.config import ImportConfig, PackConfig
+from mica_ext.commands.config import ExportEncoderConfig, ImportConfig, PackConfig
 from mica_ext.data.branch.card import TRAINING_CARD
 from mica_ext.errors import UserError
+from mica_ext.expression.encoder_export import export_expression_encoder
 from mica_ext.expression.weights import load_expression_network, read_expression_config
 from mica_ext.identity.mica_file import read_mica
 from mica_ext.identity.predictor import require_own_head
@@ -119,6 +121,26 @@ def pack(config: PackConfig) -> None:
         )
 
     print(write_folder(config.out, fill))
+
+
+def export_encoder(config: ExportEncoderConfig) -> None:
+    """Write the encoder of a pack's expression network and print where it lies and its licence.
+
+    Raises:
+        UserError: the pack has no expression network, or the folder exists or cannot be written.
+    """
+    found = load_pack(config.pack)
+    if found.expression is None:
+        raise UserError(
+            f"the pack {found.name} has no expression network, so no encoder: expected a pack such"
+            " as anthro-expression"
+        )
+    if config.out.exists():
+        raise UserError(f"{config.out} exists; choose another folder")
+    weights = found.expression
+    print(write_folder(config.out, lambda folder: export_expression_encoder(weights, folder)))
+    print(f"licence: {read_expression_config(weights).licence}")
+    print(f"next: pacofr probe scratch:micro-64 {config.out} --photos HELEN")
 
 
 def write_pack_files(

@@ -54,7 +54,8 @@ class TrainerConfig:
     ema_decay: float | None = None
     """Keep an exponential moving average of the weights, and publish that."""
     compile: bool = False
-    """torch.compile the task's `compiled_parts`, where that works (`speed.compiling`)."""
+    """torch.compile the task's `compiled_parts`, where that works: what fails is told
+    in one line, and not compiled."""
     deferred: bool | None = None
     """Apply each step before the host knows its numbers, which it reads while the next one is
     computed: a step that is not finite leaves the weights alone on the device. Needs a fused
@@ -139,7 +140,8 @@ class TrainingTask(abc.ABC, Generic[Batch]):
         return None
 
     def compiled_parts(self) -> Iterable[nn.Module]:
-        """Parts of the model that torch.compile takes one by one, where it is asked for."""
+        """Parts of the model, and of other nets in the loss, that torch.compile takes one by one
+        where it is asked for; the same ones at every call."""
         return (self.model,)
 
     def initialize(self) -> None:

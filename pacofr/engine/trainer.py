@@ -25,7 +25,12 @@ from pacofr.engine.optimization.ema import Ema
 from pacofr.engine.optimization.loss_scale import MOST_OVERFLOWS, LossScale
 from pacofr.engine.run_log import RunLog
 from pacofr.engine.sampling import RankSampler, SamplingPlan
-from pacofr.engine.speed.compiling import compile_parts
+from pacofr.engine.speed.compiling import (
+    compile_parts,
+    first_line,
+    is_compiler_error,
+    uncompile_parts,
+)
 from pacofr.engine.speed.device_batches import DeviceBatches
 from pacofr.engine.speed.profiling import StepProfiler
 from pacofr.engine.speed.utilization import matmul_rate
@@ -65,7 +70,15 @@ def fit(task: TrainingTask[Batch], config: TrainerConfig, options: RunOptions, w
         UserError: among others `NotFiniteError`, a folder of another run, a lost process.
     """
     with distributed.lost_peer_as_user_error("in training", "give the same command again to go on"):
-        return _Trainer(task, config, options, world).run()
+        try:
+            return _Trainer(task, config, options, world).run()
+        except Exception as error:
+            if config.compile and is_compiler_error(error):
+                raise UserError(
+                    f"torch.compile failed in the middle of the training ({first_line(error)});"
+                    " give the same command without compile to go on from the last checkpoint"
+                ) from error
+            raise
 
 
 class _Trainer(Generic[Batch]):
@@ -78,7 +91,7 @@ class _Trainer(Generic[Batch]):
         self.state: TrainingState
         self.log: RunLog
         self.stop = StopRequest()
-        self.deferred = False
+        self.compiled = self.deferred = False
         self.unread: list[LaunchedStep] = []
         self.overflows = 0
         """Steps in a row that were skipped for an overflow of float16."""
@@ -162,8 +175,9 @@ class _Trainer(Generic[Batch]):
             progress=Progress(step=0, images=0, seconds=0.0, world_size=self.world.size),
             loss_scale=LossScale(self.world.device) if self.config.precision == "fp16" else None,
         )
-        if self.config.compile:
-            compile_parts(task.compiled_parts(), self.world.device)
+        self.compiled = self.config.compile
+        if self.compiled:
+            compile_parts(task.compiled_parts())
 
     def _new_ema(self) -> Ema | None:
         decay = self.config.ema_decay
@@ -191,7 +205,11 @@ class _Trainer(Generic[Batch]):
         with contextlib.closing(batches), self.profiler:
             self.timed_from = time.monotonic()
             on_device: DeviceBatches[Batch] = DeviceBatches(batches, self.world.device)
+            untried = self.compiled
             for batch in on_device:
+                if untried:
+                    self._try_compiled(batch, stage)
+                    untried = False
                 self.unread.append(self._launch(forward, batch, stage, data.plan))
                 on_device.prefetch()
                 step = state.progress.step
@@ -218,6 +236,36 @@ class _Trainer(Generic[Batch]):
         if self.flop_rate is None:
             self.flop_rate = matmul_rate(self.world.device, self.config.precision)
         self.log.mfu_per_rate = flop / (self.flop_rate * self.world.size)
+
+    def _try_compiled(self, batch: Batch, stage: Stage) -> None:
+        """See whether the compiled parts can do a step, or train without compiling on all ranks;
+        changes nothing else."""
+        model, device = self.state.model, self.world.device
+        drawn = rng_state(device)
+        buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+        part = distributed.even_slices(len(batch[0]), self.config.accumulate)[0]
+        micro_batch = cast(Batch, type(batch)(*(tensor[part] for tensor in batch)))
+        failure: Exception | None = None
+        try:
+            with mixed_precision(device, self.config.precision):
+                loss = self.task.loss(model, micro_batch, stage)
+            next(iter(loss.means.values())).backward()
+        except (UserError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # Dynamo, Inductor, Triton and compilers raise many kinds
+            failure = error
+        finally:
+            set_rng_state(drawn, device)
+            self.state.optimizer.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+        failed = torch.tensor([float(failure is not None)], dtype=torch.float64)
+        if distributed.all_reduce_sum(failed, self.world):
+            reason = "on another rank" if failure is None else first_line(failure)
+            LOGGER.warning("training without torch.compile, which fails here: %s", reason)
+            uncompile_parts(self.task.compiled_parts())
+            self.compiled = False
 
     def _needs_numbers(self, step: int, end: int) -> bool:
         """Whether something happens after this step that must see its numbers, or it is the last

@@ -25,7 +25,6 @@ from pacofr.engine.device import Precision, resolve_precision
 from pacofr.engine.distributed import World, process_group
 from pacofr.engine.optimization import adamw
 from pacofr.engine.sampling import EpochPlan, RankBatch
-from pacofr.engine.speed.compiling import compile_parts
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
 from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, TrainingTask
 from pacofr.engine.trainer import fit
@@ -173,13 +172,12 @@ class Pretraining(TrainingTask[PretrainBatch]):
             self.perceptual.to(world.device)
             if config.precision == "bf16":
                 self.perceptual.store_products_in(torch.bfloat16)
-            if config.compile:
-                compile_parts(self.perceptual.encoder.blocks, world.device)
         self.last_reconstructions: Reconstructions | None = None
 
     def compiled_parts(self) -> Iterable[nn.Module]:
-        """The transformer blocks of encoder and decoder."""
-        return (*self.pacofr.encoder.blocks, *self.pacofr.decoder.blocks)
+        """The transformer blocks of encoder, decoder and perceptual net."""
+        own = (*self.pacofr.encoder.blocks, *self.pacofr.decoder.blocks)
+        return own if self.perceptual is None else (*own, *self.perceptual.encoder.blocks)
 
     def initialize(self) -> None:
         """Initialise the tokens from the first crops of the first epoch, alike on every rank; then

@@ -103,7 +103,7 @@ class Passes:
         self.perceptual = PerceptualNet(VisionTransformer(run.model.encoder), layers).to(device)
         if compiled:
             nets = (self.encoder, self.decoder, self.perceptual.encoder)
-            compile_parts((block for net in nets for block in net.blocks), device)
+            compile_parts(block for net in nets for block in net.blocks)
         batch, side = run.batch_size, run.model.encoder.image_size
         self.images = torch.rand(batch, 3, side, side, device=device)
         masks = sample_masks(0, 0, np.arange(batch), run.model, run.masking)

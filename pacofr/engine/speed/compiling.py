@@ -1,34 +1,35 @@
 """torch.compile of parts of a model, where it works: it needs a C++ compiler, on a GPU Triton."""
 
-import functools
-import logging
 from collections.abc import Iterable
 
 import torch
 from torch import nn
 
-LOGGER = logging.getLogger(__name__)
+_COMPILERS = ("torch._dynamo", "torch._inductor", "torch._functorch", "triton")
 
 
-def compile_parts(parts: Iterable[nn.Module], device: torch.device) -> None:
-    """Compile each part in place, where that works. Parts of one class share what is compiled, so
-    that a deep transformer compiled block by block starts in seconds instead of minutes."""
-    if can_compile(device):
-        for part in parts:
-            part.compile()
+def compile_parts(parts: Iterable[nn.Module]) -> None:
+    """Compile each part in place, when it is first called. Parts of one class share what is
+    compiled, so that a deep transformer compiled block by block starts in seconds instead of
+    minutes."""
+    for part in parts:
+        part.compile()
 
 
-@functools.cache
-def can_compile(device: torch.device) -> bool:
-    """Whether a small function compiles and runs on `device`; says in one line why it does not."""
+def uncompile_parts(parts: Iterable[nn.Module]) -> None:
+    """Undo `compile_parts`."""
+    for part in parts:
+        part._compiled_call_impl = None
+    torch._dynamo.reset()
 
-    def small(x: torch.Tensor) -> torch.Tensor:
-        return (2 * x + 1).relu().sum()
 
-    try:
-        found = float(torch.compile(small)(torch.ones(8, device=device)))
-    except Exception as error:  # Dynamo, Inductor, Triton and compilers raise many kinds
-        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
-        LOGGER.warning("training without torch.compile, which fails here: %.200s", reason.strip())
-        return False
-    return found == 24.0
+def is_compiler_error(error: BaseException) -> bool:
+    """Whether it comes from what torch.compile consists of, however it is wrapped."""
+    kinds = [kind.__module__ for kind in type(error).__mro__]
+    return any(module.startswith(_COMPILERS) for module in kinds)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; compilers' are pages long."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else repr(error)

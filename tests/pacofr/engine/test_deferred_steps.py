@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 from helpers.run_files import assert_same_end, metrics
-from helpers.training_toy import Toy, ToyNet
+from helpers.training_toy import Toy
 from safetensors.torch import load_file
 from torch import nn
 
@@ -135,13 +135,69 @@ def test_a_profile_of_a_few_steps_is_written(tmp_path):
     assert len(metrics(tmp_path)) == 15
 
 
+def said(caplog):
+    return [r.getMessage() for r in caplog.records if "torch.compile" in r.getMessage()]
+
+
 def test_no_compiler_is_one_line_and_no_stop(tmp_path, caplog):
+    """And the numbers are those of a run that never tried: batch statistics, dropout and all."""
     from torch._inductor import config
 
-    task = Toy(ALONE)
+    assert run(Toy(ALONE), tmp_path / "plain") == 0
     with config.patch({"cpp.cxx": (None, str(tmp_path / "missing"))}):
-        assert run(task, tmp_path / "run", compile=True) == 0
-    said = [r.getMessage() for r in caplog.records if "without torch.compile" in r.getMessage()]
-    assert len(said) == 1
-    assert "\n" not in said[0]
-    assert isinstance(task.model, ToyNet)
+        assert run(Toy(ALONE), tmp_path / "run", compile=True) == 0
+    assert len(said(caplog)) == 1
+    assert said(caplog)[0].startswith("training without torch.compile, which fails here")
+    assert "\n" not in said(caplog)[0]
+    losses = [[row["loss"] for row in metrics(tmp_path / name)] for name in ("plain", "run")]
+    assert losses[0] == losses[1]
+
+
+@torch.library.custom_op("pacofr_tests::misdescribed", mutates_args=())
+def misdescribed(x: torch.Tensor) -> torch.Tensor:
+    """An operation that tells the compiler of another shape than it has."""
+    return x.clone()
+
+
+@misdescribed.register_fake
+def _(x):
+    return x.new_empty(x.shape[0], x.shape[1], x.shape[2], x.shape[3] + 1)
+
+
+misdescribed.register_autograd(lambda context, gradient: gradient)
+
+
+class Misdescribed(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(misdescribed(x))
+
+
+@pytest.mark.slow
+def test_a_block_that_cannot_be_compiled_is_trained_as_it_is(tmp_path, caplog):
+    """A small function compiles here; this model does not."""
+    task = Toy(ALONE)
+    task.model.body = Misdescribed(task.model.body)
+    task.compiled_parts = lambda: (task.model.body,)
+    assert run(task, tmp_path / "run", compile=True) == 0
+    assert len(said(caplog)) == 1
+    assert "\n" not in said(caplog)[0]
+
+
+@pytest.mark.slow
+def test_a_compiler_that_fails_later_ends_the_run_with_one_line(tmp_path):
+    """At validation, for which the parts are compiled anew."""
+    from torch._inductor import config
+
+    class Late(Toy):
+        def validate(self, model):
+            with config.patch({"cpp.cxx": (None, str(tmp_path / "missing"))}):
+                return super().validate(model)
+
+    line = r"torch\.compile failed in the middle .*without compile"
+    with pytest.raises(UserError, match=line) as caught:
+        run(Late(ALONE), tmp_path / "run", compile=True, ema_decay=None)
+    assert "\n" not in str(caught.value)

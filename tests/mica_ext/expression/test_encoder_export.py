@@ -1,4 +1,4 @@
-"""The encoder of the shipped pack by itself: the same features, wherever a run's folder is taken."""
+"""The encoder of the shipped pack by itself: the same features, and a card."""
 
 import json
 

@@ -1,5 +1,7 @@
 """Anthro, from named control points to a finished HeadModel, in about two seconds."""
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
@@ -17,7 +19,7 @@ from flame_assets.anthro.surface.template import half_template
 from flame_assets.arkit import EXPRESSIONS
 from flame_assets.model.head import HeadModel, LidClosure, LidContact
 
-VERSION = "2.2"  # raised with the geometry: saved parameters belong to one version
+VERSION = "2.3"  # raised with the geometry: saved parameters belong to one version
 LICENCE = (
     "Apache-2.0; proportions and identity statistics derived from ICT-FaceKit, MIT License, "
     "Copyright (c) 2020 USC Institute for Creative Technologies"
@@ -52,12 +54,14 @@ def build() -> HeadModel:
     template = half_template(controls)
     weights = jaw.jaw_weights(controls)
     surface = build_surface(controls, template, weights)
-    identity = identity_modes(controls, surface)
+    # what the relief rides on: modes, landmarks' pins and atlas are those of earlier versions
+    smooth = replace(surface, vertices=surface.smooth)
+    identity = identity_modes(controls, smooth)
     shape_basis = np.einsum("vc,cik->vik", surface.identity_basis, identity.controls, optimize=True)
     shape_basis += surface.ear_modes @ identity.ears
     moves = expression_modes(controls, surface, weights)
-    marks = landmarks(surface, template)
-    atlas = texture(surface, template)
+    marks = landmarks(smooth, template)
+    atlas = texture(smooth, template)
 
     def metres(array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(array * _METRES, dtype=np.float32)

@@ -17,17 +17,17 @@ from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.model.landmarks import contour_row
 
 KNOWN = {
-    "2.2": Fingerprint(
-        template=1.9006926231,
-        shape_basis=0.0120279427,
-        expression_basis=-0.1063178661,
+    "2.3": Fingerprint(
+        template=1.899304038,
+        shape_basis=0.0119209259,
+        expression_basis=-0.1063177816,
         pose_basis=0.0,
-        skinning_weights=-5.2213854477,
-        joint_regressor=-0.0289411008,
-        triangles=-1.6855698572,
-        landmarks=0.0780936856,
-        contours=0.0012034675,
-        lid_contacts=0.0529885759,
+        skinning_weights=-5.2214312073,
+        joint_regressor=-0.0289518202,
+        triangles=-1.6786173775,
+        landmarks=0.0782186217,
+        contours=0.0013660592,
+        lid_contacts=0.0529885797,
     )
 }
 """One entry: saved parameters belong to a version, so another geometry needs another number."""

@@ -75,6 +75,13 @@ def drape(points: Float[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
     return eyes.CENTRE + away * (pushed / distance)[:, None]
 
 
+def laid_over_globe(points: Float[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
+    """The skin, with what lies in front of the left globe draped over it."""
+    over, laid = over_globe(points), points.copy()
+    laid[over] = drape(points[over])
+    return laid
+
+
 class Rims(NamedTuple):
     """The two rows behind the margin and the least radius [mm] each may have when the lid moves."""
 

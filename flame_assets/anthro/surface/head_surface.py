@@ -15,6 +15,7 @@ from flame_assets.anthro.domain import capsule
 from flame_assets.anthro.domain.strips import closed_strip, fan, open_strip
 from flame_assets.anthro.parts import ears, eyes, lids, mouth, teeth
 from flame_assets.anthro.surface.control_set import ControlSet
+from flame_assets.anthro.surface.relief import relief
 from flame_assets.anthro.surface.template import HalfTemplate
 from flame_assets.anthro.surface.thin_plate import field_basis
 
@@ -25,6 +26,8 @@ class Surface:
 
     vertices: Float[ndarray, "v 3"]
     """mm."""
+    smooth: Float[ndarray, "v 3"]
+    """The same without the fine relief [mm]."""
     triangles: Int[ndarray, "f 3"]
     identity_basis: Float[ndarray, "v c"]
     expression_basis: Float[ndarray, "v c"]
@@ -81,13 +84,13 @@ class _Half:
 
 def _skin(
     half: _Half, controls: ControlSet, template: HalfTemplate, jaw: Float[ndarray, " c"]
-) -> None:
-    """Skin of the half head."""
+) -> Float[ndarray, "n 3"]:
+    """Skin of the half head; returns how far its relief carries it [mm]."""
     basis = field_basis(controls, capsule.embed(template.places))
     points = basis @ controls.positions
     over = lids.over_globe(points)
     over[template.lid] = False
-    points[over] = lids.drape(points[over])
+    points = lids.laid_over_globe(points)
     points[template.lid] = lids.margin()
     seam = template.seam
     points[seam] = 0.5 * (points[seam] + points[seam[::-1]])
@@ -100,8 +103,12 @@ def _skin(
     contact = np.where(over, lids.MARGIN, 0.0)
     contact[template.lid] = lids.MARGIN
     weight = np.clip(basis @ jaw, 0, 1)
-    half.add(points, identity, basis, jaw=weight, contact=contact)
+    offset = relief(controls, template.places)
+    offset[np.r_[template.lid, seam]] = 0.0
+    offset[midline, 0] = 0.0
+    half.add(points + offset, identity, basis, jaw=weight, contact=contact)
     half.triangles.append(template.triangles)
+    return offset
 
 
 def _rims(half: _Half, controls: ControlSet, template: HalfTemplate) -> ndarray:
@@ -169,7 +176,7 @@ def build_surface(
 ) -> Surface:
     """Assemble the neutral head; `jaw_weights` say how much each control moves with the jaw."""
     half = _Half(len(controls.positions))
-    _skin(half, controls, template, jaw_weights)
+    offset = _skin(half, controls, template, jaw_weights)
     parts = {"rims": _rims(half, controls, template), "bag": _bag(half, template)}
     parts["ear"], ear_modes = _ear(half, template)
     parts |= {"lid": template.lid, "seam": template.seam, "skin": np.arange(len(template.places))}
@@ -191,6 +198,8 @@ def build_surface(
         return np.concatenate([whole, whole[off][:, controls.mirror]])
 
     vertices = np.concatenate([left, left[off] * [-1.0, 1.0, 1.0]])
+    left[: len(offset)] -= offset
+    smooth = np.concatenate([left, left[off] * [-1.0, 1.0, 1.0]])
     triangles = np.concatenate(half.triangles)
     half_faces = len(triangles)
     triangles = np.concatenate([triangles, twin[triangles][:, ::-1]])
@@ -229,6 +238,7 @@ def build_surface(
         parts[name] = np.arange(total, total + n)
         triangles = np.concatenate([triangles, faces + total])
         vertices = np.concatenate([vertices, points])
+        smooth = np.concatenate([smooth, points])
         identity = np.concatenate([identity, np.broadcast_to(row, (n, columns))])
         expression = np.concatenate([expression, np.zeros((n, columns))])
         jaw = np.concatenate([jaw, np.full(n, weight)])
@@ -240,6 +250,7 @@ def build_surface(
         total += n
     return Surface(
         vertices=vertices,
+        smooth=smooth,
         triangles=triangles,
         identity_basis=identity,
         expression_basis=expression,

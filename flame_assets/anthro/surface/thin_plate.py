@@ -19,10 +19,20 @@ def _kernel(a: Float[ndarray, "n 3"], b: Float[ndarray, "m 3"]) -> Float[ndarray
 
 def field_basis(controls: ControlSet, points: Float[ndarray, "n 3"]) -> Float[ndarray, "n c"]:
     """Weights [n, c]: `weights @ controls.positions` are the surface at `points` of the capsule."""
-    centres, count = controls.domain, len(controls.domain)
+    return spline_basis(controls.domain, controls.softness, points)
+
+
+def spline_basis(
+    centres: Float[ndarray, "c 3"], softness: Float[ndarray, " c"], points: Float[ndarray, "n 3"]
+) -> Float[ndarray, "n c"]:
+    """Weights [n, c] of the values at the centres for the smoothed thin-plate spline at `points`.
+
+    `softness` is the smoothing of each centre [mm^2]; 0: the spline takes its value there.
+    """
+    count = len(centres)
     polynomial = np.c_[np.ones(count), centres]
     system = np.zeros((count + 4, count + 4))
-    system[:count, :count] = _kernel(centres, centres) + np.diag(controls.softness)
+    system[:count, :count] = _kernel(centres, centres) + np.diag(softness)
     system[:count, count:] = polynomial
     system[count:, :count] = polynomial.T
     rows = np.c_[_kernel(points, centres), np.ones(len(points)), points]

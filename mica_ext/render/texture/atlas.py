@@ -30,14 +30,26 @@ class Atlas(NamedTuple):
     mirror: Float32[np.ndarray, "N 2"]
     """Column and row of the place on the other side of the head."""
     has_mirror: Bool[np.ndarray, " N"]
+    twins: Int[np.ndarray, " V"]
+    """The vertex nearest to the mirror image of each vertex."""
     nearest: Int[np.ndarray, " P"]
     """For every texel of the flattened texture the nearest covered one, as a row of the others."""
+
+    def select(self, rows: Bool[np.ndarray, " N"]) -> "Atlas":
+        """Some of the texels, for `interpolate` and `gather` alone."""
+        return self._replace(
+            index=self.index[rows],
+            triangles=self.triangles[rows],
+            barycentric=self.barycentric[rows],
+            mirror=self.mirror[rows],
+            has_mirror=self.has_mirror[rows],
+        )
 
     def interpolate(
         self, head: HeadModel, values: Float[np.ndarray, "V C"]
     ) -> Float32[np.ndarray, "N C"]:
         """Values per vertex at the covered texels."""
-        corners = head.triangles[self.triangles]
+        corners, values = head.triangles[self.triangles], values.astype(np.float32)
         result = np.zeros((len(self.index), values.shape[1]), np.float32)
         for corner in range(3):
             result += self.barycentric[:, corner, None] * values[corners[:, corner]]
@@ -98,7 +110,9 @@ def make_atlas(head: HeadModel, size: int) -> Atlas:
     row_of_label[labels[covered]] = np.arange(int(covered.sum()))
     triangles = raster.triangles[covered]
     barycentric = raster.barycentric[covered].astype(np.float32)
-    corners, usable = _mirrored_corners(head, places)
+    mirrored = head.template * np.array([-1, 1, 1], np.float32)
+    twins = np.asarray(KDTree(head.template).query(mirrored)[1])
+    corners, usable = _mirrored_corners(head, places, twins)
     mirror = np.einsum("nk,nkc->nc", barycentric, corners[triangles]).astype(np.float32)
     return Atlas(
         size=size,
@@ -107,20 +121,19 @@ def make_atlas(head: HeadModel, size: int) -> Atlas:
         barycentric=barycentric,
         mirror=mirror,
         has_mirror=usable[triangles],
+        twins=twins,
         nearest=row_of_label[labels.ravel()],
     )
 
 
 def _mirrored_corners(
-    head: HeadModel, places: Float[np.ndarray, "T 2"]
+    head: HeadModel, places: Float[np.ndarray, "T 2"], twin: Int[np.ndarray, " V"]
 ) -> tuple[Float[np.ndarray, "F 3 2"], Bool[np.ndarray, " F"]]:
     """Texels of the mirror images of each triangle's corners, and where they can be used.
 
     Exact on heads whose halves are mirror images; elsewhere by the vertex nearest to the image.
     """
     assert head.uv_triangles is not None
-    mirrored = head.template * np.array([-1, 1, 1], np.float32)
-    twin = np.asarray(KDTree(head.template).query(mirrored)[1])
     triangles, uv_triangles = head.triangles, head.uv_triangles
     any_place = np.zeros(head.vertices_count, np.int64)
     any_place[triangles.ravel()] = uv_triangles.ravel()

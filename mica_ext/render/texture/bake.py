@@ -7,6 +7,7 @@ is no seam, whatever is missing.
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ from mica_ext.render.textured import TexturedMesh
 from mica_ext.render.views import View
 
 ATLAS_SIZE = 1024
-LIGHT_REMOVED = 0.5
+LIGHT_REMOVED = 0.7
 """Share of the photo's shading (in the logarithm) that is taken out of the texture."""
 PLAIN_SKIN = (0.75, 0.58, 0.50)
 """SRGB where neither photo nor head tell a colour."""
@@ -43,6 +44,10 @@ _RATIO_LIMITS = (-2.5, 1.0)
 """Of log colours of the photo over the paint there."""
 _INNER_FEATHER = 0.004
 """Width of the edges between photo and paint in eyes and mouth, as a share of the atlas."""
+_SIDE_LIMIT = 0.8
+"""Of half the difference of the halves' log luminance."""
+_SIDE_DATA_WEIGHT, _SIDE_PRIOR_WEIGHT = 0.1, 0.003
+"""Low: light is smooth."""
 _FEATHER, _SURFACE_INSET = 0.016, 0.008
 """Width over which details fade, and further inwards the colours that go on where nothing is seen,
 as shares of the atlas."""
@@ -79,7 +84,9 @@ def bake_texture(
     texel_areas = FaceAreas(*atlas.interpolate(head, np.stack(areas, axis=1)).T)
     mask = mask_face(samples, texel_areas, atlas, on_skin, segmentation)
     normals = vertex_normals(posed_vertices, head.triangles) @ view.rotation.T
-    light = mask.light.on(normals) ** np.float32(LIGHT_REMOVED)
+    light = mask.light.on(normals)
+    light *= _side_light(samples.colours, light, mask.surface, head, atlas)
+    light **= np.float32(LIGHT_REMOVED)
     evened = samples.colours / atlas.interpolate(head, light[:, None])
     colours = from_linear(evened)
     weights = _feathered(mask.face, atlas, _FEATHER)
@@ -87,8 +94,8 @@ def bake_texture(
     field = _colour_field(colours, surface, head, atlas, areas, painted)
     texture = _with_details(colours, weights * (1 - texel_areas.neck), field, head, atlas)
     if painted.any():
-        inner_parts = _inner_parts(samples, evened, head, atlas, areas, on_skin)
-        texture[~on_skin] = from_linear(inner_parts[~on_skin])
+        tone = _skin_tone(evened, samples.weights * on_skin * texel_areas.cheeks, head, atlas)
+        texture[~on_skin] = from_linear(_inner_parts(samples, evened, tone, head, atlas, ~on_skin))
     picture = np.rint(np.clip(atlas.filled(texture), 0, 1) * 255).astype(np.uint8)
     return TexturedMesh(picture, head.uv, head.uv_triangles, light)
 
@@ -96,6 +103,40 @@ def bake_texture(
 @lru_cache(maxsize=2)
 def _areas(head: HeadModel) -> FaceAreas:
     return face_areas(head)
+
+
+def _side_light(
+    colours: Float32[np.ndarray, "N 3"],
+    light: Float32[np.ndarray, " V"],
+    weights: Float32[np.ndarray, " N"],
+    head: HeadModel,
+    atlas: Atlas,
+) -> Float32[np.ndarray, " V"]:
+    """Further light: what makes one half of the face darker than the other, smoothly.
+
+    Args:
+        colours: linear RGB of the photo.
+        light: that is already known.
+        weights: of seen skin.
+        head: gives the triangles.
+        atlas: of the texels.
+    """
+    rows = weights > 0
+    seen, weights = atlas.select(rows), weights[rows, None]
+    luminance = np.log(np.maximum(colours[rows] @ LUMA, 1e-3))[:, None]
+    sums = seen.gather(head, np.c_[weights, weights * luminance])
+    confidence = np.minimum(sums[:, 0], 1)
+    level = sums[:, 1] / np.maximum(sums[:, 0], 1e-6) - np.log(light)
+    difference = np.clip((level - level[atlas.twins]) / 2, -_SIDE_LIMIT, _SIDE_LIMIT)
+    smooth = fill_smoothly(
+        head.triangles,
+        difference[:, None],
+        np.minimum(confidence, confidence[atlas.twins]),
+        np.zeros((len(difference), 1)),
+        data_weight=_SIDE_DATA_WEIGHT,
+        prior_weight=_SIDE_PRIOR_WEIGHT,
+    )
+    return np.exp(smooth[:, 0]).astype(np.float32)
 
 
 def _colour_field(
@@ -108,7 +149,9 @@ def _colour_field(
 ) -> Float32[np.ndarray, "V 3"]:
     """Smooth sRGB per vertex: the photo's, the mirror side's, and between them harmonic."""
     total = np.maximum(atlas.gather(head, np.ones((len(weights), 1)))[:, 0], 1e-6)
-    own = atlas.gather(head, np.c_[weights[:, None], weights[:, None] * colours])
+    rows = weights > 0
+    own = np.c_[weights[rows, None], weights[rows, None] * colours[rows]]
+    own = atlas.select(rows).gather(head, own)
     across = atlas.mirrored(np.c_[weights[:, None], weights[:, None] * colours])
     across = atlas.gather(head, across)
     confidence, other = own[:, 0] / total, across[:, 0] / total
@@ -162,45 +205,63 @@ def _feathered(
     return np.minimum(weights, soft)
 
 
+class _SkinTone(NamedTuple):
+    """How the photo shows skin."""
+
+    exposure: float
+    """Luminance over that of the head's painted skin."""
+    saturation: float
+    """See `painted.saturation_of`."""
+
+
+def _skin_tone(
+    colours: Float32[np.ndarray, "N 3"],
+    weights: Float32[np.ndarray, " N"],
+    head: HeadModel,
+    atlas: Atlas,
+) -> _SkinTone:
+    """Of linear RGB at texels of the cheeks."""
+    assert head.colours is not None
+    if weights.sum() <= MIN_SKIN_TEXELS:
+        return _SkinTone(1.0, 1.0)
+    rows = weights > 0
+    own = atlas.select(rows).interpolate(head, to_linear(head.colours))
+    seen = np.average(colours[rows], axis=0, weights=weights[rows])
+    exposure = float(seen @ LUMA) / float(np.average(own @ LUMA, weights=weights[rows]))
+    return _SkinTone(exposure, saturation_of(seen))
+
+
 def _inner_parts(
     samples: PhotoSamples,
     evened: Float32[np.ndarray, "N 3"],
+    tone: _SkinTone,
     head: HeadModel,
     atlas: Atlas,
-    areas: FaceAreas,
-    on_skin: Bool[np.ndarray, " N"],
-) -> Float32[np.ndarray, "N 3"]:
-    """Linear RGB of eyes and of the mouth's inside, at all texels: what the photo shows of them,
-    and the head's own paint elsewhere."""
-    assert head.colours is not None
-    cheeks = atlas.interpolate(head, areas.cheeks[:, None])[:, 0] * samples.weights * on_skin
-    exposure, saturation = 1.0, 1.0
-    if cheeks.sum() > MIN_SKIN_TEXELS:
-        own = atlas.interpolate(head, to_linear(head.colours)) @ LUMA
-        exposure = float(np.average(evened @ LUMA, weights=cheeks))
-        exposure /= float(np.average(own, weights=cheeks))
-        saturation = saturation_of(np.average(evened, axis=0, weights=cheeks))
-    clear = (samples.weights * (samples.weights > 0.8))[:, None]
-    seen = atlas.gather(head, np.c_[clear, clear * evened])
-    colours = seen[:, 1:] / np.maximum(seen[:, :1], 1e-6)
-    paint_colours = paint(head, exposure, saturation, colours, seen[:, 0])
-    shown = (samples.weights * ~on_skin)[:, None]
-    sums = atlas.gather(head, np.c_[shown, shown * evened, ~on_skin[:, None]])
-    confidence = sums[:, 0] / np.maximum(sums[:, 4], 1e-6)
+    inner: Bool[np.ndarray, " N"],
+) -> Float32[np.ndarray, "n 3"]:
+    """Linear RGB at the texels of eyes and of the mouth's inside: what the photo shows of them, and
+    the head's own paint elsewhere."""
+    part, evened = atlas.select(inner), evened[inner]
+    weights = samples.weights[inner]
+    clear = (weights * (weights > 0.8))[:, None]
+    sums = part.gather(head, np.c_[clear, clear * evened])
+    own = paint(head, *tone, sums[:, 1:] / np.maximum(sums[:, :1], 1e-6), sums[:, 0])
+    shown = samples.visible[inner].astype(np.float32)[:, None]
+    sums = part.gather(head, np.c_[shown, shown * evened, np.ones_like(shown)])
     mouth = painted_vertices(head) & ~regions_named(head, "eyeball")
-    ratio = np.log(np.maximum(sums[:, 1:4] / np.maximum(sums[:, :1], 1e-6), 1e-3))
-    ratio -= np.log(np.maximum(paint_colours, 1e-3))
+    photo = sums[:, 1:4] / np.maximum(sums[:, :1], 1e-6)
+    ratio = np.log(np.maximum(photo, 1e-3)) - np.log(np.maximum(own, 1e-3))
     ratio = fill_smoothly(
-        head.triangles,
+        head.triangles[mouth[head.triangles].all(axis=1)],
         np.clip(ratio, *_RATIO_LIMITS),
-        confidence * mouth,
+        mouth * sums[:, 0] / np.maximum(sums[:, 4], 1e-6),
         np.zeros_like(ratio),
         data_weight=_DATA_WEIGHT,
         prior_weight=_INNER_PRIOR_WEIGHT,
     )
-    paint_colours = paint_colours * np.exp(ratio * mouth[:, None]).astype(np.float32)
-    base = atlas.interpolate(head, paint_colours)
-    return base + _softened(shown, atlas) * (evened - base)
+    own = own * np.exp(ratio * mouth[:, None]).astype(np.float32)
+    base = part.interpolate(head, own)
+    return base + _softened(shown, part) * (evened - base)
 
 
 def _softened(weights: Float32[np.ndarray, "N 1"], atlas: Atlas) -> Float32[np.ndarray, "N 1"]:

@@ -41,6 +41,8 @@ class FaceAreas(NamedTuple):
     upper: Float32[np.ndarray, " V"]
     """Above the nose's base: hair of the head hangs in from here."""
     neck: Float32[np.ndarray, " V"]
+    forehead: Float32[np.ndarray, " V"]
+    """Above the brows, in front."""
     scalp: Float32[np.ndarray, " V"]
     """Where most people have hair: above the forehead and behind the ears."""
 
@@ -106,6 +108,7 @@ def face_areas(head: HeadModel) -> FaceAreas:
         beard=beard * (1 - neck),
         upper=_step(height - nose_base),
         neck=neck,
+        forehead=(_step(height - points[17:27, 1].max() - 0.003) * in_front).astype(np.float32),
         scalp=_scalp(vertices, points) * (1 - neck),
     )
 

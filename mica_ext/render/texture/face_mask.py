@@ -74,21 +74,22 @@ def mask_face(
         return FaceMask(face, face, EVEN_LIGHT)
     light, model, probability = _skin_probability(samples, weights, sure)
     shading = light.on(samples.normals)
-    roughness = _roughness(samples.colours @ LUMA, atlas)
+    in_shadow = probability
     if saturation_of(np.average(samples.colours, axis=0, weights=sure)) > 0.5:
-        seen = (samples.colours, shading, roughness)
+        seen = (samples.colours, shading, _roughness(samples.colours @ LUMA, atlas))
         probability = np.maximum(probability, model.shaded(*seen))
+        in_shadow = np.maximum(probability, model.shaded(*seen, tolerance=3.0) * areas.face)
     ratio, cover, beside = segmentation.at(samples.pixels)
     hair = _with_covered_brows(cover, weights, areas)
     beard = _beard(samples, shading, probability, weights, areas, atlas)
     trusted = areas.face * smoothstep(weights, *_TRUSTED)
-    plain = smoothstep(_window_mean(probability, weights, atlas), 0.3, 0.9)
+    plain = smoothstep(_window_mean(in_shadow, weights, atlas), 0.3, 0.9)
     skin = np.maximum(smoothstep(ratio, *_SURE_RATIO), plain * smoothstep(ratio, *_SKIN_RATIO))
     face = np.maximum(np.maximum(trusted, skin), beard)
     face *= weights * (1 - hair)
     brows = np.maximum(areas.right_brow, areas.left_brow)
     surface = face * (1 - np.maximum(areas.eyes, brows))
-    surface *= 1 - beside * (1 - np.maximum(plain, beard))
+    surface *= 1 - np.maximum(beside, areas.neck) * (1 - np.maximum(plain, beard))
     return FaceMask(face.astype(np.float32), surface.astype(np.float32), light)
 
 

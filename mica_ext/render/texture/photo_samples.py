@@ -36,6 +36,8 @@ class PhotoSamples(NamedTuple):
     """0 (hidden or oblique) to 1."""
     normals: Float32[np.ndarray, "N 3"]
     """In the camera's frame."""
+    visible: Bool[np.ndarray, " N"]
+    """In front of everything else of the head, within the photo."""
     pixels: Float32[np.ndarray, "N 2"]
     """Column and row in the photo."""
 
@@ -77,7 +79,8 @@ def sample_photo(
 
     pixels = texel[:, :2]
     nearest = look_up(depth, pixels, cv2.INTER_NEAREST, np.inf)[:, 0]
-    weights[~(texel[:, 2] < nearest + DEPTH_TOLERANCE)] = 0.0
+    visible = (texel[:, 2] < nearest + DEPTH_TOLERANCE) & np.isfinite(nearest)
+    weights[~visible] = 0.0
     pixels_per_metre = view.focal_px * scale / float(np.median(screen[:, 2]))
     edges = _depth_edges(depth, (raster.triangles >= 0) & inner[raster.triangles])
     reach = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 5)
@@ -85,7 +88,7 @@ def sample_photo(
     weights *= smoothstep(distance, EDGE_MARGIN, EDGE_MARGIN + EDGE_FADE)
     colours = look_up(to_linear(part / np.float32(255.0)), pixels)
     places = ((pixels + 0.5) / scale + offset - 0.5).astype(np.float32)
-    return PhotoSamples(colours, weights, normal, places)
+    return PhotoSamples(colours, weights, normal, visible, places)
 
 
 def _resized_part(

@@ -34,12 +34,17 @@ _BIAS = 1.0
 _SMOOTHING_PX = 1.3
 _COVERED = 0.6
 """Log likelihood ratio of the surroundings over the face from which a pixel may be covered."""
+_STRAND = 0.3
+"""The same on the forehead beside what is covered: strands are mixed with skin."""
+_DARK_HAIR, _DARK_SKIN, _OBJECT_SHARE, _MIN_PIXELS = 0.5, 0.08, 0.3, 20
+"""Below the nose, what is darker than this multiple of the brows and of the cheeks is an object, if
+it takes up less than a share of that area."""
 _BROAD_PX = 5
 """Between the brows and the nose, only what is so wide covers the face: frames of glasses stay."""
 _EDGE_PX = 3
 """Covers are removed with a margin of their shadow."""
 
-_SHADOW_PX = 6.0
+_SHADOW_PX = 4.0
 """Reach of the shadows of covers."""
 
 
@@ -94,18 +99,24 @@ def segment_face(
             areas.cheeks,
             np.maximum(areas.eyes, np.maximum(areas.right_brow, areas.left_brow)),
             areas.scalp,
+            np.maximum(areas.right_brow, areas.left_brow),
+            areas.forehead,
+            areas.upper,
         ],
         axis=1,
     )
     drawn = np.zeros((*hit.shape, per_vertex.shape[1]), np.float32)
     corners = per_vertex[head.triangles[raster.triangles[hit]]]
     drawn[hit] = np.einsum("pk,pkc->pc", raster.barycentric[hit], corners)
-    face, cheeks, features, scalp = (drawn[..., channel] for channel in range(4))
+    face, cheeks, features, scalp, brows, forehead, upper = (
+        drawn[..., channel] for channel in range(7)
+    )
     inside = _inside_photo(image, offset, scale)
     around = (cv2.dilate(hit.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0) * inside
     outer = np.maximum(around, scalp * inside)
     inner = face * (1 + 2 * cheeks) * (1 - features) * inside
-    index = _bins(to_linear(part / np.float32(255.0)))
+    colours = to_linear(part / np.float32(255.0))
+    index = _bins(colours)
     ratio = np.zeros_like(face)
     keep = np.ones_like(face)
     theirs = _histogram(index, outer)
@@ -114,8 +125,10 @@ def segment_face(
         ratio = (np.log(own) - np.log(theirs))[index]
         ratio = cv2.GaussianBlur(ratio, (0, 0), _SMOOTHING_PX)
         keep = 1 / (1 + np.exp(-2 * (ratio + _BIAS)))
-    cover = _cover(ratio, hit, face, features)
-    beside = np.minimum(3 * cv2.GaussianBlur(cover, (0, 0), _SHADOW_PX), 1)
+    dark = _dark_object(colours @ LUMA, brows, cheeks, (1 - upper) * face * (1 - features))
+    ratio = np.where(dark, np.minimum(ratio, -2 * _COVERED), ratio)
+    cover = _cover(ratio, hit, face, features, forehead)
+    beside = np.minimum(2 * cv2.GaussianBlur(cover, (0, 0), _SHADOW_PX), 1)
     return Segmentation(ratio, cover, beside, offset, scale)
 
 
@@ -172,21 +185,39 @@ def _histogram(
     return (density + _FLOOR / _BINS**3).astype(np.float32)
 
 
+def _dark_object(
+    luminance: Float32[np.ndarray, "h w"],
+    brows: Float32[np.ndarray, "h w"],
+    cheeks: Float32[np.ndarray, "h w"],
+    lower: Float32[np.ndarray, "h w"],
+) -> Bool[np.ndarray, "h w"]:
+    """What is too dark for a beard of hair like the brows', such as a microphone."""
+    if (brows > 0.5).sum() < _MIN_PIXELS or (cheeks > 0.5).sum() < _MIN_PIXELS:
+        return np.zeros(luminance.shape, bool)
+    hair = float(np.percentile(luminance[brows > 0.5], 10))
+    skin = float(np.median(luminance[cheeks > 0.5]))
+    dark = (luminance < min(_DARK_HAIR * hair, _DARK_SKIN * skin)) & (lower > 0.3)
+    return dark if dark.sum() < _OBJECT_SHARE * (lower > 0.3).sum() else np.zeros_like(dark)
+
+
 def _cover(
     ratio: Float32[np.ndarray, "h w"],
     hit: Bool[np.ndarray, "h w"],
     face: Float32[np.ndarray, "h w"],
     features: Float32[np.ndarray, "h w"],
+    forehead: Float32[np.ndarray, "h w"],
 ) -> Float32[np.ndarray, "h w"]:
     """1 where what is connected with the surroundings hangs over the face."""
     other = (ratio < -_COVERED) & (features < 0.5)
     broad = np.ones((_BROAD_PX, _BROAD_PX), np.uint8)
     opened = cv2.morphologyEx(other.astype(np.uint8), cv2.MORPH_OPEN, broad) > 0
-    other = np.where(face > 0.5, opened, other)
-    seeds = ~hit | (face < 0.5)
-    _, labels = cv2.connectedComponents((other | ~hit).astype(np.uint8), connectivity=4)
-    outside = np.unique(labels[seeds & (other | ~hit)])
-    cover = np.isin(labels, outside[outside > 0]) & other
+    connecting = np.where(face > 0.5, opened, other) | ~hit
+    _, labels = cv2.connectedComponents(connecting.astype(np.uint8), connectivity=4)
+    outside = np.unique(labels[connecting & (~hit | (face < 0.5))])
+    cover = np.isin(labels, outside[outside > 0]) & hit
+    strands = ((ratio < _STRAND) & (forehead > 0.5) & (features < 0.5)) | cover
+    _, labels = cv2.connectedComponents(strands.astype(np.uint8))
+    cover |= np.isin(labels, np.unique(labels[cover])) & strands
     margin = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _EDGE_PX + 1,) * 2)
     grown = cv2.dilate(cover.astype(np.uint8), margin).astype(np.float32)
     return cv2.GaussianBlur(grown, (0, 0), 1.0)

@@ -3,14 +3,15 @@
 Runs of frames with the face, within one shot, are smoothed each for itself: cuts and gaps restart
 the filter, not the identity. Frames without the face take the values between those before and after
 a gap of up to `SHORT_GAP_S`, else the last values before it (at a shot's start the first after it).
-Lips meet where the points call them closed, before and after smoothing.
+Lips meet where the points call them closed, before and after smoothing. Jaws open as far as the
+pictures of the mouth let them (`fitting.teeth`).
 """
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float32, Float64, Int
 from scipy.spatial.transform import Rotation
 
 from flame_assets.arkit import JAW_OPEN, eye_look_weights
@@ -18,12 +19,14 @@ from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadParameters
 from mica_ext.clip.frame_fits import BATCH, closed_lips_of, fit_frames
 from mica_ext.clip.identity import ClipIdentity
-from mica_ext.clip.smoothing import adaptive_wiener
+from mica_ext.clip.smoothing import adaptive_wiener, moving_mean
 from mica_ext.clip.tracker import TrackedFace
 from mica_ext.models.types import Camera, FaceParameters
 from mica_ext.reconstruct import Reconstructor
 
 SHORT_GAP_S = 0.3
+JAW_LIMIT_WINDOW_S = 0.1
+"""Half the time over which the bounds of the jaw are averaged."""
 MIN_NOISE = {"weight": 0.04, "angle": 0.01, "length": 0.001, "gaze": 0.02}
 """Least standard deviation that counts as the fits' error over time, which is larger where a face
 moves than where it rests: of expressions, rotations [rad], positions [m]. Chosen on one clip."""
@@ -60,6 +63,7 @@ def estimate_clip(
         UserError: no head fits a frame.
     """
     seen = tracked.confidence > 0
+    tracked = tracked._replace(jaw_limit=_steady_jaw_limits(tracked, seen))
     numbers = np.flatnonzero(seen)
     rows, focal = numbers.tolist(), identity.focal_px
     fits = fit_frames(
@@ -98,6 +102,17 @@ def estimate_clip(
     ]
     whole = HeadParameters(*(torch.cat(parts) for parts in zip(*heads, strict=True)))
     return ClipEstimate(parameters._replace(head=whole), residual)
+
+
+def _steady_jaw_limits(
+    tracked: TrackedFace, seen: Bool[np.ndarray, " N"]
+) -> Float32[np.ndarray, " N"]:
+    """Means over short times: a bound that came and went would make the jaw tremble."""
+    limits = tracked.jaw_limit.astype(np.float64)
+    for run in _runs(seen, tracked.starts):
+        times = tracked.times_s[run]
+        limits[run] = moving_mean(times, limits[run, None], JAW_LIMIT_WINDOW_S)[:, 0]
+    return limits.clip(0, 1).astype(np.float32)
 
 
 def _columns(head: HeadModel, found: FaceParameters) -> _Track:

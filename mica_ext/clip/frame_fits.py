@@ -65,6 +65,7 @@ def fit_frames(
                     shape=None if shape is None else shape.expand(len(rows), -1),
                     one_person=one_person,
                     closed_lips=closed_lips,
+                    jaw_limit=torch.from_numpy(tracked.jaw_limit[rows]),
                 )
             )
     parameters = [result.parameters for result in results]

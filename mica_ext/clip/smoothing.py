@@ -30,6 +30,15 @@ def parabolas(
     return _moving(times_s, values, weights, half_window_s, degree=2)
 
 
+def moving_mean(
+    times_s: Float64[np.ndarray, " N"],
+    values: Float64[np.ndarray, "N C"],
+    half_window_s: float,
+) -> Float64[np.ndarray, "N C"]:
+    """Means over the frames about each, those farther away counting less."""
+    return _moving(times_s, values, np.ones(len(times_s)), half_window_s, degree=0)
+
+
 def adaptive_wiener(
     times_s: Float64[np.ndarray, " N"],
     values: Float64[np.ndarray, "N C"],
@@ -55,7 +64,7 @@ def adaptive_wiener(
     result = middle.copy()
     for columns in groups:
         pooled = energy[:, columns].mean(1, keepdims=True)
-        local = _moving(times_s, pooled, np.ones_like(weights), half_window_s / 2, degree=0)
+        local = moving_mean(times_s, pooled, half_window_s / 2)
         gain = (1 - 1 / np.maximum(local, 1)).clip(0)
         result[:, columns] += gain * miss[:, columns]
     return result

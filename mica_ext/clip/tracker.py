@@ -8,6 +8,7 @@ first `TRIES` frames, and after that every `RETRY_S`.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, UInt8
@@ -15,22 +16,27 @@ from jaxtyping import Float32, Float64, UInt8
 from flame_assets.model.head_module import HeadParameters
 from mica_ext.clip.candidates import Candidates, IdentityFrame
 from mica_ext.clip.cuts import CutDetector
+from mica_ext.fitting.lip_seam import lip_gaps
+from mica_ext.fitting.teeth import jaw_limits_of_faces
 from mica_ext.landmarks.detect import MIN_CONFIDENCE, follow_points
+from mica_ext.landmarks.regions import REGIONS
 from mica_ext.models.quality import face_luma
 from mica_ext.models.types import collate_faces
 from mica_ext.preprocess.align_face import DetectedPoints, align_face
 from mica_ext.reconstruct import Reconstructor
 from mica_ext.video_files.reader import VideoFrame, VideoInfo
 from pacofr.errors import UserError as ContentError
+from pacofr.faces.align import encoder_crop, ffhq_matrix
 from pacofr.faces.boxes import iou
 from pacofr.faces.choose import MIN_FACE_PX, FaceChoice, choose_face
 from pacofr.faces.detect import Face, detect
-from pacofr.faces.face_mesh.topology import IBUG68, POINTS
+from pacofr.faces.face_mesh.topology import IBUG68, LEFT_EYE_OUTER, POINTS, RIGHT_EYE_OUTER
 from pacofr.faces.landmarks68 import five_points
 
 LOST_CONFIDENCE = 0.25
 """Probability of a face below which a frame counts as one without."""
 TRIES, RETRY_S = 3, 0.2
+MOUTH = list(REGIONS).index("mouth")
 SAME_FACE_IOU = 0.1
 """Of the boxes of a face before it was lost and of one that is found: it is the same one."""
 
@@ -46,6 +52,8 @@ class TrackedFace(NamedTuple):
     """As `preprocess.align_face.DetectedPoints` has them."""
     confidence: Float32[np.ndarray, " N"]
     """Probability of a face; 0 where nothing was found."""
+    jaw_limit: Float32[np.ndarray, " N"]
+    """How far the jaw may be open by the picture between the lips; see `fitting.teeth`."""
     starts: tuple[int, ...]
     """First frames of the shots."""
     expected: HeadParameters | None
@@ -73,6 +81,7 @@ class FaceTracker:
         self.cuts, self.candidates = CutDetector(), Candidates()
         self.faces_found = 0
         self._rows: list[tuple[float, DetectedPoints | None]] = []
+        self._jaw_limits: list[float] = []
         self._expected: dict[int, HeadParameters] = {}
         self._starts: list[int] = []
         self._points: Float32[np.ndarray, "478 2"] | None = None
@@ -114,6 +123,7 @@ class FaceTracker:
             visibility,
             error,
             confidence,
+            np.array(self._jaw_limits, np.float32),
             tuple(self._starts),
             self._movements(),
             self.candidates.best(),
@@ -155,6 +165,9 @@ class FaceTracker:
     def _note(self, frame: VideoFrame, face: DetectedPoints | None) -> None:
         number = len(self._rows)
         self._rows.append((frame.time_s, face))
+        closed_lips = self.reconstructor.estimator.fitter.closed_lips
+        limit = 1.0 if face is None else _jaw_limit(frame.image, face, closed_lips)
+        self._jaw_limits.append(limit)
         if face is None:
             self._points = None
             return
@@ -177,6 +190,21 @@ class FaceTracker:
         nothing = HeadParameters.zeros(self.reconstructor.head)
         rows = [self._expected.get(number, nothing) for number in range(len(self._rows))]
         return HeadParameters(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
+
+
+def _jaw_limit(
+    image: UInt8[np.ndarray, "H W 3"], face: DetectedPoints, closed_lips: float
+) -> float:
+    """Of a face in a frame; 1 while its lips are less than `closed_lips` apart."""
+    points = face.points_px.double().numpy()
+    eyes = np.linalg.norm(points[[LEFT_EYE_OUTER]] - points[[RIGHT_EYE_OUTER]], axis=1)
+    if lip_gaps(points[None], eyes) < closed_lips:
+        return 1.0
+    five = five_points(points[IBUG68])
+    crop = torch.from_numpy(encoder_crop(image, five)).permute(2, 0, 1)[None] / 255
+    to_frame = torch.from_numpy(cv2.invertAffineTransform(ffhq_matrix(five)))[None].float()
+    seen = face.visibility[None, MOUTH]
+    return float(jaw_limits_of_faces(crop, to_frame, face.points_px[None], seen))
 
 
 def track(frames: Iterable[VideoFrame], tracker: FaceTracker) -> TrackedFace:

@@ -34,9 +34,13 @@ FIRST_TEETH = 0.6
 SHARES = (0.3, 0.5)
 """Share of the profiles below the first teeth that shows none: up to which the jaw is shut (the
 lower lip's edge is dark), and from which it is open."""
+TONGUE_BRIGHTNESS = (1.5, 2.0)
+"""Luminance over the lower lip's from which something hardly less red may be a tongue, and is."""
 SHUT, LIPS_APART, BY_LIPS = 0.06, 0.13, 6.0
 """jawOpen of shut jaws with lips up to this far apart [eye corner distances], and its rise beyond:
 teeth of a shut jaw fill no more."""
+MOUTH_SEEN = 0.6
+"""Share of the mouth's points that must be seen for the picture to count."""
 
 
 class MouthPicture(NamedTuple):
@@ -66,23 +70,52 @@ def jaw_limits(
     seen = look_between_lips(crops, points)
     in_colour = _ramp(seen.contrast, 0.03, 0.08) * _ramp(seen.brightness, 0.6, 0.9)
     in_grey = _ramp(seen.brightness, 1.15, 1.45) * (seen.contrast.abs() < 0.05)
-    are_teeth = torch.maximum(in_colour, in_grey) * _ramp(seen.lit, 0.25, 0.5)
+    in_shade = torch.maximum(in_colour, in_grey) * _ramp(seen.lit, 0.25, 0.5)
+    by_pale_lips = _ramp(seen.contrast, 0.005, 0.03) * _ramp(seen.brightness, 0.6, 0.85)
+    without_colour = _ramp(seen.brightness, 0.75, 0.95) * (seen.contrast.abs() < 0.005)
+    as_light_as_skin = torch.maximum(by_pale_lips, without_colour) * _ramp(seen.lit, 0.6, 0.78)
+    as_light_as_skin *= 1 - _ramp(seen.brightness, *TONGUE_BRIGHTNESS)
+    are_teeth = torch.maximum(in_shade, as_light_as_skin)
     shut = are_teeth * (1 - _ramp(seen.gap_share, *SHARES))
     least = (SHUT + BY_LIPS * (seen.lips_apart - LIPS_APART).clamp(min=0)).clamp(max=1)
     return 1 - shut * (1 - least)
+
+
+def jaw_limits_of_faces(
+    crops: Float[Tensor, "B 3 height width"],
+    crop_to_photo: Float[Tensor, "B 2 3"],
+    points_px: Float[Tensor, "B 478 2"],
+    mouth_visibility: Float[Tensor, " B"],
+) -> Float[Tensor, " B"]:
+    """`jaw_limits` of faces with points in their photos; 1 of those whose mouth is hidden.
+
+    Args:
+        crops: faces, sRGB in [0, 1].
+        crop_to_photo: affine maps of pixels.
+        points_px: in the photos.
+        mouth_visibility: share of the mouth's points that can be seen.
+    """
+    to_photo = crop_to_photo.double()
+    moved = points_px.double() - to_photo[:, None, :, 2]
+    in_crop = torch.linalg.solve(to_photo[..., :2], moved.transpose(1, 2)).transpose(1, 2)
+    limits = jaw_limits(crops, in_crop.to(crops))
+    return torch.where(mouth_visibility >= MOUTH_SEEN, limits, 1.0)
 
 
 def look_between_lips(
     crops: Float[Tensor, "B 3 height width"], points: Float[Tensor, "B 478 2"]
 ) -> MouthPicture:
     """Measure the picture along the profiles; arguments as of `jaw_limits`."""
-    linear = crops.clamp(0, 1) ** 2.2
     upper, lower = points[:, UPPER + UPPER_BESIDE], points[:, LOWER + LOWER_BESIDE]
     t = ((torch.arange(SAMPLES) + 0.5) / SAMPLES)[:, None]
-    colours = _look_up(linear, torch.lerp(upper[:, :, None], lower[:, :, None], t))
+    profiles = torch.lerp(upper[:, :, None], lower[:, :, None], t)
     lip = torch.lerp(points[:, LIP_INSIDE], points[:, LIP_OUTSIDE], 0.55)
-    lip_colour = _look_up(linear, lip[:, None]).mean((1, 2))
-    cheek_colour = _look_up(linear, points[:, None, CHEEKS]).mean((1, 2))
+    places = torch.cat([profiles.flatten(1, 2), lip, points[:, CHEEKS]], 1)
+    found = _look_up(crops, places[:, None])[:, 0].clamp(0, 1) ** 2.2
+    counts = [profiles.shape[1] * SAMPLES, len(LIP_INSIDE), len(CHEEKS)]
+    colours, lip_colour, cheek_colour = found.split(counts, 1)
+    colours = colours.unflatten(1, (-1, SAMPLES))
+    lip_colour, cheek_colour = lip_colour.mean(1), cheek_colour.mean(1)
     luma = colours @ torch.tensor(LUMA)
     flat = luma.flatten(1)
     brightest = flat.quantile(0.9, dim=1)

@@ -18,7 +18,7 @@ from flame_assets.model.head_module import HeadDecoder
 from mica_ext.expression.predictor import ExpressionPredictor
 from mica_ext.fitting.correspondence.calibration import PointCalibration
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
-from mica_ext.fitting.teeth import jaw_limits
+from mica_ext.fitting.teeth import jaw_limits_of_faces
 from mica_ext.landmarks.regions import REGIONS, point_confidence
 from mica_ext.models.projection import project
 from mica_ext.models.types import AlignedFace, FaceParameters
@@ -26,10 +26,6 @@ from pacofr.faces.landmarks68 import inter_ocular
 
 FitChoice = Literal["full", "none"]
 """Whether parameters are fitted to the points, or the expression network's are the result."""
-
-
-MOUTH_SEEN = 0.6
-"""Share of the mouth's points that must be seen for the picture of teeth to count."""
 
 
 class Estimate(NamedTuple):
@@ -87,7 +83,12 @@ class FaceEstimator:
                 confidence=point_confidence(faces.visibility, faces.point_error),
                 shape=shape,
                 expected=None if predicted is None else predicted.head,
-                jaw_limit=_jaw_limits(faces),
+                jaw_limit=jaw_limits_of_faces(
+                    faces.crop,
+                    faces.crop_to_image,
+                    faces.points_px,
+                    faces.visibility[:, list(REGIONS).index("mouth")],
+                ),
             )
         return Estimate(fit.parameters, fit.residual)
 
@@ -98,13 +99,3 @@ class FaceEstimator:
         unit = inter_ocular(faces.landmarks_px.double().numpy())
         distance = (seen - faces.landmarks_px).norm(dim=-1).mean(1)
         return Estimate(parameters, distance / torch.from_numpy(unit).to(distance))
-
-
-def _jaw_limits(faces: AlignedFace) -> Float[Tensor, " B"]:
-    """Of faces whose mouth is seen, by their crops; 1 of others."""
-    to_image = faces.crop_to_image.double()
-    moved = faces.points_px.double() - to_image[:, None, :, 2]
-    in_crop = torch.linalg.solve(to_image[..., :2], moved.transpose(1, 2)).transpose(1, 2)
-    limits = jaw_limits(faces.crop, in_crop.to(faces.crop))
-    seen = faces.visibility[:, list(REGIONS).index("mouth")] >= MOUTH_SEEN
-    return torch.where(seen, limits, 1.0)

@@ -8,7 +8,7 @@ from helpers.anchored_points import points_of
 from flame_assets.arkit import arkit
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
-from mica_ext.fitting.teeth import jaw_limits, look_between_lips
+from mica_ext.fitting.teeth import jaw_limits, jaw_limits_of_faces, look_between_lips
 from mica_ext.models.projection import project
 from mica_ext.models.types import Camera
 from mica_ext.render.shading import render
@@ -45,11 +45,24 @@ def picture(decoder, **weights):
     return crop, project(CAMERA, points_of(decoder, head))
 
 
-@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("grey", [0.0, 0.8, 1.0])
 def test_teeth_that_fill_the_mouth_hold_the_jaw(anthro, grey):
+    """With red lips, with pale ones, without any colour."""
     crop, points = picture(anthro, **LIPS, **SMILE)
-    crop = crop.mean(1, keepdim=True).expand(-1, 3, -1, -1) if grey else crop
+    crop = torch.lerp(crop, crop.mean(1, keepdim=True).expand_as(crop), grey)
     assert jaw_limits(crop, points) < 0.25
+
+
+def test_hidden_mouths_leave_it_free(anthro):
+    """Points count in the photo, in which the crop is half as large and moved."""
+    crop, points = picture(anthro, **LIPS, **SMILE)
+    to_photo = torch.tensor([[[0.5, 0.0, 30.0], [0.0, 0.5, 80.0]]])
+    in_photo = points * 0.5 + torch.tensor([30.0, 80.0])
+    seen, hidden = (
+        jaw_limits_of_faces(crop, to_photo, in_photo, torch.tensor([share])) for share in (0.9, 0.3)
+    )
+    torch.testing.assert_close(seen, jaw_limits(crop, points))
+    assert hidden == 1
 
 
 @pytest.mark.parametrize("weights", [{"jawOpen": 0.5, **SMILE}, {"jawOpen": 0.6, **LIPS}])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mica_ext.clip.smoothing import adaptive_wiener, parabolas
+from mica_ext.clip.smoothing import adaptive_wiener, moving_mean, parabolas
 
 RNG = np.random.default_rng(0)
 UNEVEN = np.cumsum(RNG.uniform(0.02, 0.05, 80))
@@ -60,3 +60,11 @@ def test_short_runs_stay_finite(count):
     result = smooth(EVEN[:count], values)
     assert np.isfinite(result).all()
     assert np.abs(result - values).max() < 1.5
+
+
+def test_moving_means_still_what_flickers_and_keep_lines():
+    flicker = np.arange(90.0)[:, None] % 2
+    still = moving_mean(EVEN, flicker, 0.1)[5:-5]
+    assert np.ptp(still) < 0.25
+    assert abs(still.mean() - 0.5) < 0.01
+    np.testing.assert_allclose(moving_mean(EVEN, EVEN[:, None], 0.1)[5:-5, 0], EVEN[5:-5])

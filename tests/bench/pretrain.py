@@ -196,9 +196,12 @@ class MadeCrops:
 def training_loop(
     name: str, device: str, batch: int, steps: int, *, compiled: bool, profile: bool = False
 ) -> None:
-    """Run `pretrain` itself and print the later half of each stage of its records."""
+    """Run `pretrain` itself and print the later half of each stage of its records; of the plain
+    stage alone if a few of its first steps are profiled, whose table by kind of kernel is
+    logged."""
     run = preset(name)
-    predictor = dataclasses.replace(run.model.predictor, incubation_steps=steps)
+    incubating = 0 if profile else steps
+    predictor = dataclasses.replace(run.model.predictor, incubation_steps=incubating)
     run = dataclasses.replace(
         run,
         model=dataclasses.replace(run.model, predictor=predictor),
@@ -224,7 +227,9 @@ def training_loop(
             raise SystemExit(code)
         lines = (out / "run/metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
-    for stage, of_stage in (("incubating", rows[:steps]), ("plain", rows[steps:])):
+    for stage, of_stage in (("incubating", rows[:incubating]), ("plain", rows[incubating:])):
+        if not of_stage:
+            continue
         half = len(of_stage) // 2
         first, last = of_stage[half - 1], of_stage[-1]
         seconds = last["seconds"] - first["seconds"]

@@ -12,6 +12,7 @@ from torch import nn
 from pacofr.engine.checkpoint import checkpoints, read_progress
 from pacofr.engine.distributed import World
 from pacofr.engine.optimization.loss_scale import GROWTH_STEPS, INITIAL_SCALE, LossScale
+from pacofr.engine.speed.profiling import TimedKernel, kernel_groups
 from pacofr.engine.step_metrics import StepLoss
 from pacofr.engine.task import RunOptions, TrainerConfig
 from pacofr.engine.trainer import NotFiniteError, fit
@@ -132,7 +133,34 @@ def test_a_profile_of_a_few_steps_is_written(tmp_path):
     options = RunOptions(out=tmp_path, device="cpu", profile=True)
     fit(Toy(ALONE), CONFIG, options, ALONE)
     assert '"traceEvents"' in (tmp_path / "profile/trace.json").read_text()
+    table = (tmp_path / "profile/kernels.txt").read_text()
+    assert "matrix products" in table
+    assert "convolutions" in table
     assert len(metrics(tmp_path)) == 15
+
+
+def test_kernels_are_summed_by_kind():
+    """Names as an H100 has them."""
+    kernels = [
+        TimedKernel("nvjet_tst_128x256_64x4_2x1_v_bz_TNT", 6000.0, 20),
+        TimedKernel("sm90_xmma_gemm_bf16bf16_bf16f32", 2000.0, 10),
+        TimedKernel("pytorch_flash::flash_fwd_kernel<Flash_fwd", 1000.0, 10),
+        TimedKernel("triton_poi_fused_gelu_3", 500.0, 10),
+        TimedKernel("multi_tensor_apply_kernel<at::native::FusedAdamMathFunctor", 400.0, 10),
+        TimedKernel("Memcpy HtoD (Pinned -> Device)", 100.0, 5),
+    ]
+    lines = kernel_groups(kernels, 5).splitlines()
+    assert [line[:22].strip() for line in lines[1:]] == [
+        "matrix products",
+        "attention",
+        "fused by the compiler",
+        "optimiser",
+        "copies and fills",
+        "all",
+    ]
+    assert lines[1].split()[2:5] == ["1.60", "80.0%", "6"]
+    assert "1.20 ms nvjet" in lines[1]
+    assert lines[-1].split() == ["all", "2.00"]
 
 
 def said(caplog):

@@ -5,7 +5,7 @@ from typing import no_type_check
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-from eval_now.geometry.numba_jit import cached_njit
+from eval_now.geometry.numba_jit import cached_njit, kernel_input
 
 
 def vertex_normals(
@@ -15,8 +15,7 @@ def vertex_normals(
 
     Vertices without one (of no triangle, or of triangles without area) get (0, 0, 1).
     """
-    points = np.ascontiguousarray(vertices, dtype=np.float64)
-    return _vertex_normals(points, np.ascontiguousarray(triangles))
+    return _vertex_normals(kernel_input(vertices, np.float64), kernel_input(triangles, np.int32))
 
 
 @cached_njit(nogil=True, error_model="numpy")

@@ -10,6 +10,9 @@ import pickle  # noqa: S403 - only to write; numba itself reads, after the diges
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Shaped
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
@@ -26,6 +29,19 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., 
         return dispatcher
 
     return wrap
+
+
+def kernel_input(
+    array: Shaped[np.ndarray, "*shape"], dtype: npt.DTypeLike | None = None
+) -> Shaped[np.ndarray, "*shape"]:
+    """A contiguous view or copy of an array that a kernel only reads, as `dtype`.
+
+    Kernels are compiled for each type of arguments, and to numba arrays that may be written to are
+    of another type than others: all inputs are made such that may not.
+    """
+    view = np.ascontiguousarray(array, dtype).view()
+    view.flags.writeable = False
+    return view
 
 
 class _OptionalCache(FunctionCache):

@@ -9,7 +9,7 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 from jaxtyping import Float, Int, Int32
 
-from eval_now.geometry.numba_jit import cached_njit
+from eval_now.geometry.numba_jit import cached_njit, kernel_input
 
 MIN_DEPTH = 1e-4
 """Perspective triangles that reach nearer than this are not drawn."""
@@ -49,8 +49,7 @@ def rasterize(
     visible = np.full((height, width), -1, np.int32)
     barycentric = np.zeros((height, width, 3), dtype)
     depth = np.full((height, width), np.inf, dtype)
-    points = np.ascontiguousarray(screen, dtype=np.float64)
-    corners = np.ascontiguousarray(triangles)
+    points, corners = kernel_input(screen, np.float64), kernel_input(triangles, np.int32)
     _rasterize(points, corners, perspective, visible, barycentric, depth)
     return Raster(visible, barycentric, depth)
 

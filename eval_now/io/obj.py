@@ -91,7 +91,7 @@ def _describe(path: Path, data: bytes, outcome: int, offset: int) -> str:
     return message + f"expected 3 finite numbers below {MAX_COORDINATE:g}, found {numbers!r}"
 
 
-@cached_njit(inline="always")
+@cached_njit()
 @no_type_check
 def _continues(text, i):  # noqa: ANN001, ANN202
     """Length of the line continuation at position i, 0 if there is none."""
@@ -104,7 +104,7 @@ def _continues(text, i):  # noqa: ANN001, ANN202
     return 3 if i + 2 < len(text) and text[i + 2] == _NEWLINE else 2
 
 
-@cached_njit(inline="always")
+@cached_njit()
 @no_type_check
 def _skip_blank(text, i):  # noqa: ANN001, ANN202
     """First position from i on that is neither a blank nor part of a line continuation."""
@@ -119,7 +119,7 @@ def _skip_blank(text, i):  # noqa: ANN001, ANN202
     return i
 
 
-@cached_njit(inline="always")
+@cached_njit()
 @no_type_check
 def _ends_word(text, i):  # noqa: ANN001, ANN202
     """Whether a word ends before position i."""
@@ -129,14 +129,14 @@ def _ends_word(text, i):  # noqa: ANN001, ANN202
     return kind != _WORD and (kind != _JOINER or _continues(text, i) > 0)
 
 
-@cached_njit(inline="always")
+@cached_njit()
 @no_type_check
 def _ends_statement(text, i):  # noqa: ANN001, ANN202
     """Whether a statement ends at position i, which is not blank."""
     return i >= len(text) or _KINDS[text[i]] == _END
 
 
-@cached_njit(inline="always")
+@cached_njit()
 @no_type_check
 def _skip_word(text, i):  # noqa: ANN001, ANN202
     """Position behind the word at i."""
@@ -145,7 +145,7 @@ def _skip_word(text, i):  # noqa: ANN001, ANN202
     return i
 
 
-@cached_njit(inline="always")
+@cached_njit()
 @no_type_check
 def _skip_line(text, i):  # noqa: ANN001, ANN202
     """Start of the line after position i."""

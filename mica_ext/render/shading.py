@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, UInt8
 
 from eval_now.geometry.normals import vertex_normals
-from eval_now.geometry.numba_jit import cached_njit
+from eval_now.geometry.numba_jit import cached_njit, kernel_input
 from eval_now.geometry.raster import Raster, rasterize
 from mica_ext.render.rasterizers import Rasterizer
 from mica_ext.render.views import View, camera_points, screen_points
@@ -93,8 +93,7 @@ def render(
     front = seen_from_outside(screen, triangles)
     samples_of = (raster.triangles, raster.barycentric, triangles, front)
     surface = _surface(vertices, triangles, view, colours)
-    background = np.ascontiguousarray(background)
-    _shade(*samples_of, *surface, *_lights(lighting), opacities, _ENCODE, background, picture)
+    _shade_samples(samples_of, surface, lighting, opacities, background, picture)
     return RenderResult(picture, raster)
 
 
@@ -116,8 +115,23 @@ def lit_vertices(
     samples_of = (seen, barycentric, triangles, np.ones(len(triangles), bool))
     surface = _surface(vertices, triangles, view, colours)
     opaque = np.ones(count, np.float32)
-    _shade(*samples_of, *surface, *_lights(lighting), opaque, _ENCODE, picture.copy(), picture)
+    _shade_samples(samples_of, surface, lighting, opaque, picture.copy(), picture)
     return picture[0]
+
+
+def _shade_samples(
+    samples_of: tuple[np.ndarray, ...],
+    surface: tuple[np.ndarray, ...],
+    lighting: Lighting,
+    opacities: Float32[np.ndarray, " V"],
+    background: UInt8[np.ndarray, "height width 3"],
+    picture: UInt8[np.ndarray, "height width 3"],
+) -> None:
+    """Call `_shade`, which fills `picture`."""
+    *lights, specular = _lights(lighting)
+    arrays = (kernel_input(array) for array in (*samples_of, *surface, *lights))
+    others = (kernel_input(array) for array in (opacities, _ENCODE, background))
+    _shade(*arrays, specular, *others, picture)
 
 
 def sampled_points(

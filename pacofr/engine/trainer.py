@@ -161,6 +161,7 @@ class _Trainer(Generic[Batch]):
             if self.world.is_main:
                 newest = checkpoint.checkpoints(self.folder)[0]
                 checkpoint.publish_model(self.folder, newest)
+                LOGGER.info("%d steps done: %s", self.total_steps, self.folder / "model")
         return 0
 
     def _prepare_state(self, *, resumed: bool) -> None:

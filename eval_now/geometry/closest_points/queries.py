@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eval_now.geometry.closest_points.bvh import TriangleTree
-from eval_now.geometry.numba_jit import cached_njit
+from eval_now.geometry.numba_jit import cached_njit, kernel_input
 
 _STACK_SIZE = 64  # deeper than any tree of fewer than 2**63 triangles
 
@@ -197,9 +197,16 @@ def normal_equations(
     """
     distances = np.empty(len(points))
     hessian, gradient = _distances_and_normal_equations(
-        tree.boxes, tree.corners, points, float(scale), rotation, rotation_derivatives, translation,
-        closest_triangle, distances,
-    )  # fmt: skip
+        kernel_input(tree.boxes),
+        kernel_input(tree.corners),
+        kernel_input(points),
+        float(scale),
+        kernel_input(rotation),
+        kernel_input(rotation_derivatives),
+        kernel_input(translation),
+        closest_triangle,
+        distances,
+    )
     return NormalEquations(distances, hessian, gradient)
 
 

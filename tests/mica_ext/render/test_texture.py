@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from mica_ext.models.types import Camera
 from mica_ext.render.shading import LUMA, from_linear, render, to_linear
 from mica_ext.render.texture.atlas import make_atlas
 from mica_ext.render.texture.bake import bake_texture
+from mica_ext.render.texture.face_areas import face_areas
 from mica_ext.render.texture.fill import fill_smoothly
 from mica_ext.render.texture.lighting import PhotoLight, fit_shading, harmonics
 from mica_ext.render.texture.painted import paint
@@ -467,3 +469,95 @@ def test_teeth_come_near_to_the_photos_colour():
     found = paint(head, 1.0, 1.0, seen, weights)
     ratio = found[enamel].mean(axis=0) / own[enamel].mean(axis=0)
     np.testing.assert_allclose(ratio, [0.6, 0.56, 0.48], atol=0.03)
+
+
+SIDE_LIGHT = 0.35
+"""Light on the dark half of the face below, over that on the bright half."""
+
+
+@pytest.fixture(scope="module")
+def eventful_face():
+    """Anthro with red cheeks, lit from one side, a microphone before its chin, its eyes dark.
+
+    Returns head, view, photo, texture, the known skin per vertex, and the texels' baked colours.
+    """
+    head = load_head("anthro")
+    atlas = make_atlas(head, 384)
+    skin = np.tile(np.array([190, 150, 128]) / 255, (head.vertices_count, 1))
+    eyes = np.concatenate([head.regions["left_eyeball"], head.regions["right_eyeball"]])
+    corners = head.static_contour_triangles[[2, 14]]
+    jaw = head.template[head.triangles[corners]].mean(axis=1)
+    nose = brow_landmarks(head, [14, 18])
+    for cheek in (jaw + nose) / 2:
+        near = np.exp(-np.square((head.template - cheek) / 0.018).sum(axis=1))
+        skin[:, 1:] *= 1 - 0.35 * near[:, None]
+    light = SIDE_LIGHT + (1 - SIDE_LIGHT) / (1 + np.exp(-head.template[:, :1] / 0.02))
+    shown = from_linear(to_linear(skin.astype(np.float32)) * light.astype(np.float32))
+    shown[eyes] = 0.05
+    for name in ("upper_teeth", "lower_teeth", "tongue", "mouth_inside"):
+        shown[head.regions[name]] = 0.05
+    picture = np.rint(atlas.filled(atlas.interpolate(head, shown)) * 255).astype(np.uint8)
+    assert head.uv is not None
+    assert head.uv_triangles is not None
+    texture = TexturedMesh(picture, head.uv, head.uv_triangles)
+    view = View(1000.0, np.array([179.5, 179.5]), np.array([0.0, 0.0, -0.8]), np.eye(3))
+    wall = np.full((360, 360, 3), [70, 110, 160], np.uint8)
+    photo = render_textured(head.template, head.triangles, view, wall, texture)
+    chin = head.template[head.triangles[head.static_contour_triangles[8]]].mean(axis=0)
+    x, y = np.rint(screen_points(view, chin[None])[0, :2]).astype(int)
+    cv2.circle(photo, (int(x), int(y)), 16, (3, 3, 4), -1)
+    cv2.rectangle(photo, (int(x) - 5, int(y)), (int(x) + 5, 359), (3, 3, 4), -1)
+    baked = bake_texture(photo, head, camera_of(view), head.template, size=384)
+    return head, view, photo, baked, skin, (x, y)
+
+
+def test_red_cheeks_stay_red(eventful_face):
+    head, _, _, baked, skin, _ = eventful_face
+    atlas = make_atlas(head, 384)
+    known = atlas.interpolate(head, skin)
+    red = known[:, 1] < 0.8 * 150 / 255
+    found = baked.picture.reshape(-1, 3)[atlas.index[red]] / 255
+    np.testing.assert_allclose(found[:, 1] / found[:, 0], known[red, 1] / known[red, 0], atol=0.06)
+
+
+def test_a_microphone_is_no_beard(eventful_face):
+    head, view, _, baked, _, (x, y) = eventful_face
+    atlas = make_atlas(head, 384)
+    points = screen_points(view, atlas.interpolate(head, head.template))
+    under = np.hypot(points[:, 0] - x, points[:, 1] - y) < 12
+    under &= atlas.interpolate(head, head.template)[:, 2] > 0.05
+    found = baked.picture.reshape(-1, 3)[atlas.index[under]].astype(float)
+    assert under.sum() > 50
+    assert (found[:, 0] > 100).mean() > 0.97  # the microphone is 3
+
+
+def test_the_overlay_is_in_the_photos_light_and_portraits_in_an_even_one(eventful_face):
+    head, view, photo, baked, _, (x, y) = eventful_face
+    dark = np.zeros_like(photo)
+    again, even = (
+        render_textured(
+            head.template, head.triangles, view, dark, baked, photo_light=photo_light
+        ).astype(float)
+        for photo_light in (True, False)
+    )
+    cheeks = face_areas(head).cheeks > 0.9
+    places = np.rint(screen_points(view, head.template[cheeks])[:, :2]).astype(int)
+    column, row = places[np.hypot(*(places - [x, y]).T) > 30].T
+    assert np.abs(again - photo)[row, column].mean() < 2.5
+    left = column > 180
+    levels = [picture[row, column].mean(axis=1) for picture in (photo, even)]
+    steps = [each[left].mean() - each[~left].mean() for each in levels]
+    assert abs(steps[1]) < 0.5 * abs(steps[0])
+
+
+def test_eyes_are_as_the_photo_shows_them(eventful_face):
+    """Dark here, as behind sunglasses; the head's own have whites."""
+    head, view, photo, baked, _, _ = eventful_face
+    shown = render_textured(
+        head.template, head.triangles, view, np.zeros_like(photo), baked, photo_light=True
+    )
+    eyes = np.concatenate([head.regions["left_eyeball"], head.regions["right_eyeball"]])
+    front = eyes[head.template[eyes, 2] > np.quantile(head.template[eyes, 2], 0.97)]
+    column, row = np.rint(screen_points(view, head.template[front])[:, :2]).astype(int).T
+    assert photo[row, column].max() < 60
+    assert np.abs(shown.astype(float) - photo)[row, column].mean() < 6

@@ -95,6 +95,16 @@ def test_size_and_frame_are_an_adults(head):
     assert -0.045 < tip[1] < -0.025
 
 
+def test_upper_lids_have_an_edge_and_a_crease(head):
+    skin = head.template[head.regions["left_eye_region"]] * 1e3
+    over_pupil = skin[(np.abs(skin[:, 0] - 32) < 1.6) & (skin[:, 1] > 4.8) & (skin[:, 1] < 9.9)]
+    height, depth = over_pupil[np.argsort(over_pupil[:, 1])][:, 1:].T
+    edge, fold = depth[height < 6].max(), depth[height > 8.5].max()
+    assert min(edge, fold) - depth[(height > 6) & (height < 8.5)].min() > 0.15
+    joint = head.joint_regressor[3] @ head.template * 1e3
+    assert edge - joint[2] > 14.1  # the edge stands before the margin, 13.5 mm from the centre
+
+
 def test_joints_sit_where_flames_do(head):
     joints = head.joint_regressor @ head.template
     np.testing.assert_allclose(head.joint_regressor.sum(axis=1), 1, atol=1e-5)

@@ -120,17 +120,27 @@ def reproduce_table7(config: EvidenceConfig) -> int:
     with file_lock(locks / SCRATCH.name, wait=True):
         _probe(config, SCRATCH, f"scratch:{plan.preset}")
     code = _pretrain_perceptual_net(config, plan) if plan.perceptual else 0
+    todo = False
     for job in jobs(plan):
         if code:
             return code
         with file_lock(locks / job.name) as mine:
-            code = _pretrain_and_probe(config, plan, job) if mine else 0
-        with file_lock(locks / "table", wait=True):
-            scores = _scores(config, plan)
-            write_table(config.out, plan._asdict(), scores)
-            write_png(config.out / "table.png", draw_scores(scores))
+            todo = mine and not _probe_file(config, job).exists()
+            code = _pretrain_and_probe(config, plan, job) if todo else 0
+        if todo:
+            _write_results(config, plan)
+    if not todo:  # other processes may have done some of the last ones
+        _write_results(config, plan)
     LOGGER.info("%s", (config.out / "table.md").read_text(encoding="utf-8"))
     return code
+
+
+def _write_results(config: EvidenceConfig, plan: Table7Plan) -> None:
+    """Table and chart of all runs that are done by now."""
+    with file_lock(config.out / "claims" / "table", wait=True):
+        scores = _scores(config, plan)
+        write_table(config.out, plan._asdict(), scores)
+        write_png(config.out / "table.png", draw_scores(scores))
 
 
 def _pretrain_perceptual_net(config: EvidenceConfig, plan: Table7Plan) -> int:

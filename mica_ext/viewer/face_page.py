@@ -71,6 +71,7 @@ def face_scene(
         rotations,
         photo,
         animation,
+        None if texture is None else texture.photo_light,
     )
 
 

@@ -14,6 +14,7 @@ K targets.
       triangles          B uint32 [F,3], of drawn vertices
       uv                 B float32 [N,2], v down; null without texture coordinates
       colours, face      B uint8 [V,3] sRGB of the clay; B uint8 [V], 255 on the face
+      light              B uint8 [V]: 4 (light / 255)^2 on the texture is the photo's; null: 1
       targets            [{name, weight, ids: B uint32 [n], offsets: B int16 [n,3], scale: m}, ...]
       joints             {names, parents, positions [J,3] m, weights: B uint16 [V,J] of 65535,
                          rotations [J,3]: axis-angle of the pose that is shown}
@@ -41,6 +42,8 @@ from mica_ext.viewer.buffers import BufferTable, quantise
 from mica_ext.viewer.pictures import data_url
 
 FORMAT, VERSION = "mica-ext view", 1
+LIGHT_RANGE = 4.0
+"""Largest factor of the photo's light."""
 
 
 class PhotoView(NamedTuple):
@@ -83,6 +86,8 @@ class Scene(NamedTuple):
     """Axis-angle of the joints in the pose that is shown [rad]."""
     photo: PhotoView | None = None
     animation: Animation | None = None
+    photo_light: Float[np.ndarray, " V"] | None = None
+    """Factors on the linear texture that bring back the photo's light."""
 
 
 def scene_json(scene: Scene) -> dict[str, object]:
@@ -98,6 +103,9 @@ def scene_json(scene: Scene) -> dict[str, object]:
         "mesh": {
             **surface_json(table, scene.surface),
             "face": table.add(_bytes(scene.face_weights)),
+            "light": None
+            if scene.photo_light is None
+            else table.add(_bytes(np.sqrt(scene.photo_light / LIGHT_RANGE))),
             "targets": [_target_json(table, target) for target in scene.targets],
             "joints": _joints_json(table, scene.skeleton, scene.rotations),
         },

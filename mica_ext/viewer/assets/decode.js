@@ -33,6 +33,7 @@ function decodeMesh(entry, read) {
     uv: read(entry.uv),
     colours,
     face: read(entry.face),
+    light: read(entry.light),
     targets: (entry.targets || []).map((target) => ({
       name: target.name, weight: target.weight, scale: target.scale,
       ids: read(target.ids), offsets: read(target.offsets),

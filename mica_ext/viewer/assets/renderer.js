@@ -1,10 +1,10 @@
 // A small WebGL 2 renderer for head meshes: clay, texture or edges, over a transparent ground.
 
 const VERTEX_SHADER = `#version 300 es
-in vec3 position; in vec3 normal; in vec3 colour; in vec2 uv; in float face;
+in vec3 position; in vec3 normal; in vec3 colour; in vec2 uv; in float face, light;
 uniform mat4 clip; uniform mat3 rotation; uniform vec3 pivot, offset;
 uniform float lift; // towards the eye, as a share of the distance: edges lie before the surface
-centroid out vec3 vPoint, vNormal, vColour; centroid out vec2 vUv; out float vFace;
+centroid out vec3 vPoint, vNormal, vColour; centroid out vec2 vUv; out float vFace, vLight;
 vec3 toLinear(vec3 c) {
   return mix(c / 12.92, pow((c + 0.055) / 1.055, vec3(2.4)), step(0.04045, c));
 }
@@ -14,15 +14,16 @@ void main() {
   vColour = toLinear(colour);
   vUv = uv;
   vFace = face;
+  vLight = light * light * 4.0;
   gl_Position = clip * vec4(vPoint * (1.0 - lift), 1.0);
 }`;
 
 const FRAGMENT_SHADER = `#version 300 es
 precision highp float;
-centroid in vec3 vPoint, vNormal, vColour; centroid in vec2 vUv; in float vFace;
+centroid in vec3 vPoint, vNormal, vColour; centroid in vec2 vUv; in float vFace, vLight;
 uniform sampler2D picture;
 uniform int style; // 0 clay, 1 texture, 2 edges
-uniform float shade, opacity, faceOnly;
+uniform float shade, opacity, faceOnly, photoLight;
 uniform vec3 lineColour;
 uniform vec3 directions[3], intensities[3], sky, ground, wrap;
 uniform float specular, inner;
@@ -53,7 +54,7 @@ void main() {
   if (style == 1) {
     float typical = dot(lightOn(vec3(0.0, 0.0, 1.0)), vec3(0.2126, 0.7152, 0.0722));
     float factor = 1.0 + shade * (dot(light, vec3(0.2126, 0.7152, 0.0722)) / typical - 1.0);
-    colour = toLinear(texture(picture, vUv).rgb) * factor * side;
+    colour = toLinear(texture(picture, vUv).rgb) * factor * side * mix(1.0, vLight, photoLight);
   } else {
     float gloss = 0.0;
     for (int i = 0; i < 3; i++)
@@ -64,7 +65,7 @@ void main() {
 }`;
 
 const EDGE_LIFT = 6e-4;
-const ATTRIBUTES = [["position", 3], ["normal", 3], ["colour", 3], ["uv", 2], ["face", 1]];
+const ATTRIBUTES = [["position", 3], ["normal", 3], ["colour", 3], ["uv", 2], ["face", 1], ["light", 1]];
 
 // Throws an Error with a line for people where the browser cannot draw.
 function createRenderer(canvas, lighting) {
@@ -100,7 +101,7 @@ function createRenderer(canvas, lighting) {
         if (place < 0) continue;
         gl.bindBuffer(gl.ARRAY_BUFFER, buffers[name]);
         gl.enableVertexAttribArray(place);
-        const bytes = name === "colour" || name === "face";
+        const bytes = ["colour", "face", "light"].includes(name);
         gl.vertexAttribPointer(place, width, bytes ? gl.UNSIGNED_BYTE : gl.FLOAT, bytes, 0, 0);
       }
       const { source, triangles } = mesh;
@@ -119,6 +120,7 @@ function createRenderer(canvas, lighting) {
       };
       fill("colour", bytes(mesh.colours, 3), gl.STATIC_DRAW);
       fill("face", bytes(mesh.face, 1), gl.STATIC_DRAW);
+      fill("light", bytes(mesh.light, 1), gl.STATIC_DRAW);
       fill("uv", mesh.uv || new Float32Array(2 * source.length), gl.STATIC_DRAW);
       const filled = gl.createBuffer(), lines = gl.createBuffer();
       gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, filled);
@@ -150,7 +152,7 @@ function createRenderer(canvas, lighting) {
       gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     },
     // Draws into the canvas, or into `area` of it {x, y, width, height} in CSS pixels, y down.
-    // look: {style: clay | texture | wire, shade, opacity, faceOnly, lineColour}.
+    // look: {style: clay | texture | wire, shade, opacity, faceOnly, photoLight, lineColour}.
     draw(mesh, camera, look, area) {
       const ratio = canvas.width / Math.max(canvas.clientWidth, 1);
       const { width, height } = area || { width: canvas.clientWidth, height: canvas.clientHeight };
@@ -172,6 +174,7 @@ function createRenderer(canvas, lighting) {
       gl.uniform3fv(uniform("offset"), camera.offset);
       gl.uniform1f(uniform("faceOnly"), look.faceOnly ? 1 : 0);
       gl.uniform1f(uniform("shade"), look.shade);
+      gl.uniform1f(uniform("photoLight"), look.photoLight ? 1 : 0);
       gl.enable(gl.DEPTH_TEST);
       gl.depthFunc(gl.LEQUAL);
       // depths of surfaces seen edge on are coarse: without this, specks of the mouth show through

@@ -259,6 +259,7 @@ class Viewer {
       shade: this.photo ? 0 : this.scene.lighting.texture_shade,
       opacity: this.photo ? Number(byId("opacity").value) : 1,
       faceOnly: this.photo,
+      photoLight: this.photo && this.mesh.light,
       lineColour: this.photo || dark ? [0.92, 0.95, 1] : [0.1, 0.16, 0.28],
       lineOpacity: this.photo ? 0.5 * Number(byId("opacity").value) : wire && dark ? 0.42 : 0.55,
     });

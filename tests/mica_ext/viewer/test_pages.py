@@ -25,6 +25,8 @@ from mica_ext.viewer.scene import Animation
 HEAD = toy_head(2)
 DECODER = HeadDecoder(HEAD)
 MICROMETRE = 1e-6
+LIGHT = np.geomspace(0.1, 3.0, HEAD.vertices_count).astype(np.float32)
+"""Of the photo, per vertex."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def parameters():
 @pytest.fixture(scope="module")
 def page(parameters):
     picture = np.full((32, 32, 3), 120, np.uint8)
-    texture = TexturedMesh(picture, HEAD.uv, HEAD.uv_triangles)
+    texture = TexturedMesh(picture, HEAD.uv, HEAD.uv_triangles, LIGHT)
     photo = photo_view(np.zeros((60, 80, 3), np.uint8), parameters, (20.0, 15.0, 50.0, 45.0))
     times = np.array([0.0, 0.5, 2.0])
     names = len(HEAD.expression_names) + 1  # and what they leave over
@@ -86,6 +88,12 @@ def test_the_shown_mesh_is_the_decoders(page, parameters):
     np.testing.assert_array_equal(source[corners].reshape(-1, 3), HEAD.triangles)
     uv = page.buffer(mesh["uv"]).reshape(-1, 2)[corners].reshape(-1, 3, 2)
     np.testing.assert_allclose(1 - uv[..., 1], HEAD.uv[HEAD.uv_triangles][..., 1], atol=1e-6)
+
+
+def test_the_photos_light_is_in_the_page(page):
+    """4 (byte / 255)^2, as the format says."""
+    bytes_ = page.buffer(page.data["mesh"]["light"])
+    np.testing.assert_allclose(4 * (bytes_ / 255) ** 2, LIGHT, rtol=0.03)
 
 
 def test_quantised_values_are_half_a_step_away():

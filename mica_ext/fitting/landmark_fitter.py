@@ -156,14 +156,15 @@ class LandmarkFitter:
         if confidence is not None:
             trust = confidence.detach().cpu().double().numpy().clip(MIN_CONFIDENCE, 1)
         pose, observations = self._pose(points, photo_size, focal, trust)
-        held_jaw = np.zeros(len(points))
-        if jaw_limit is not None:
-            held_jaw = 1 - jaw_limit.detach().cpu().double().numpy().clip(0, 1)
-        upper = self._upper_bounds(held_jaw)
-        start = np.clip(np.zeros_like(upper), self.prior.lower, upper)
         expectation = None
         most = self.closed_lips if closed_lips is None else closed_lips
         closed = lip_gaps(points, self._unit_px(pose, observations)) < most
+        held_jaw = np.zeros(len(points))
+        if jaw_limit is not None:  # nothing is seen between closed lips
+            limit = jaw_limit.detach().cpu().double().numpy().clip(0, 1)
+            held_jaw = np.where(closed, 0.0, 1 - limit)
+        upper = self._upper_bounds(held_jaw)
+        start = np.clip(np.zeros_like(upper), self.prior.lower, upper)
         if expected is not None:
             expectation = Expectation.of(expected, self.model, self.prior)
             start = np.minimum(expectation.coefficients, upper)

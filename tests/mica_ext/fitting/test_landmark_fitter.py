@@ -307,3 +307,12 @@ def test_shared_errors_do_not_become_features(anthro):
             (after.shape - before.shape).norm() + (after.expression - before.expression).norm()
         )
     assert changes[1] < 0.5 * changes[0]
+
+
+def test_closed_lips_show_nothing_that_holds_the_jaw(anthro):
+    _, points = posed(anthro, mouthSmileLeft=0.6)
+    fitter = LandmarkFitter(anthro, CALIBRATION)
+    free = fitter(points, (480, 640))
+    held = fitter(points, (480, 640), jaw_limit=torch.tensor([0.1]))
+    assert free.lips_closed.all()
+    torch.testing.assert_close(held.parameters.head.expression, free.parameters.head.expression)

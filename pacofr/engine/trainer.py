@@ -22,7 +22,11 @@ from pacofr.engine.distributed import World
 from pacofr.engine.loader import BatchLoader
 from pacofr.engine.optimization import adamw
 from pacofr.engine.optimization.ema import Ema
-from pacofr.engine.optimization.loss_scale import MOST_OVERFLOWS, LossScale
+from pacofr.engine.optimization.loss_scale import (
+    MOST_OVERFLOWS,
+    OVERFLOWS_AT_THE_END,
+    LossScale,
+)
 from pacofr.engine.run_log import RunLog
 from pacofr.engine.sampling import RankSampler, SamplingPlan
 from pacofr.engine.speed.compiling import (
@@ -298,8 +302,10 @@ class _Trainer(Generic[Batch]):
             self.overflows = 0
             return
         self.overflows += 1
-        if self.state.loss_scale is None or self.overflows > MOST_OVERFLOWS:
-            raise NotFiniteError(self._not_finite(launched.progress.step, metrics))
+        step = launched.progress.step
+        most = MOST_OVERFLOWS if step < self.total_steps else OVERFLOWS_AT_THE_END
+        if self.state.loss_scale is None or self.overflows > most:
+            raise NotFiniteError(self._not_finite(step, metrics))
 
     def _launch(
         self, forward: nn.Module, batch: Batch, stage: Stage, plan: SamplingPlan

@@ -81,11 +81,11 @@ def parse_location(text: str) -> Location:
         if not text.removeprefix(PIPE).strip():
             raise UserError(f"{text!r}: expected pipe:COMMAND, whose output is a tar")
         return Url(text)
+    if "::" in text and "://" in text:
+        raise UserError(f"{text!r}: expected a single URL, got a chain of file systems (::)")
     protocol = _PROTOCOL.match(text)
     if protocol is None:
         return Path(text)
-    if "::" in text:
-        raise UserError(f"{text!r}: expected a single URL, got a chain of file systems (::)")
     if protocol[1].lower() in ("file", "local"):
         return Path(unquote(text[protocol.end() :]))
     return Url(text)

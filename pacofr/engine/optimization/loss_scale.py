@@ -15,6 +15,9 @@ GROWTH_STEPS = 2000
 """Steps without an overflow after which the scale doubles."""
 MOST_OVERFLOWS = 25
 """Overflows in a row after which no smaller scale will help."""
+OVERFLOWS_AT_THE_END = 2
+"""Overflows in a row with which a run may end: more than a doubled scale costs means weights that
+overflow at any scale."""
 
 
 class LossScale:

@@ -56,7 +56,7 @@ def test_paths_urls_and_pipes_are_told_apart(tmp_path):
     signed = Url("https://me:secret@host/d/c.tar?signature=1")
     assert (str(signed), signed.name) == ("https://host/d/c.tar", "c.tar")
     assert signed.with_suffix(".parquet").text.endswith("/d/c.parquet?signature=1")
-    for wrong in ("zip://a::s3://b/c.zip", "pipe: "):
+    for wrong in ("zip://a::s3://b/c.zip", "simplecache::s3://b/c.tar", "pipe: "):
         with pytest.raises(UserError, match="expected"):
             parse_location(wrong)
 

@@ -118,6 +118,16 @@ def test_float16_that_never_recovers_ends_in_one_line(tmp_path):
     assert len(metrics(tmp_path)) == 25
 
 
+def test_float16_that_overflows_until_the_end_publishes_no_model(tmp_path):
+    class Huge(Linear):
+        stages = (Linear.stages[0]._replace(steps=5),)
+        factor = 1e30
+
+    with pytest.raises(NotFiniteError, match=r"5 steps in a row up to step 5 overflowed float16"):
+        run(Huge(ALONE), tmp_path, precision="fp16", ema_decay=None, validate_steps=0)
+    assert not (tmp_path / "model").exists()
+
+
 def test_the_scale_halves_at_an_overflow_and_doubles_after_a_while(tmp_path):
     scale, yes, no = LossScale(CPU), torch.tensor(True), torch.tensor(False)
     scale.update(no)

@@ -119,24 +119,31 @@ def correlation_difference(
     in `interval`.
     """
 
-    def apart(photos: Int64[np.ndarray, " P"]) -> Float64[np.ndarray, " seeds"]:
-        truth = marked[photos]
-        with np.errstate(invalid="ignore"):  # one photo drawn again and again has no r
-            ours_r, theirs_r = (
-                np.array([np.corrcoef(row[photos], truth)[0, 1] for row in found])
-                for found in (ours, theirs)
-            )
+    count = len(marked)
+
+    def apart(photos: Int64[np.ndarray, "draws P"]) -> Float64[np.ndarray, "seeds draws"]:
+        ours_r, theirs_r = (
+            _correlations(found[:, photos], marked[photos]) for found in (ours, theirs)
+        )
         return ours_r - theirs_r
 
-    rng = np.random.default_rng(0)
-    count = len(marked)
-    draws = [apart(rng.integers(count, size=count)).mean() for _ in range(RESAMPLES)]
-    seeds = apart(np.arange(count))
+    draws = apart(np.random.default_rng(0).integers(count, size=(RESAMPLES, count))).mean(0)
+    seeds = apart(np.arange(count)[None])[:, 0]
     half = 1.96 * float(np.nanstd(draws))
     if len(seeds) > 1:
         # all of it is of the seeds: every photo stands for the seed's own difference
         half = float(np.hypot(half, interval(np.repeat(seeds[:, None], 2, 1)).half_interval))
     return Difference(float(seeds.mean()), half)
+
+
+def _correlations(
+    found: Float64[np.ndarray, "seeds draws P"], marked: Float64[np.ndarray, "draws P"]
+) -> Float64[np.ndarray, "seeds draws"]:
+    """Pearson's r over the last axis; NaN where one photo was drawn again and again."""
+    ours, theirs = (values - values.mean(-1, keepdims=True) for values in (found, marked))
+    scale = np.sqrt(np.square(ours).sum(-1) * np.square(theirs).sum(-1))
+    known = scale > 1e-12
+    return np.where(known, (ours * theirs).sum(-1) / np.where(known, scale, 1), np.nan)
 
 
 def _by_measure(runs: Sequence[RunErrors]) -> dict[str, Float64[np.ndarray, "seeds faces"]]:

@@ -1,5 +1,7 @@
 """Prior of the fit on expression weights."""
 
+import functools
+
 import numpy as np
 from jaxtyping import Float64
 
@@ -23,9 +25,15 @@ def expression_prior_precision(
     """
     if head.expression_convention != "arkit":
         return None
-    samples, names = [], head.expression_names
+    scaled = scale * _samples(head.expression_names)
+    return np.linalg.inv(scaled.T @ scaled / SAMPLES + sigma_floor**2 * np.eye(scaled.shape[1]))
+
+
+@functools.cache
+def _samples(names: tuple[str, ...]) -> Float64[np.ndarray, "samples E"]:
+    """Weights of sampled expressions."""
+    samples = []
     for index in range(SAMPLES):
         weights = sample_expression(np.random.default_rng([0, index]), names)
         samples.append([weights.get(name, 0.0) for name in names])
-    scaled = scale * np.array(samples, np.float64)
-    return np.linalg.inv(scaled.T @ scaled / SAMPLES + sigma_floor**2 * np.eye(len(names)))
+    return np.array(samples, np.float64)

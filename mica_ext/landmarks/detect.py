@@ -1,8 +1,9 @@
 """478 points of a detected face, also where the detector was well off it.
 
 One crop suffices for a good detection. Where the points imply another crop than the one they were
-read in, the face is cropped anew around them; where the network is then not sure of a face, as with
-one that the detector took to be upside down, the other three orientations are tried.
+read in, the face is cropped anew around them. Where the network is then not sure of a face, its
+fallback reads it: Face Mesh loses faces turned by more than some 65 degrees, the student does not.
+Else, as with one that the detector took to be upside down, the other three orientations are tried.
 """
 
 import numpy as np
@@ -37,6 +38,10 @@ def detect_points(
     detected = _read_following(reader, image, region)
     if detected.confidence >= MIN_CONFIDENCE:
         return detected
+    if reader.fallback is not None:
+        other = detect_points(reader.fallback, image, face)
+        if other.confidence >= MIN_CONFIDENCE:
+            return other
     turned = [
         _read_following(reader, image, region._replace(roll=region.roll + quarters * np.pi / 2))
         for quarters in (1, 2, 3)
@@ -52,7 +57,11 @@ def follow_points(
     Where the face moved far from it, it is cropped anew, as in `detect_points`.
     """
     region = region_of_points(before, reader.side_per_box, roll_from_mouth=reader.roll_from_mouth)
-    return _read_following(reader, image, region, passes=1)
+    followed = _read_following(reader, image, region, passes=1)
+    if followed.confidence >= MIN_CONFIDENCE or reader.fallback is None:
+        return followed
+    other = follow_points(reader.fallback, image, before)
+    return max(followed, other, key=lambda each: each.confidence)
 
 
 def _read_following(

@@ -18,7 +18,8 @@ from pacofr.faces.face_mesh import region
 from pacofr.faces.face_mesh.task_file import load_face_mesh
 
 PointChoice = Literal["auto", "student", "face-mesh"]
-"""Whose points are read; auto is Face Mesh where it is installed, else the student."""
+"""Whose points are read; auto is Face Mesh's where it is installed and sees the face, else the
+student's."""
 FACE_MESH = "face-mesh"
 FACE_LOGIT = 3.0
 """Face Mesh's logit at which a face counts as half certain; real faces have 3.1 or more."""
@@ -63,6 +64,8 @@ class PointReader(Protocol):
     """Name, version and licence of the weights."""
     calibration: Path
     """Folder of the calibration of its points, see `fitting.correspondence.calibration`."""
+    fallback: "PointReader | None"
+    """Reads faces that this one does not see, such as profiles."""
 
     @property
     def network(self) -> torch.nn.Module:
@@ -82,6 +85,7 @@ class StudentReader:
     """The shipped network; one pass, for it is trained on the detector's crops."""
 
     size, side_per_box, roll_from_mouth, passes = INPUT, SIDE_PER_BOX, ROLL_FROM_MOUTH, 1
+    fallback: PointReader | None = None
 
     def __init__(self, folder: Path | None = None, device: torch.device | None = None) -> None:
         """With the weights of `folder` (None: the shipped ones)."""
@@ -120,12 +124,22 @@ class FaceMeshReader:
         task_file: Path,
         student: StudentReader | None = None,
         device: torch.device | None = None,
+        *,
+        student_reads_unseen: bool = False,
     ) -> None:
-        """Without a student all regions count as visible."""
+        """Without a student all regions count as visible.
+
+        `student_reads_unseen`: faces that Face Mesh does not see are read by the student.
+        """
         asset = CATALOGUE[FACE_MESH]
-        self.source = Source("Face Mesh V2", (asset.sha256 or "unknown")[:12], asset.licence)
         self.network = load_face_mesh(task_file).to(device)
         self.student = student
+        self.fallback: PointReader | None = student if student_reads_unseen else None
+        name, licence = "Face Mesh V2", asset.licence
+        if self.fallback is not None:
+            own = self.fallback.source
+            name, licence = f"{name} with {own.name} for profiles", f"{licence}; {own.licence}"
+        self.source = Source(name, (asset.sha256 or "unknown")[:12], licence)
 
     @torch.inference_mode()
     def read(self, crops: Float[Tensor, "B 3 S S"]) -> CropReading:
@@ -167,4 +181,6 @@ def open_reader(
     wanted = choice == FACE_MESH or (choice == "auto" and is_fetched(FACE_MESH))
     task_file = require_asset(FACE_MESH) if wanted else None
     own = StudentReader(student, device)
-    return own if task_file is None else FaceMeshReader(task_file, own, device)
+    if task_file is None:
+        return own
+    return FaceMeshReader(task_file, own, device, student_reads_unseen=choice == "auto")

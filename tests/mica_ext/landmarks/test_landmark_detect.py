@@ -1,13 +1,15 @@
 """478 points through crops: the detector's noise, wrong orientations, and what is no face."""
 
+import json
+
 import numpy as np
 import pytest
 
-from mica_ext.landmarks.detect import MIN_CONFIDENCE, detect_points
-from mica_ext.landmarks.readers import FaceMeshReader
+from mica_ext.landmarks.detect import MIN_CONFIDENCE, detect_points, follow_points
+from mica_ext.landmarks.readers import FaceMeshReader, StudentReader
 from pacofr.faces.detect import Face, detect
 from pacofr.faces.face_mesh.detect import detect_points as face_mesh_points
-from pacofr.faces.face_mesh.topology import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from pacofr.faces.face_mesh.topology import IBUG68, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from pacofr.images import load_image
 
 
@@ -38,6 +40,31 @@ def test_face_mesh_reads_what_it_reads_by_itself(reader, london):
         assert distance(found.points_px, direct.points_px[0]) < 0.01
         assert found.confidence > 0.99
         assert found.visibility.shape == found.error.shape == (7,)
+
+
+def test_profiles_that_face_mesh_does_not_see_are_read_by_the_student(shared_data):
+    task_file = shared_data / "face_mesh" / "face_landmarker.task"
+    alone = FaceMeshReader(task_file, StudentReader())
+    both = FaceMeshReader(task_file, StudentReader(), student_reads_unseen=True)
+    views = shared_data / "synthesis_views"
+    photo = load_image(views / "12.jpg")
+    info = json.loads((views / "12.info.json").read_text())
+    true = np.array([mark["camera_space_pos"] for mark in info["landmarks"]])
+    K = np.array(info["camera"]["intrinsics"])
+    pixels = true[:, :2] / -true[:, 2:] * [K[0, 0], -K[1, 1]] + K[:2, 2]
+    lips_and_nose = [27, 28, 29, 30, 33, 51, 57, 62, 66]
+    height = np.ptp(pixels[:, 1])
+    face = detect(photo)[0]
+    seen, lost = (detect_points(each, photo, face) for each in (both, alone))
+    errors = [
+        np.linalg.norm(found.points_px.numpy()[IBUG68] - pixels, axis=1)[lips_and_nose].mean()
+        for found in (seen, lost)
+    ]
+    assert lost.confidence < MIN_CONFIDENCE < seen.confidence
+    assert errors[0] < 0.05 * height < errors[1]
+    followed = follow_points(both, photo, seen.points_px.numpy())
+    assert followed.confidence > MIN_CONFIDENCE
+    assert "landmarks478" in both.source.name
 
 
 def test_a_detector_well_off_the_face_does_not_matter(reader, london):

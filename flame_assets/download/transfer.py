@@ -278,6 +278,11 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
                 f"{old.netloc} sends on to {new.scheme}://{new.netloc}: expected https; "
                 "the address is no longer safe, update the package"
             )
+        try:
+            _ = new.port  # above 65535: a ValueError here, else a socket that nobody closes
+        except ValueError:
+            fp.close()
+            raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

@@ -7,9 +7,10 @@ through these points rides on them as a relief (`surface/relief.py`).
 
 The figures are fitted to the mean of ICT-FaceKit's scans (MIT) as those of `controls` are: a
 displacement with a small Laplacian that brings the surface to that mean, point to plane in both
-directions, read at these points; no vertex of it is copied. Three things that a mean blurs or leaves
-open were added by hand: the crease of the upper lid is .35 mm deep, the nostrils end in a cavity
-behind the sill, and the groove of the philtrum is .3 mm deeper. `tests/bench/anthro_proportions.py` measures angles between normals.
+directions, read at these points; no vertex of it is copied. Three things that a mean blurs or
+leaves open were added by hand: the crease of the upper lid is .35 mm deep, the nostrils end in a
+cavity behind the sill, and the groove of the philtrum is .3 mm deeper.
+`tests/bench/anthro_proportions.py` measures angles between normals.
 
     lid_edge lid_crease lid_fold   around the eye by points of the margin (0 inner canthus, 8 top,
                   16 outer canthus), 1.4, 3.0 and 4.8 mm from it: front edge of the lid, crease of

@@ -116,3 +116,29 @@ class StepAccumulator:
         values = values.double() if on_cuda else values.cpu().double()
         all_reduce_sum(values[len(lengths) :], self.world)
         return ReducedStep(values, self._names, names)
+
+
+def not_finite_line(
+    step: int, metrics: StepMetrics, overflows: int | None, kept: str, rate_flag: str
+) -> str:
+    """The line that ends a run whose loss or gradient is not finite.
+
+    Args:
+        step: the last one.
+        metrics: of it.
+        overflows: steps in a row that overflowed float16; None in other types.
+        kept: which checkpoint there is.
+        rate_flag: the flag of the learning rate.
+    """
+    terms = ", ".join(f"{name} {value:.4g}" for name, value in metrics.losses.items())
+    if overflows is not None:
+        return (
+            f"{overflows} steps in a row up to step {step} overflowed float16 ({terms}, gradient"
+            f" norm {metrics.grad_norm:.4g}) and were not applied, though the loss's scale went"
+            f" down each time; {kept}; give --precision bf16 or fp32, or a lower {rate_flag}, and"
+            " another --out"
+        )
+    return (
+        f"step {step} is not finite ({terms}, gradient norm {metrics.grad_norm:.4g}) and was not"
+        f" applied; {kept}; lower {rate_flag} and start with another --out"
+    )

@@ -16,29 +16,21 @@ import torch
 from torch import nn
 
 from pacofr.engine import checkpoint, distributed
-from pacofr.engine.checkpoint import BackgroundWriter, Progress, TrainingState
+from pacofr.engine.checkpoint import CheckpointWriter, Progress, TrainingState
+from pacofr.engine.compile_trial import compiled_or_not
 from pacofr.engine.device import mixed_precision, rng_state, set_rng_state
 from pacofr.engine.distributed import World
 from pacofr.engine.loader import BatchLoader
 from pacofr.engine.optimization import adamw
 from pacofr.engine.optimization.ema import Ema
-from pacofr.engine.optimization.loss_scale import (
-    MOST_OVERFLOWS,
-    OVERFLOWS_AT_THE_END,
-    LossScale,
-)
+from pacofr.engine.optimization.loss_scale import LossScale, most_overflows
 from pacofr.engine.run_log import RunLog
 from pacofr.engine.sampling import RankSampler, SamplingPlan
-from pacofr.engine.speed.compiling import (
-    compile_parts,
-    first_line,
-    is_compiler_error,
-    uncompile_parts,
-)
+from pacofr.engine.speed.compiling import compile_parts, compiler_errors_as_user_error
 from pacofr.engine.speed.device_batches import DeviceBatches
 from pacofr.engine.speed.profiling import StepProfiler
 from pacofr.engine.speed.utilization import matmul_rate
-from pacofr.engine.step_metrics import ReducedStep, StepAccumulator, StepMetrics
+from pacofr.engine.step_metrics import ReducedStep, StepAccumulator, StepMetrics, not_finite_line
 from pacofr.engine.task import Batch, RunOptions, Stage, TrainerConfig, TrainingTask
 from pacofr.errors import UserError
 from pacofr.utils.locks import exclusive_run
@@ -74,15 +66,9 @@ def fit(task: TrainingTask[Batch], config: TrainerConfig, options: RunOptions, w
         UserError: among others `NotFiniteError`, a folder of another run, a lost process.
     """
     with distributed.lost_peer_as_user_error("in training", "give the same command again to go on"):
-        try:
+        remedy = "give the same command without compile to go on from the last checkpoint"
+        with compiler_errors_as_user_error(remedy):
             return _Trainer(task, config, options, world).run()
-        except Exception as error:
-            if config.compile and is_compiler_error(error):
-                raise UserError(
-                    f"torch.compile failed in the middle of the training ({first_line(error)});"
-                    " give the same command without compile to go on from the last checkpoint"
-                ) from error
-            raise
 
 
 class _Trainer(Generic[Batch]):
@@ -101,7 +87,7 @@ class _Trainer(Generic[Batch]):
         """Steps in a row that were skipped for an overflow of float16."""
         self.flop_rate: float | None = None
         self.profiler = StepProfiler(self.folder, enabled=options.profile and world.is_main)
-        self.writer: BackgroundWriter | None = None
+        self.writer: CheckpointWriter | None = None
         self.saved_step = -1
         self.saved_at = self.timed_from = time.monotonic()
 
@@ -142,12 +128,13 @@ class _Trainer(Generic[Batch]):
             )
             held.enter_context(contextlib.closing(self.log))
             held.enter_context(self.stop)
-            if self.world.is_main and self.task.exports_in_background:
-                self.writer = BackgroundWriter(
+            if self.world.is_main:
+                self.writer = CheckpointWriter(
                     self.folder,
                     export=self.task.export,
                     run_config=self.task.run_config,
                     keep=self.options.keep,
+                    background=self.task.exports_in_background,
                 )
                 held.callback(self.writer.join)
             begin = 0
@@ -213,7 +200,9 @@ class _Trainer(Generic[Batch]):
             untried = self.compiled
             for batch in on_device:
                 if untried:
-                    self._try_compiled(batch, stage)
+                    self.compiled = compiled_or_not(
+                        task, state, batch, stage, self.config, self.world
+                    )
                     untried = False
                 self.unread.append(self._launch(forward, batch, stage, data.plan))
                 on_device.prefetch()
@@ -241,36 +230,6 @@ class _Trainer(Generic[Batch]):
         if self.flop_rate is None:
             self.flop_rate = matmul_rate(self.world.device, self.config.precision)
         self.log.mfu_per_rate = flop / (self.flop_rate * self.world.size)
-
-    def _try_compiled(self, batch: Batch, stage: Stage) -> None:
-        """See whether the compiled parts can do a step, or train without compiling on all ranks;
-        changes nothing else."""
-        model, device = self.state.model, self.world.device
-        drawn = rng_state(device)
-        buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-        part = distributed.even_slices(len(batch[0]), self.config.accumulate)[0]
-        micro_batch = cast(Batch, type(batch)(*(tensor[part] for tensor in batch)))
-        failure: Exception | None = None
-        try:
-            with mixed_precision(device, self.config.precision):
-                loss = self.task.loss(model, micro_batch, stage)
-            next(iter(loss.means.values())).backward()
-        except (UserError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # Dynamo, Inductor, Triton and compilers raise many kinds
-            failure = error
-        finally:
-            set_rng_state(drawn, device)
-            self.state.optimizer.zero_grad(set_to_none=True)
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
-        failed = torch.tensor([float(failure is not None)], dtype=torch.float64)
-        if distributed.all_reduce_sum(failed, self.world):
-            reason = "on another rank" if failure is None else first_line(failure)
-            LOGGER.warning("training without torch.compile, which fails here: %s", reason)
-            uncompile_parts(self.task.compiled_parts())
-            self.compiled = False
 
     def _needs_numbers(self, step: int, end: int) -> bool:
         """Whether something happens after this step that must see its numbers, or it is the last
@@ -303,7 +262,7 @@ class _Trainer(Generic[Batch]):
             return
         self.overflows += 1
         step = launched.progress.step
-        most = MOST_OVERFLOWS if step < self.total_steps else OVERFLOWS_AT_THE_END
+        most = most_overflows(at_the_end=step == self.total_steps)
         if self.state.loss_scale is None or self.overflows > most:
             raise NotFiniteError(self._not_finite(step, metrics))
 
@@ -417,18 +376,8 @@ class _Trainer(Generic[Batch]):
     def _save(self) -> None:
         """Write a checkpoint, or begin to: `_finish_saving` waits for it."""
         rows = distributed.all_gather_bytes(rng_state(self.world.device), self.world)
-        if self.world.is_main:
-            content = checkpoint.checkpoint_content(self.state, rows)
-            if self.writer is not None:
-                self.writer.save(content)
-            else:
-                checkpoint.save_checkpoint(
-                    self.folder,
-                    content,
-                    export=self.task.export,
-                    run_config=self.task.run_config,
-                    keep=self.options.keep,
-                )
+        if self.writer is not None:
+            self.writer.save(checkpoint.checkpoint_content(self.state, rows))
         self.saved_step, self.saved_at = self.state.progress.step, time.monotonic()
         self._pause()
 
@@ -439,23 +388,12 @@ class _Trainer(Generic[Batch]):
         distributed.barrier(self.world)  # torchrun ends all once one has left
 
     def _not_finite(self, step: int, metrics: StepMetrics) -> str:
-        terms = ", ".join(f"{name} {value:.4g}" for name, value in metrics.losses.items())
         if self.writer is not None:
             self.writer.join()
         good = checkpoint.checkpoints(self.folder)
         kept = f"the last good checkpoint is {good[0]}" if good else "no checkpoint was written yet"
-        if self.state.loss_scale is not None:
-            return (
-                f"{self.overflows} steps in a row up to step {step} overflowed float16 ({terms},"
-                f" gradient norm {metrics.grad_norm:.4g}) and were not applied, though the loss's"
-                f" scale went down each time; {kept}; give --precision bf16 or fp32, or a lower"
-                f" {self.task.learning_rate_flag}, and another --out"
-            )
-        return (
-            f"step {step} is not finite ({terms}, gradient norm {metrics.grad_norm:.4g}) and was"
-            f" not applied; {kept}; lower {self.task.learning_rate_flag} and start with another"
-            " --out"
-        )
+        overflows = None if self.state.loss_scale is None else self.overflows
+        return not_finite_line(step, metrics, overflows, kept, self.task.learning_rate_flag)
 
 
 def _due(every: int, step: int, last: bool) -> bool:

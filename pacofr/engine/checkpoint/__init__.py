@@ -18,7 +18,6 @@ any `step_*` folder is complete, whatever killed the run; one to be deleted is h
 that allow it have their state copied to host memory and written by a thread while they go on.
 """
 
-from pacofr.engine.checkpoint.background import BackgroundWriter
 from pacofr.engine.checkpoint.folder import (
     checkpoints,
     publish_model,
@@ -28,10 +27,11 @@ from pacofr.engine.checkpoint.folder import (
 )
 from pacofr.engine.checkpoint.loading import load_checkpoint
 from pacofr.engine.checkpoint.state import Json, Progress, TrainingState
+from pacofr.engine.checkpoint.writer import CheckpointWriter
 from pacofr.engine.checkpoint.writing import checkpoint_content, save_checkpoint, write_model
 
 __all__ = [
-    "BackgroundWriter",
+    "CheckpointWriter",
     "Json",
     "Progress",
     "TrainingState",

@@ -20,6 +20,11 @@ OVERFLOWS_AT_THE_END = 2
 overflow at any scale."""
 
 
+def most_overflows(at_the_end: bool) -> int:
+    """Overflows in a row that a run survives, or may end with."""
+    return OVERFLOWS_AT_THE_END if at_the_end else MOST_OVERFLOWS
+
+
 class LossScale:
     """Halves at each overflow, doubles after `GROWTH_STEPS` steps without; lives on the device."""
 

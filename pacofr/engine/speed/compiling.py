@@ -1,9 +1,12 @@
 """torch.compile of parts of a model, where it works: it needs a C++ compiler, on a GPU Triton."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
+
+from pacofr.errors import UserError
 
 _COMPILERS = ("torch._dynamo", "torch._inductor", "torch._functorch", "triton")
 
@@ -23,10 +26,18 @@ def uncompile_parts(parts: Iterable[nn.Module]) -> None:
     torch._dynamo.reset()
 
 
-def is_compiler_error(error: BaseException) -> bool:
-    """Whether it comes from what torch.compile consists of, however it is wrapped."""
-    kinds = [kind.__module__ for kind in type(error).__mro__]
-    return any(module.startswith(_COMPILERS) for module in kinds)
+@contextlib.contextmanager
+def compiler_errors_as_user_error(remedy: str) -> Iterator[None]:
+    """Turn what torch.compile raises, however it is wrapped, into one line."""
+    try:
+        yield
+    except Exception as error:
+        kinds = [kind.__module__ for kind in type(error).__mro__]
+        if not any(module.startswith(_COMPILERS) for module in kinds):
+            raise
+        raise UserError(
+            f"torch.compile failed in the middle of the training ({first_line(error)}); {remedy}"
+        ) from error
 
 
 def first_line(error: BaseException) -> str:

@@ -122,12 +122,12 @@ def _kernels(averages: Iterable[FunctionEventAvg], on_gpu: bool) -> list[TimedKe
     """The kernels of the GPU, or without one the processor's operations."""
     if on_gpu:
         return [
-            TimedKernel(each.key, each.self_device_time_total, each.count)
+            TimedKernel(str(each.key), each.self_device_time_total, each.count)
             for each in averages
             if each.device_type == DeviceType.CUDA
         ]
     return [
-        TimedKernel(each.key, each.self_cpu_time_total, each.count)
+        TimedKernel(str(each.key), each.self_cpu_time_total, each.count)
         for each in averages
-        if not each.key.startswith("ProfilerStep")
+        if not str(each.key).startswith("ProfilerStep")
     ]

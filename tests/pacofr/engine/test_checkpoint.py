@@ -186,7 +186,9 @@ def test_a_checkpoint_in_the_background_is_that_of_its_step(tmp_path, trained, w
     """The training changes all tensors while they are written, and the copies' memory is reused."""
     net, optimizer = trained
     ema = Ema(net, 0.5) if with_ema else None
-    writer = checkpoint.BackgroundWriter(tmp_path / "background", keep=9, **WRITING)
+    writer = checkpoint.CheckpointWriter(
+        tmp_path / "background", keep=9, background=True, **WRITING
+    )
     for step in (3, 4):
         expected = files_of(save(tmp_path / "plain", net, optimizer, step, ema=ema))
         writer.save(content(net, optimizer, step, ema=ema))
@@ -210,7 +212,9 @@ def test_one_checkpoint_is_written_at_a_time(tmp_path, trained):
         write_model(folder, model, {"width": 4})
         ended.append(folder)
 
-    writer = checkpoint.BackgroundWriter(tmp_path, keep=9, export=export, run_config={})
+    writer = checkpoint.CheckpointWriter(
+        tmp_path, keep=9, export=export, run_config={}, background=True
+    )
     writer.save(content(*trained, 1))  # returns while it is written
     writer.check()
     assert not ended

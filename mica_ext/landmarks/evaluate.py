@@ -191,6 +191,8 @@ def evaluate_helen(folder: Path, reader: PointReader, fitter: LandmarkFitter) ->
         own, fitted = (correlation(p, measure) for p in (predictions.landmarks, predictions.fitted))
         figures.append(_at_least(f"Helen: {name}, points, correlation", own, "", goal))
         figures.append(_plain(f"Helen: {name}, fitted head, correlation", fitted, ""))
+        rise = float(np.polyfit(measure(truth), measure(predictions.fitted), 1)[0])
+        figures.append(_plain(f"Helen: {name}, fitted head, slope on the truth", rise, ""))
     return figures + _lid_figures(predictions.fitted, truth)
 
 

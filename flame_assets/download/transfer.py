@@ -278,12 +278,24 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
                 f"{old.netloc} sends on to {new.scheme}://{new.netloc}: expected https; "
                 "the address is no longer safe, update the package"
             )
+        _ = new.port  # above 65535: a ValueError here, else a socket that nobody closes
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    def http_error_302(  # noqa: D102
+        self,
+        req: urllib.request.Request,
+        fp: Any,
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+    ) -> Any:
         try:
-            _ = new.port  # above 65535: a ValueError here, else a socket that nobody closes
-        except ValueError:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except ValueError:  # an address that is none; urllib leaves the answer open
             fp.close()
             raise
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 class _Plain(urllib.request.HTTPHandler):

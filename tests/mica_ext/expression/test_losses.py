@@ -130,6 +130,23 @@ def test_photos_without_3d_count_by_their_points_alone():
     assert float(loss(found, unseen).loss) == 0
 
 
+def test_parts_of_a_batch_weigh_labels_by_the_whole_batch():
+    """As ranks do: one has the crop with labels, the other one without."""
+    wanted, found = movement(), movement(seed=1)
+    both, _ = truth_of(wanted, has_3d=(0.5, 0.0))
+    loss, mean = ExpressionLoss(DECODER, LossWeights()), both.has_3d.mean()
+    parts = []
+    for row in (slice(0, 1), slice(1, 2)):
+        truth = Truth(
+            both.shape[row],
+            BranchOutput(*(values[row] for values in wanted)),
+            *(values[row] for values in (both.points_px, both.confidence, both.has_3d)),
+        )
+        output = BranchOutput(*(values[row] for values in found))
+        parts.append(loss(output, truth, mean_known=mean).loss)
+    torch.testing.assert_close(torch.stack(parts).mean(), loss(found, both).loss)
+
+
 def test_an_identity_that_is_read_is_compared_at_rest_and_in_the_crop():
     """Its errors are its own: no movement may make up for them."""
     wanted = movement()

@@ -170,6 +170,7 @@ def alone(tree):
     return tree / "alone"
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(tree, alone, tmp_path):
     """With labels in 3D for half of the crops, however ranks share them."""
     processes = start_two(SCRIPT, tree, tmp_path / "run", 2, 0)

@@ -52,6 +52,8 @@ class MouthPicture(NamedTuple):
     """Luminance of the brightest parts over the lower lip's."""
     contrast: Float[Tensor, " B"]
     """Redness of the lower lip minus theirs; 0 in black and white photos."""
+    lip_redness: Float[Tensor, " B"]
+    """Red over the sum of the lower lip's colours; a third without colour."""
     lit: Float[Tensor, " B"]
     """Their luminance over the cheeks'."""
     lips_apart: Float[Tensor, " B"]
@@ -72,7 +74,7 @@ def jaw_limits(
     in_grey = _ramp(seen.brightness, 1.15, 1.45) * (seen.contrast.abs() < 0.05)
     in_shade = torch.maximum(in_colour, in_grey) * _ramp(seen.lit, 0.25, 0.5)
     by_pale_lips = _ramp(seen.contrast, 0.005, 0.03) * _ramp(seen.brightness, 0.6, 0.85)
-    without_colour = _ramp(seen.brightness, 0.75, 0.95) * (seen.contrast.abs() < 0.005)
+    without_colour = _ramp(seen.brightness, 0.75, 0.95) * ((seen.lip_redness - 1 / 3).abs() < 0.01)
     as_light_as_skin = torch.maximum(by_pale_lips, without_colour) * _ramp(seen.lit, 0.6, 0.78)
     as_light_as_skin *= 1 - _ramp(seen.brightness, *TONGUE_BRIGHTNESS)
     are_teeth = torch.maximum(in_shade, as_light_as_skin)
@@ -132,6 +134,7 @@ def look_between_lips(
         _gap_share(teeth[:, : len(UPPER)]),
         brightest / torch.maximum(lip_colour @ torch.tensor(LUMA), dark),
         contrast,
+        lip_redness,
         brightest / torch.maximum(cheek_colour @ torch.tensor(LUMA), dark),
         (upper - lower).norm(dim=-1).mean(1) / eyes.clamp(min=1e-6),
     )

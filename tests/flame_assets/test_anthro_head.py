@@ -198,8 +198,7 @@ def test_regions_and_expressions_are_named(head):
     assert -0.08 < lips[:, 1].min() < lips[:, 1].max() < -0.05
 
 
-def test_two_builds_are_the_same_bytes():
-    head = build_anthro()
+def test_two_builds_are_the_same_bytes(head):
     again = build_anthro()
     for item in dataclasses.fields(head):
         first, second = getattr(head, item.name), getattr(again, item.name)
@@ -212,6 +211,7 @@ def test_the_version_is_raised_with_the_geometry(head):
     assert not changed, "raise VERSION in anthro/build.py and write the new numbers into KNOWN"
 
 
+@pytest.mark.slow
 def test_other_processors_build_the_same_head(head):
     code = (
         "import json; from flame_assets.anthro import build_anthro; "

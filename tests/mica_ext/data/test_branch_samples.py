@@ -272,6 +272,7 @@ def test_famos_with_parts_missing(run, head, famos, tmp_path):
     assert "expected fits of coma, got famos" in one_line(err)
 
 
+@pytest.mark.slow
 def test_people_who_look_like_a_scan_are_left_out(run, head, famos, tmp_path):
     """A scan of one of them, by the benchmark's own layout."""
     from eval_now.data.scan_degradation import ScanDegradation, degrade_to_scan

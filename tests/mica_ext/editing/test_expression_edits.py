@@ -127,7 +127,7 @@ def test_a_face_on_another_head_is_the_same_person_with_the_same_expression(head
         decoder(HeadParameters.zeros(h)._replace(shape=p.shape)).vertices[0].numpy()
         for decoder, h, p in ((source, head, posed), (target, flame_like, carried.parameters.head))
     ]
-    skin = head.regions["face"]
+    skin = np.array(head.regions["face"])
     apart = 1000 * np.linalg.norm(neutral[0] - neutral[1], axis=1)[skin]
     mean = 1000 * np.linalg.norm(neutral[0] - head.template, axis=1)[skin]
     assert np.sqrt(np.square(apart).mean()) < 0.2 * np.sqrt(np.square(mean).mean())

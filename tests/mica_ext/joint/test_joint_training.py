@@ -136,6 +136,7 @@ def test_a_frozen_identity_gives_its_own_neutral_mesh_to_the_last_bit(tree, froz
     assert "was kept: neutral meshes equal its own" in (frozen / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_stopped_joint_run_goes_on_exactly(tree, joint, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(joint, out, symlinks=True)

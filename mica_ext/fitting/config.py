@@ -27,6 +27,9 @@ class FitConfig:
     """Factor on the standard deviations of the sampled expressions, of which photos show more."""
     expression_sigma_floor: float = 0.06
     """Standard deviation added, in quadrature, to every expression weight."""
+    closed_jaw_max: float = 0.25
+    """Upper bound of ARKit's mouthClose, and of jawOpen where the lips meet: without it a long
+    lower face is read as a jaw that is wide open behind closed lips."""
     jaw_sigma: tuple[float, float, float] = (0.25, 0.03, 0.02)
     """Standard deviations of a free jaw's rotation vector [rad]: opening, sideways, twist."""
     jaw_min: tuple[float, float, float] = (0.0, -0.15, -0.1)

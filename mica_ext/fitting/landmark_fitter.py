@@ -163,12 +163,13 @@ class LandmarkFitter:
         if jaw_limit is not None:  # nothing is seen between closed lips
             limit = jaw_limit.detach().cpu().double().numpy().clip(0, 1)
             held_jaw = np.where(closed, 0.0, 1 - limit)
-        upper = self._upper_bounds(held_jaw)
+        sure = trust[:, INNER_LIPS].mean(1) >= SURE  # else the points' gap is a guess
+        upper = self._upper_bounds(held_jaw, closed & sure)
         start = np.clip(np.zeros_like(upper), self.prior.lower, upper)
         if expected is not None:
             expectation = Expectation.of(expected, self.model, self.prior)
             start = np.minimum(expectation.coefficients, upper)
-            closed &= trust[:, INNER_LIPS].mean(1) >= SURE  # else the points' gap is a guess
+            closed &= sure
         held = self.gaze_columns
         if shape is not None:
             known = shape.detach().cpu().double().numpy()
@@ -222,13 +223,21 @@ class LandmarkFitter:
         changed = (torch.from_numpy(part).float() for part in (state.expression, jaw))
         return heads._replace(**dict(zip(("expression", "jaw_pose"), changed, strict=True)))
 
-    def _upper_bounds(self, held_jaw: Float64[np.ndarray, " B"]) -> Float64[np.ndarray, "B M"]:
-        """Of all coefficients, with jaws that open no further than 1 - `held_jaw`."""
+    def _upper_bounds(
+        self, held_jaw: Float64[np.ndarray, " B"], closed: Bool[np.ndarray, " B"]
+    ) -> Float64[np.ndarray, "B M"]:
+        """Of all coefficients, with jaws that open no further than 1 - `held_jaw`.
+
+        Behind `closed` lips ARKit's jawOpen has the bound of its mouthClose.
+        """
         upper = np.tile(self.prior.upper, (len(held_jaw), 1))
         free_jaw = self.jaw_column == 0
         limit = (1 - held_jaw) * (JAW_OPEN if free_jaw else 1.0)
         limited = (held_jaw > 0) & (limit < upper[:, self.jaw_column])
         upper[limited, self.jaw_column] = limit[limited]
+        if not free_jaw:
+            behind = np.minimum(upper[closed, self.jaw_column], self.config.closed_jaw_max)
+            upper[closed, self.jaw_column] = behind
         return upper
 
     def _pose(

@@ -50,13 +50,14 @@ class CoefficientPrior(NamedTuple):
         unbounded = [np.full(axes, np.inf), np.full(modes, np.inf)]
         jaw_bounds = [free_jaw * np.array(limits) for limits in (config.jaw_min, config.jaw_max)]
         names = head.expression_names
+        highest = np.where(np.array(names) == "mouthClose", config.closed_jaw_max, high)
         known = [pair for pair in OPPOSITES if bounded and set(pair) <= set(names)]
         pairs = [[start + names.index(name) for name in pair] for pair in known]
         return cls(
             precision,
             np.concatenate([0 * jaw, 0 * shape, rate, 0 * noise]),
             np.concatenate([jaw_bounds[0], -unbounded[0], low * expression, -unbounded[1]]),
-            np.concatenate([jaw_bounds[1], unbounded[0], high * expression, unbounded[1]]),
+            np.concatenate([jaw_bounds[1], unbounded[0], highest * expression, unbounded[1]]),
             np.array(pairs, np.int64).reshape(-1, 2),
         )
 

@@ -316,3 +316,19 @@ def test_closed_lips_show_nothing_that_holds_the_jaw(anthro):
     held = fitter(points, (480, 640), jaw_limit=torch.tensor([0.1]))
     assert free.lips_closed.all()
     torch.testing.assert_close(held.parameters.head.expression, free.parameters.head.expression)
+
+
+def test_a_jaw_behind_closed_lips_has_its_own_bound(anthro):
+    """The chin hangs low under lips that meet: the bound makes it a longer face."""
+    truth, points = posed(anthro, jawOpen=0.6, mouthClose=0.6)
+    chin = project(CAMERA, anthro(truth).landmarks)[0, 8]
+    for most in (0.05, 1.0):
+        config = FitConfig(closed_jaw_max=most)
+        fit = LandmarkFitter(anthro, CALIBRATION, config)(points, (480, 640), CAMERA.focal_px)
+        assert fit.lips_closed.all()
+        weights = weights_of(fit, anthro)
+        jaw = max(weights["jawOpen"], weights["mouthClose"])
+        assert jaw <= most + 1e-6 if most < 0.1 else jaw > 0.1
+        lips = anthro(fit.parameters.head).landmarks[0, [62, 66], 1].tolist()
+        assert abs(lips[0] - lips[1]) < 0.2e-3
+        assert (fit.landmarks_px[0, 8] - chin).norm() < 8

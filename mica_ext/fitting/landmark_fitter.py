@@ -57,9 +57,6 @@ from pacofr.faces.face_mesh.topology import INNER_LIPS
 from pacofr.faces.landmarks68 import inter_ocular
 
 MIN_CONFIDENCE = 1e-4
-HELD_JAW_PRECISION = 3.0
-"""Factor on the precision of the inner lips' points of faces whose jaw is held shut."""
-AT_INNER_LIPS = np.isin(np.arange(478)[FIT_POINTS], INNER_LIPS)
 
 
 class FitResult(NamedTuple):
@@ -182,7 +179,7 @@ class LandmarkFitter:
         gaze = self._gaze(state, eyes, observations) + unseen
         for _ in range(self.config.iterations):
             noise = self._photo_noise(state.pose, observations, trust)
-            noise = _sure_of_inner_lips(noise, held_jaw)
+            noise = noise.sure_of_inner_lips(held_jaw)
             state = self._step(
                 self._look(state, gaze), observations, noise, held, prior, upper, one_person
             )
@@ -380,17 +377,6 @@ class LandmarkFitter:
         residual = torch.from_numpy(distance / self._unit_px(state.pose, observations)).float()
         landmarks = project(camera, mesh.landmarks)
         return FitResult(FaceParameters(head, camera), landmarks, residual, closed)
-
-
-def _sure_of_inner_lips(noise: PhotoNoise, held_jaw: Float64[np.ndarray, " B"]) -> PhotoNoise:
-    """Smaller errors of the inner lips where the jaw is held.
-
-    The lips' own muscles then part them as far as they stand apart, against the priors.
-    """
-    if not held_jaw.any():
-        return noise
-    precision = 1 + (HELD_JAW_PRECISION - 1) * held_jaw[:, None] * AT_INNER_LIPS
-    return noise._replace(sigma_px=noise.sigma_px / np.sqrt(precision))
 
 
 def _unseen_gaze(

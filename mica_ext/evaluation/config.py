@@ -52,7 +52,8 @@ class CompareEncodersConfig:
 
     encoders: Annotated[tuple[str, ...], tyro.conf.Positional]
     """NAME=KIND:WEIGHTS, such as mine=pacofr:runs/micro or FaRL=farl:FaRL.pth; NAME=random:WEIGHTS
-    has the same network with random weights."""
+    has the same network with random weights. WEIGHTS,WEIGHTS,... gives each seed its own
+    pre-training."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder for the runs, encoders.md and encoders.json."""
     tuning: tuple[Literal["frozen", "tuned"], ...] = ("frozen", "tuned")

@@ -47,7 +47,7 @@ from pacofr.utils.config_json import read_json
 JUDGES_SEED = 990_000
 """Of the rendered people to judge on; `mica-ext train` with any usual seed has others."""
 RANDOM = "random"
-MEASURED, MEASURED_VERSION = "measured.json", 2
+MEASURED, MEASURED_VERSION = "measured.json", 3
 TESTSET = "testset"
 """Of --helen."""
 BATCH = 8
@@ -60,19 +60,8 @@ class Encoder(NamedTuple):
     name: str
     kind: str
     """Of `pacofr.models.encoders`, or random."""
-    weights: Path | None
-
-    def load(self, seed: int) -> VisionTransformer:
-        """The transformer; random weights are those of the seed.
-
-        Raises:
-            UserError: the weights cannot be read.
-        """
-        if self.kind != RANDOM:
-            return load_encoder(self.kind, self.weights).vit
-        sizes = load_encoder("pacofr", self.weights).vit.config
-        torch.manual_seed(seed)
-        return VisionTransformer(sizes)
+    weights: tuple[Path, ...]
+    """One for all seeds, or each seed's own, in their order."""
 
 
 class Run(NamedTuple):
@@ -81,6 +70,8 @@ class Run(NamedTuple):
     encoder: Encoder
     tuned: bool
     seed: int
+    weights: Path
+    """The encoder's for this seed."""
 
     @property
     def row(self) -> str:
@@ -93,6 +84,19 @@ class Run(NamedTuple):
         return out / f"{self.encoder.name}-{tuning}-{self.seed}"
 
 
+def initial_encoder(kind: str, weights: Path, seed: int) -> VisionTransformer:
+    """The transformer a run begins with; of kind random those of the seed, in the weights' sizes.
+
+    Raises:
+        UserError: the weights cannot be read.
+    """
+    if kind != RANDOM:
+        return load_encoder(kind, weights).vit
+    sizes = load_encoder("pacofr", weights).vit.config
+    torch.manual_seed(seed)
+    return VisionTransformer(sizes)
+
+
 def compare_encoders(config: CompareEncodersConfig) -> int:
     """Train and measure what is not there yet, then write and print the tables.
 
@@ -103,25 +107,20 @@ def compare_encoders(config: CompareEncodersConfig) -> int:
         UserError: an encoder, the head, data or photos cannot be used; a run began with other
             options.
     """
-    encoders = read_encoders(config.encoders)
+    runs = planned_runs(config)
     head = load_head(chosen_head(config.head))
-    for encoder in encoders:  # before hours of work
-        encoder.load(0)
+    for run in {run.weights: run for run in runs}.values():  # before hours of work
+        initial_encoder(run.encoder.kind, run.weights, run.seed)
     if config.helen is not None:
         labelled_photos(config.helen / TESTSET)
-    runs = [
-        Run(encoder, tuning == "tuned", seed)
-        for seed in config.seeds
-        for encoder in encoders
-        for tuning in config.tuning
-    ]
     judge = Judge(config, head)
     measured = []
     for number, run in enumerate(runs, start=1):
         print(f"run {number} of {len(runs)}: {run.row}, seed {run.seed}", flush=True)
-        code = train_run(config, head, run)
-        if code:
-            return code
+        if not judge.has_measured(run):
+            code = train_run(config, head, run)
+            if code:
+                return code
         measured.append(judge.measure(run))
     text = markdown(measured)
     write_bytes_atomic(config.out / "encoders.md", text.encode())
@@ -131,8 +130,29 @@ def compare_encoders(config: CompareEncodersConfig) -> int:
     return 0
 
 
+def planned_runs(config: CompareEncodersConfig) -> list[Run]:
+    """All runs, seed by seed.
+
+    Raises:
+        UserError: an encoder is not NAME=KIND:WEIGHTS, or has weights for another count of seeds.
+    """
+    encoders = read_encoders(config.encoders)
+    for encoder in encoders:
+        if len(encoder.weights) not in (1, len(config.seeds)):
+            raise UserError(
+                f"{encoder.name}: expected one file or folder of weights, or one for each of the "
+                f"{len(config.seeds)} seeds, got {len(encoder.weights)}"
+            )
+    return [
+        Run(encoder, tuning == "tuned", seed, encoder.weights[position % len(encoder.weights)])
+        for position, seed in enumerate(config.seeds)
+        for encoder in encoders
+        for tuning in config.tuning
+    ]
+
+
 def read_encoders(words: tuple[str, ...]) -> list[Encoder]:
-    """The encoders of NAME=KIND:WEIGHTS.
+    """The encoders of NAME=KIND:WEIGHTS or NAME=KIND:WEIGHTS,WEIGHTS,...
 
     Raises:
         UserError: a word is none of these, or two have one name.
@@ -146,11 +166,12 @@ def read_encoders(words: tuple[str, ...]) -> list[Encoder]:
                 f"{word}: expected NAME=KIND:WEIGHTS, such as mine=pacofr:runs/micro or "
                 "none=random:runs/micro"
             )
-        if kind == "scratch" or not weights:
+        paths = tuple(Path(word) for word in weights.split(",") if word)
+        if kind == "scratch" or not paths:
             raise UserError(
                 f"{word}: expected the weights after KIND: (random:RUN takes RUN's sizes alone)"
             )
-        encoders.append(Encoder(name, kind, Path(weights)))
+        encoders.append(Encoder(name, kind, paths))
     names = [encoder.name.lower() for encoder in encoders]
     if len(set(names)) < len(names):
         raise UserError("two encoders have one name; give each NAME= its own")
@@ -168,7 +189,7 @@ def training_config(config: CompareEncodersConfig, run: Run) -> ExpressionTraini
     """The training of one run: alike for all but encoder, tuning and seed."""
     return ExpressionTrainingConfig(
         out=run.folder(config.out),
-        encoder_weights=run.encoder.weights,
+        encoder_weights=run.weights,
         tuned=run.tuned,
         head=config.head,
         branch=BranchConfig(width=config.width),
@@ -191,11 +212,10 @@ def training_config(config: CompareEncodersConfig, run: Run) -> ExpressionTraini
 
 def train_run(config: CompareEncodersConfig, head: HeadModel, run: Run) -> int:
     """Train a run, or go on with it; the exit code."""
-    if (run.folder(config.out) / MEASURED).is_file():
-        return 0
     asked = training_config(config, run)
     with process_group(config.device) as world:
-        task = ExpressionTraining(asked, run.encoder.load(run.seed), head, world)
+        encoder = initial_encoder(run.encoder.kind, run.weights, run.seed)
+        task = ExpressionTraining(asked, encoder, head, world)
         options = RunOptions(out=asked.out, device=config.device, keep=1)
         return fit(task, trainer_config(asked), options, world)
 
@@ -223,19 +243,30 @@ class Judge:
         reconstructor = Reconstructor.load(head=chosen_head(self.config.head))
         return JudgedPhotos(self.config.helen / TESTSET, reconstructor)
 
+    def has_measured(self, run: Run) -> bool:
+        """Whether the run's errors are there, of the same training and the same faces.
+
+        Raises:
+            UserError: earlier errors cannot be read.
+        """
+        return self._known(run).get("asked") == self._asked(run)
+
     def measure(self, run: Run) -> RunErrors:
         """The errors of a run, measured or read again.
 
         Raises:
             UserError: network, photos or earlier errors cannot be read.
         """
-        folder = run.folder(self.config.out)
-        path, asked = folder / MEASURED, self._asked()
-        known = _read_measured(path) if path.is_file() else {}
-        if known.get("asked") != asked:
-            known = {"asked": asked, **self._measure(folder / "model")}
-            write_bytes_atomic(path, (json.dumps(known) + "\n").encode())
+        known = self._known(run)
+        if known.get("asked") != self._asked(run):
+            folder = run.folder(self.config.out)
+            known = {"asked": self._asked(run), **self._measure(folder / "model")}
+            write_bytes_atomic(folder / MEASURED, (json.dumps(known) + "\n").encode())
         return RunErrors.of(run.row, run.seed, known)
+
+    def _known(self, run: Run) -> dict[str, object]:
+        path = run.folder(self.config.out) / MEASURED
+        return _read_measured(path) if path.is_file() else {}
 
     def _measure(self, folder: Path) -> dict[str, object]:
         network = load_expression_network(folder, self.head)
@@ -250,11 +281,17 @@ class Judge:
             found["movements"] = {name: rows.tolist() for name, rows in errors.movements.items()}
         return found
 
-    def _asked(self) -> dict[str, object]:
-        helen = None if self.config.helen is None else str(self.config.helen.resolve())
+    def _asked(self, run: Run) -> dict[str, object]:
+        """What the errors are of: the training and the faces."""
+        config = self.config
+        helen = None if config.helen is None else str(config.helen.resolve())
         return {
-            "version": MEASURED_VERSION, "people": self.config.people, "helen": helen,
+            "version": MEASURED_VERSION, "people": config.people, "helen": helen,
             "head": self.head.name, "head_version": self.head.version, "regions": list(REGIONS),
+            "encoder": run.encoder.kind, "weights": str(run.weights.resolve()),
+            "data": [str(folder.resolve()) for folder in config.data], "rendered": config.rendered,
+            "steps": config.steps, "batch": config.batch, "learning_rate": config.learning_rate,
+            "encoder_rate": config.encoder_rate, "width": config.width,
         }  # fmt: skip
 
     def _people(self, network: ExpressionNetwork) -> FlatBatch:

@@ -25,7 +25,7 @@ from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
 from mica_ext.evaluation.encoder_report import correlation_difference
-from mica_ext.evaluation.encoders import JUDGES_SEED, Encoder
+from mica_ext.evaluation.encoders import JUDGES_SEED, initial_encoder
 from mica_ext.evaluation.photos import MOVEMENTS
 from mica_ext.evaluation.posed_errors import REGIONS, face_regions, posed_errors, region_errors
 from mica_ext.expression.branch import BranchOutput
@@ -168,7 +168,7 @@ def main() -> None:
     for seed in range(len(next(iter(runs.values())))):
         for name, folders in runs.items():
             kind, _, folder = folders[seed].rpartition(":")
-            vit = Encoder(name, kind or "pacofr", Path(folder)).load(seed)
+            vit = initial_encoder(kind or "pacofr", Path(folder), seed)
             pixels = vit.config.image_size
             if pixels not in data:
                 sets = [

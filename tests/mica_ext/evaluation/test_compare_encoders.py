@@ -11,6 +11,7 @@ from helpers.task_trees import write_encoder
 
 from mica_ext.cli import main
 from mica_ext.commands.photo_run.output_plan import EXAMPLE
+from mica_ext.evaluation.config import CompareEncodersConfig
 from mica_ext.evaluation.encoder_report import (
     Pair,
     RunErrors,
@@ -18,6 +19,7 @@ from mica_ext.evaluation.encoder_report import (
     markdown,
     pairs_of,
 )
+from mica_ext.evaluation.encoders import planned_runs, training_config
 from mica_ext.evaluation.posed_errors import REGIONS
 from pacofr.faces.landmarks68 import write_pts
 from pacofr.images import load_image
@@ -108,6 +110,29 @@ def test_given_again_it_trains_and_measures_nothing(compared, capsys):
     assert "delete it, the same command measures again" in one_line(capsys.readouterr().err)
 
 
+def test_each_seed_may_have_its_own_pre_training(compared, tmp_path):
+    run = compared / "encoder"
+    other = shutil.copytree(run, tmp_path / "other")
+    config = CompareEncodersConfig(
+        encoders=(f"mine=pacofr:{run},{other}", f"none=random:{run}"),
+        out=tmp_path / "out",
+        seeds=(0, 1),
+        tuning=("frozen",),
+    )
+    runs = planned_runs(config)
+    assert [(r.encoder.name, r.seed, r.weights) for r in runs] == [
+        ("mine", 0, run), ("none", 0, run), ("mine", 1, other), ("none", 1, run),
+    ]  # fmt: skip
+    assert training_config(config, runs[2]).encoder_weights == other
+
+
+def test_errors_of_another_training_are_not_taken_for_this_one(compared, capsys):
+    more = words(compared)
+    more[more.index("--steps") + 1] = "3"
+    assert main(more) == 2
+    assert "steps" in one_line(capsys.readouterr().err)
+
+
 def runs_of(differences):
     """Three seeds of two encoders whose errors differ by this, and by noise on 50 faces."""
     rng = np.random.default_rng(0)
@@ -154,6 +179,7 @@ def test_correlations_are_compared_over_the_same_photos():
         (["a=pacofr:nowhere"], "nowhere"),
         (["a=pacofr:{run}", "--helen", "{run}"], "expected photos NAME.jpg beside NAME.pts"),
         (["a=pacofr:{run}", "--seeds", "0", "0"], "each of --seeds and --tuning once"),
+        (["a=pacofr:{run},{run}"], "one for each of the 3 seeds, got 2"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(compared, tmp_path, capsys, given, told):

@@ -79,17 +79,23 @@ SAMPLE_MEMBERS = 64
 """Of one sample of a tar; img2dataset writes 3."""
 PARQUET_BYTES = 2048 * MIB
 """A table of metadata beside a tar; img2dataset's have some MB."""
-PARQUET_FOOTER_BYTES = 64 * MIB
-"""Of its description of itself."""
+PARQUET_FOOTER_BYTES = 8 * MIB
+"""Of its description of itself, which takes a hundred times as much in memory; it has 10 kB."""
+PARQUET_LIST = 100_000
+"""Row groups, or other lists in that description: a reader makes room for what they claim."""
 PARQUET_GROUP_BYTES = 128 * MIB
 """Of the columns that are read of one row group, unpacked; its reader takes four times as much."""
+PARQUET_UNPACKED_BYTES = 1024 * MIB
+"""Of those columns in all row groups."""
 PARQUET_PAGES = 100_000
-"""Of a column in one row group."""
+"""Of those columns in all row groups."""
 PARQUET_PAGE_HEADER_BYTES = MIB
 """Texts in a page's statistics make it long."""
 METADATA_ROWS = 1_000_000
 """Photos of one tar; img2dataset's have 10,000."""
 METADATA_COLUMNS = 1000
+METADATA_CHARACTERS = 128 * MIB
+"""Of the texts that are kept of a table."""
 MARKER_BYTES = 64 * MIB
 """The JSON that says what became of a source's photos."""
 

@@ -15,7 +15,7 @@ from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.curate import _unit_jobs
 from pacofr.data.curation.sources import metadata_table
 from pacofr.data.curation.sources.metadata_table import MetadataTable
-from pacofr.data.curation.sources.parquet_pages import PageDamageError, unpacked_bytes
+from pacofr.data.curation.sources.parquet_pages import PageDamageError, unpacked_pages
 from pacofr.data.curation.sources.units import find_units, read_photos
 from pacofr.data.curation.stats import Counter
 from pacofr.data.remote.location import Url
@@ -123,7 +123,7 @@ def test_only_the_columns_asked_for_are_read(tar, monkeypatch):
 
     monkeypatch.setattr(parquet.ParquetFile, "iter_batches", watched)
     table = MetadataTable(path, "table", ["NSFW", "nothing"])
-    assert seen == [["key", "NSFW"]]
+    assert seen == [["key", "NSFW"]] * 2  # a row group at a time
     assert table.row(KEYS[2], None) == {"NSFW": "NSFW"}
     assert table.row("none", None) == {}
 
@@ -149,6 +149,13 @@ def test_tables_of_another_kind_are_one_line(tar, monkeypatch):
     refuse(tar, "expected at most 10 bytes in the columns key, punsafe of a row group")
     monkeypatch.setattr(metadata_table, "PARQUET_BYTES", 100)
     refuse(tar, "has .* bytes")
+    monkeypatch.undo()
+    monkeypatch.setattr(metadata_table, "PARQUET_UNPACKED_BYTES", 100)
+    refuse(tar, "of a row group, 100 in all")
+    monkeypatch.undo()
+    monkeypatch.setattr(metadata_table, "METADATA_CHARACTERS", 50)
+    refuse(tar, "at most 50 characters in the columns key, punsafe")
+    monkeypatch.undo()
     path.unlink()
     os.mkfifo(path)
     assert kept(find_units((tar,)).units[0], "width>1") == [0, 1, 2, 3, 4]
@@ -172,6 +179,43 @@ def test_cut_and_forged_tables_are_one_line(tar):
     assert all(line and "is no whole parquet file" in line for line in lines)
 
 
+def test_texts_that_are_no_entries_of_their_dictionary_are_one_line(tar):
+    """The last bytes of a page of five texts, six times the index of one in 3 bits."""
+    path = tar.with_suffix(".parquet")
+    table = pa.table({"key": KEYS, "NSFW": list("abcdea")})
+    parquet.write_table(table, path, compression="none")
+    whole = path.read_bytes()
+    column = parquet.read_metadata(path).row_group(0).column(1)
+    end = column.dictionary_page_offset + column.total_compressed_size
+    path.write_bytes(whole[: end - 2] + b"\xff\xff" + whole[end:])
+    refuse(tar, "is no whole parquet file.*indices invalid", "NSFW=a")
+
+
+def test_columns_of_one_name_are_named(tar):
+    path = tar.with_suffix(".parquet")
+    parquet.write_table(pa.table([KEYS, KEYS, KEYS], ["key", "NSFW", "NSFW"]), path)
+    refuse(tar, "expected one column NSFW, got several", "NSFW=a")
+
+
+def test_a_table_without_rows_says_nothing(tar):
+    write_table(tar, {"key": pa.array([], pa.string())})
+    assert kept(find_units((tar,)).units[0], "NSFW=a") == []
+
+
+@pytest.mark.parametrize(
+    ("footer", "message"),
+    [
+        (b"\x15\x02\x19\xfc\x80\x87\xa7\x0e", "Exceeded size limit"),  # 30 million columns
+        (bytes(9 << 20), "its footer has 9437184 bytes, expected at most"),
+        (b"\x1c" * 100_000, "depth"),
+    ],
+)
+def test_footers_that_would_take_gigabytes_are_one_line(tar, footer, message):
+    length = len(footer).to_bytes(4, "little")
+    tar.with_suffix(".parquet").write_bytes(b"PAR1" + footer + length + b"PAR1")
+    refuse(tar, f"is no whole parquet file .*{message}")
+
+
 def test_pages_unpack_to_what_pyarrow_says(tar):
     """The footer of an honest file has the same totals, page headers included."""
     for compression in ("zstd", "none"):
@@ -180,11 +224,14 @@ def test_pages_unpack_to_what_pyarrow_says(tar):
             for column in (group.column(n) for n in range(group.num_columns)):
                 begin = column.dictionary_page_offset or column.data_page_offset
                 with open(path, "rb") as stream:
-                    size = unpacked_bytes(stream, begin, column.total_compressed_size)
+                    packed = column.total_compressed_size
+                    pages, size = unpacked_pages(stream, begin, packed, 100)
                     headers = column.total_uncompressed_size - size
                     assert 0 < headers < 1000
                     with pytest.raises(PageDamageError):
-                        unpacked_bytes(stream, begin + 1, column.total_compressed_size)
+                        unpacked_pages(stream, begin + 1, packed, 100)
+                    with pytest.raises(PageDamageError, match="too many pages"):
+                        unpacked_pages(stream, begin, packed, pages - 1)
 
 
 def test_a_page_that_unpacks_to_more_than_its_footer_says_is_not_read(tar, monkeypatch):
@@ -195,7 +242,7 @@ def test_a_page_that_unpacks_to_more_than_its_footer_says_is_not_read(tar, monke
     forged = path.read_bytes().replace(varint(told), varint(2_000_000)[:-1] + b"\0")
     path.write_bytes(forged)
     assert parquet.read_metadata(path).row_group(0).column(1).total_uncompressed_size < told
-    refuse(tar, r"expected at most .* of a row group, got 3\d{6}", "caption=x")
+    refuse(tar, r"expected at most .* of a row group, .* got 3\d{6}", "caption=x")
 
 
 def varint(number: int) -> bytes:

@@ -8,18 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pacofr.data.curation.sources.parquet_pages import unpacked_bytes
+from pacofr.data.curation.sources.parquet_pages import check_footer_size, unpacked_pages
 from pacofr.data.remote.local_copy import local_copy
 from pacofr.data.remote.location import Location
 from pacofr.data.remote.stores import INSTALL
 from pacofr.errors import UserError
 from pacofr.utils.bounded import open_regular
 from pacofr.utils.budgets import (
+    METADATA_CHARACTERS,
     METADATA_COLUMNS,
     METADATA_ROWS,
     PARQUET_BYTES,
     PARQUET_FOOTER_BYTES,
     PARQUET_GROUP_BYTES,
+    PARQUET_LIST,
+    PARQUET_PAGES,
+    PARQUET_UNPACKED_BYTES,
 )
 
 TABLE_SUFFIX = ".parquet"
@@ -55,11 +59,13 @@ class MetadataTable:
                 f" it, is not installed; run: {INSTALL}"
             ) from error
         self._rows: dict[str, Mapping[str, Any]] = {}
+        self._name, self._characters = name, 0
         try:
             with open_regular(path, PARQUET_BYTES) as stream:
+                check_footer_size(stream, PARQUET_FOOTER_BYTES)
                 limits = {
                     "thrift_string_size_limit": PARQUET_FOOTER_BYTES,
-                    "thrift_container_size_limit": PARQUET_FOOTER_BYTES,
+                    "thrift_container_size_limit": PARQUET_LIST,
                     "arrow_extensions_enabled": False,
                 }
                 about = parquet.ParquetFile(stream, **limits)
@@ -67,8 +73,8 @@ class MetadataTable:
                 _check_sizes(stream, about.metadata, name, columns)
                 texts = [column for column in columns if _is_text(about.schema_arrow, column)]
                 file = parquet.ParquetFile(stream, read_dictionary=texts, **limits)
-                for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
-                    self._add(batch)
+                for group in range(about.metadata.num_row_groups):
+                    self._add_group(file, group, columns)
         except (pyarrow.ArrowException, OSError, OverflowError, ValueError) as error:
             reason = next(iter(str(error).splitlines()), "")
             raise UserError(
@@ -86,6 +92,13 @@ class MetadataTable:
         wanted = key if self.by == "key" else url
         return {} if wanted is None else self._rows.get(wanted, {})
 
+    def _add_group(self, file: Any, group: int, columns: list[str]) -> None:
+        """Add a row group's rows; a batch never spans several, so that one is held at a time."""
+        options = {"row_groups": [group], "columns": columns, "use_threads": False}
+        for batch in file.iter_batches(BATCH_ROWS, **options):
+            batch.validate(full=True)  # pyarrow takes indices into dictionaries as they stand
+            self._add(batch)
+
     def _add(self, batch: Any) -> None:
         names = [name for name in batch.schema.names if name != self.by]
         keys = _values(batch.column(self.by), KEY_TEXT)
@@ -93,7 +106,14 @@ class MetadataTable:
         for key, *values in zip(keys, *columns, strict=True):
             if key is not None:
                 row = {n: v for n, v in zip(names, values, strict=True) if v is not None}
-                self._rows.setdefault(key, row)
+                if self._rows.setdefault(key, row) is row:
+                    texts = (text for text in (key, *values) if isinstance(text, str))
+                    self._characters += sum(map(len, texts))
+        if self._characters > METADATA_CHARACTERS:
+            raise UserError(
+                f"{self._name}: expected at most {METADATA_CHARACTERS} characters in the columns"
+                f" {', '.join([self.by, *names])}, the photos of one tar"
+            )
 
 
 class TableBesideTar:
@@ -158,6 +178,8 @@ def _columns(metadata: Any, schema: Any, name: str, fields: Sequence[str]) -> tu
     columns = [by, *(field for field in dict.fromkeys(fields) if field in schema.names)]
     columns = list(dict.fromkeys(columns))
     for column in columns:
+        if schema.names.count(column) > 1:
+            raise UserError(f"{name}: expected one column {column}, got several of that name")
         kind = schema.field(column).type
         number = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
         if not _is_text(schema, column) and (column == by or not (number or types.is_null(kind))):
@@ -169,18 +191,27 @@ def _columns(metadata: Any, schema: Any, name: str, fields: Sequence[str]) -> tu
 
 
 def _check_sizes(stream: IO[bytes], metadata: Any, name: str, columns: list[str]) -> None:
-    """Refuse row groups whose columns unpack to more than the budget."""
-    for number in range(metadata.num_row_groups):
-        group, size = metadata.row_group(number), 0
-        for position in range(group.num_columns):
+    """Refuse row groups of more rows, pages or unpacked bytes than the budgets."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    rows = [group.num_rows for group in groups]
+    if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
+        raise ValueError(f"its row groups have {sum(rows)} rows, the file {metadata.num_rows}")
+    pages = total = 0
+    for group in groups:
+        size = 0
+        for position in range(group.num_columns if group.num_rows else 0):
             chunk = group.column(position)
             if chunk.path_in_schema in columns:
                 begin = chunk.data_page_offset
                 if chunk.has_dictionary_page and chunk.dictionary_page_offset is not None:
                     begin = min(begin, chunk.dictionary_page_offset)
-                size += unpacked_bytes(stream, begin, chunk.total_compressed_size)
-        if size > PARQUET_GROUP_BYTES:
+                most = PARQUET_PAGES - pages
+                found = unpacked_pages(stream, begin, chunk.total_compressed_size, most)
+                pages, size = pages + found.pages, size + found.unpacked
+        total += size
+        if size > PARQUET_GROUP_BYTES or total > PARQUET_UNPACKED_BYTES:
             raise UserError(
                 f"{name}: expected at most {PARQUET_GROUP_BYTES} bytes in the columns"
-                f" {', '.join(columns)} of a row group, got {size}"
+                f" {', '.join(columns)} of a row group, {PARQUET_UNPACKED_BYTES} in all, got"
+                f" {size}, {total}"
             )

@@ -4,9 +4,10 @@ A page of some kB can unpack to gigabytes, and the footer's totals need not tell
 allocates what the page headers say (Thrift's compact protocol; Parquet format, PageHeader).
 """
 
+import os
 from typing import IO, NamedTuple
 
-from pacofr.utils.budgets import PARQUET_PAGE_HEADER_BYTES, PARQUET_PAGES
+from pacofr.utils.budgets import PARQUET_PAGE_HEADER_BYTES
 
 UNPACKED, PACKED = 2, 3
 """Fields of a PageHeader: bytes of its page unpacked, and as stored."""
@@ -24,21 +25,47 @@ class _PageSizes(NamedTuple):
     unpacked: int
 
 
-def unpacked_bytes(stream: IO[bytes], begin: int, size: int) -> int:
-    """Bytes that the pages of a column chunk unpack to.
+class UnpackedPages(NamedTuple):
+    """Of a column chunk."""
+
+    pages: int
+    unpacked: int
+    """Bytes."""
+
+
+def check_footer_size(stream: IO[bytes], limit: int) -> None:
+    """Refuse a footer longer than `limit` bytes, before a reader makes objects of it.
+
+    Raises:
+        PageDamageError: it is longer, or there is none.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - 8))
+    tail = stream.read(8)
+    if len(tail) < 8 or tail[4:] not in (b"PAR1", b"PARE"):
+        raise PageDamageError("it does not end as one")
+    length = int.from_bytes(tail[:4], "little")
+    if length > limit:
+        raise PageDamageError(f"its footer has {length} bytes, expected at most {limit}")
+    stream.seek(0)
+
+
+def unpacked_pages(stream: IO[bytes], begin: int, size: int, limit: int) -> UnpackedPages:
+    """What the pages of a column chunk unpack to.
 
     Args:
         stream: the file.
         begin: where its first page header lies.
         size: of the chunk as stored.
+        limit: most pages.
 
     Raises:
         PageDamageError: a header is damaged, or the pages do not fill the chunk.
     """
     total, at = 0, begin
-    for _ in range(PARQUET_PAGES):
+    for number in range(limit + 1):
         if at >= begin + size:
-            return total
+            return UnpackedPages(number, total)
         stream.seek(at)
         page = _page_sizes(stream.read(PARQUET_PAGE_HEADER_BYTES))
         total += page.unpacked

@@ -9,13 +9,13 @@ from jaxtyping import Float, Float64, Shaped, UInt8
 from torch import Tensor
 
 from mica_ext.models.types import AlignedFace
-from mica_ext.preprocess.crop import crop_points
+from mica_ext.preprocess.crop import arcface_input, encoder_input
 from pacofr.faces.detect import Face
 from pacofr.faces.face_mesh.topology import IBUG68
 from pacofr.faces.landmarks68 import five_points
 
 RECROP_THRESHOLD = 0.15
-"""`disagreement` above which the detector's five points are not used for crops; good ones: 0.1."""
+"""`disagreement` above which the detector's five points are not used at all; good ones: 0.1."""
 
 
 class DetectedPoints(NamedTuple):
@@ -44,21 +44,25 @@ def align_face(
 ) -> AlignedFace:
     """Crops and points of one face of an RGB photo; without a batch dimension.
 
+    ArcFace's crop is cut by the detector's five points, as it was trained. The encoder's is cut by
+    the five that the dense points imply, which are steadier: expression networks learn on such
+    crops, and read a photo's movements better in them.
+
     Args:
         image: the photo.
         face: detected or given.
         detect_points: reads the dense points.
-        exact_points: crop by the face's five points even where the dense ones disagree.
+        exact_points: cut both by the face's five points, whatever the dense ones say.
     """
     detected = detect_points(image, face)
     landmarks = detected.points_px[torch.from_numpy(IBUG68)]
     five, implied = face.points.astype(np.float64), five_points(landmarks.double().numpy())
     keep = exact_points or _disagreement(five, implied) < RECROP_THRESHOLD
-    cut = crop_points(image, five if keep else implied)
+    encoder = encoder_input(image, five if exact_points else implied)
     return AlignedFace(
-        arcface=cut.arcface,
-        crop=cut.crop,
-        crop_to_image=cut.crop_to_image,
+        arcface=arcface_input(image, five if keep else implied),
+        crop=encoder.crop,
+        crop_to_image=encoder.crop_to_image,
         points_px=detected.points_px,
         landmarks_px=landmarks,
         visibility=detected.visibility,

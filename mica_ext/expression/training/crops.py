@@ -23,7 +23,7 @@ from mica_ext.fitting.correspondence.calibration import UNCALIBRATED, load_calib
 from mica_ext.fitting.geometry.rotations import matrix_to_axis_angle
 from mica_ext.models.projection import project
 from mica_ext.models.types import FaceParameters
-from mica_ext.preprocess.crop import crop_points
+from mica_ext.preprocess.crop import arcface_input
 from pacofr.faces.align import (
     IMAGENET_MEAN_COLOUR,
     CropWindow,
@@ -156,7 +156,7 @@ class CropMaker:
     def _arcface(self, faces: Sequence[LabelledPicture]) -> Float[Tensor, "B 3 A A"]:
         if not self.arcface:
             return torch.zeros(len(faces), 3, 0, 0)
-        return torch.stack([crop_points(face.picture, face.five_points).arcface for face in faces])
+        return torch.stack([arcface_input(face.picture, face.five_points) for face in faces])
 
     def _noisy(
         self, five: Float[np.ndarray, "5 2"], rng: np.random.Generator

@@ -18,7 +18,7 @@ from mica_ext.data.branch.shards import BranchDataset
 from mica_ext.evaluation.held_out import mean_expression, true_vertices
 from mica_ext.evaluation.posed_errors import FEATURES, face_regions, posed_errors
 from mica_ext.identity.weights import load_identity_network
-from mica_ext.preprocess.crop import crop_points
+from mica_ext.preprocess.crop import arcface_input
 
 HEAD = identity_head()
 
@@ -42,7 +42,7 @@ def test_alone_is_the_identity_network_s_neutral_head(measured):
     decoder, samples = HeadDecoder(HEAD), BranchDataset(measured / "data" / "val")
     face = face_regions(decoder).face
     for row, sample in zip(rows, (samples[n] for n in range(3)), strict=True):
-        crop = crop_points(sample.picture, sample.five_points).arcface
+        crop = arcface_input(sample.picture, sample.five_points)
         with torch.no_grad():
             shape = network(crop[None]).shape
             head = HeadParameters.zeros(HEAD)._replace(shape=shape)

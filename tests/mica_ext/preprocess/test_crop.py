@@ -7,7 +7,7 @@ import torch
 
 from mica_ext.models.projection import project
 from mica_ext.models.types import Camera
-from mica_ext.preprocess.crop import crop_points, move_points
+from mica_ext.preprocess.crop import arcface_input, encoder_input, move_points
 from mica_ext.render.views import View, screen_points
 from pacofr.faces.align import ARCFACE_POINTS_112
 
@@ -33,7 +33,7 @@ def test_a_spot_of_the_photo_is_found_in_the_crop_where_the_matrix_says(angle):
     points = turned(FRONTAL, angle, 3.3, [390.0, 340.0])
     for spot in points[[0, 2, 4]]:
         photo = dotted_photo([spot], 9)
-        crop = crop_points(photo, points)
+        crop = encoder_input(photo, points)
         mass = crop.crop[0]
         content = slice(26, 198)  # the canvas around the face is a constant colour
         mass = mass[content, content]
@@ -45,7 +45,7 @@ def test_a_spot_of_the_photo_is_found_in_the_crop_where_the_matrix_says(angle):
 
 def test_crop_to_image_is_a_similarity_and_inverts():
     points = turned(FRONTAL, 0.3, 2.0, [250.0, 260.0])
-    crop = crop_points(np.zeros((500, 500, 3), np.uint8), points)
+    crop = encoder_input(np.zeros((500, 500, 3), np.uint8), points)
     linear = crop.crop_to_image[:, :2].double()
     torch.testing.assert_close(
         linear @ linear.T, torch.det(linear) * torch.eye(2).double(), rtol=1e-5, atol=1e-6
@@ -61,10 +61,11 @@ def test_crop_to_image_is_a_similarity_and_inverts():
 def test_values_are_rgb_in_the_promised_ranges():
     photo = np.zeros((400, 400, 3), np.uint8)
     photo[..., 0], photo[..., 1], photo[..., 2] = 255, 51, 0
-    crop = crop_points(photo, turned(FRONTAL, 0.0, 2.0, [200.0, 200.0]))
+    points = turned(FRONTAL, 0.0, 2.0, [200.0, 200.0])
+    crop, arcface = encoder_input(photo, points), arcface_input(photo, points)
     torch.testing.assert_close(crop.crop[:, 112, 112], torch.tensor([1.0, 0.2, 0.0]))
-    torch.testing.assert_close(crop.arcface[:, 56, 56], torch.tensor([1.0, -0.6, -1.0]))
-    assert crop.crop.dtype == crop.arcface.dtype == crop.crop_to_image.dtype == torch.float32
+    torch.testing.assert_close(arcface[:, 56, 56], torch.tensor([1.0, -0.6, -1.0]))
+    assert crop.crop.dtype == arcface.dtype == crop.crop_to_image.dtype == torch.float32
 
 
 def test_a_point_of_the_head_lands_where_the_pinhole_says():

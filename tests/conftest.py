@@ -15,6 +15,11 @@ SHARED = REPOSITORY.parent / "shared"
 # the workers of xdist share the cores, and threads that wait for each other spin
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# what is compiled is kept for the other worker, the programs under test and the next run: without
+# it each of a hundred processes compiles the packages anew
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # programs under test are the installed ones, as the tests' own imports are, with one compiler cache
 os.environ["PYTHONSAFEPATH"] = "1"
 

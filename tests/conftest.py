@@ -1,9 +1,12 @@
 """Fixtures shared by all tests: where the parity figures and the outside data lie."""
 
+import contextlib
 import gc
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PARITY = Path(__file__).resolve().parent / "reference" / "parity"
 SHARED = REPOSITORY.parent / "shared"
+LONGEST_TEST, LONGEST_SLOW_TEST = 600.0, 3600.0
+"""Seconds of wall clock, beside other jobs too."""
 
 # the workers of xdist share the cores, and threads that wait for each other spin
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,6 +39,41 @@ def pytest_collection_finish() -> None:
         import torch._dynamo  # noqa: F401  # else the first optimizer imports it
     gc.collect()
     gc.freeze()
+
+
+@contextlib.contextmanager
+def _bounded(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that is still running after `LONGEST_TEST` seconds, whatever it waits for."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() != threading.main_thread():
+        yield
+        return
+
+    longest = LONGEST_SLOW_TEST if item.get_closest_marker("slow") else LONGEST_TEST
+
+    def fail(number: int, frame: object) -> None:
+        pytest.fail(f"still running after {longest:g} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.setitimer(signal.ITIMER_REAL, longest, 30.0)  # again, if the first is caught
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Bound fixtures."""
+    with _bounded(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Bound tests."""
+    with _bounded(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

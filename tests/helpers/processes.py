@@ -4,6 +4,7 @@ The processes are forked from a server that has imported torch and the trainers 
 """
 
 import atexit
+import faulthandler
 import multiprocessing
 import os
 import runpy
@@ -16,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+LONGEST_WAIT = 300.0
+"""Seconds after which a process counts as stuck."""
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
@@ -51,8 +54,14 @@ class Script:
         return self._process.exitcode
 
     def wait(self) -> int | None:
-        """Wait for its end: the exit code."""
-        self._process.join()
+        """Wait for its end: the exit code. A stuck process is ended and fails the test."""
+        self._process.join(LONGEST_WAIT)
+        if self.returncode is None:
+            self.send_signal(signal.SIGABRT)  # it then writes where its threads are
+            self._process.join(10.0)
+            self.kill()
+            self._process.join(10.0)
+            raise AssertionError(f"stuck for {LONGEST_WAIT:g} s: {Path(self._said).read_text()}")
         return self.returncode
 
     def communicate(self) -> str:
@@ -75,6 +84,7 @@ def _run_script(script: str, arguments: list[str], environment: dict[str, str], 
     """Be `python SCRIPT ARGUMENTS` in a forked process."""
     with open(said, "ab") as file:
         os.dup2(file.fileno(), 2)
+    faulthandler.enable()
     os.environ.update(environment)
     multiprocessing.set_start_method(None, force=True)  # the system's own, as in a new process
     sys.argv = [script, *arguments]
@@ -100,6 +110,8 @@ def start_two(script: Path, *arguments: object) -> list[Script]:
 
 def wait_until(done: Callable[[], bool], process: Script) -> None:
     """Wait for something that a running process brings about."""
+    last = time.monotonic() + LONGEST_WAIT
     while not done():
         assert process.returncode is None, process.communicate()
+        assert time.monotonic() < last, f"nothing came of it in {LONGEST_WAIT:g} s"
         time.sleep(0.01)

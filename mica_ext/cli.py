@@ -63,7 +63,7 @@ COMMANDS = {
     ),
     "train": Command(
         "mica_ext.expression.config:ExpressionTrainingConfig",
-        "mica_ext.commands.train_expression:train_expression",
+        "mica_ext.commands.training.expression:train_expression",
         log_level="INFO",
         presets="mica_ext.expression.config:PRESETS",
     ),
@@ -77,7 +77,7 @@ COMMANDS = {
     ),
     "train-identity": Command(
         "mica_ext.identity.config:IdentityTrainingConfig",
-        "mica_ext.commands.train_identity:train_identity",
+        "mica_ext.commands.training.identity:train_identity",
         log_level="INFO",
     ),
     "convert-expression": Command(

@@ -21,6 +21,7 @@ from flame_assets.model.head import HeadModel
 from flame_assets.model.head_module import HeadDecoder, HeadMesh
 from flame_assets.store import load_head
 from mica_ext.errors import UserError
+from mica_ext.estimator import FaceEstimator, FitChoice
 from mica_ext.export.face_json import ModelPack, Provenance, Source
 from mica_ext.expression.predictor import ExpressionPredictor
 from mica_ext.expression.weights import read_expression_config, require_head
@@ -31,7 +32,6 @@ from mica_ext.identity.weights import read_identity_config
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import PointChoice, open_reader
 from mica_ext.landmarks.regions import REGIONS
-from mica_ext.models.estimator import FaceEstimator, FitChoice
 from mica_ext.models.pack import EXPRESSION, SHIPPED, Pack, find_pack, load_pack
 from mica_ext.models.pose import Pose, in_pose
 from mica_ext.models.quality import FaceSignals, assess_quality, face_luma, roll_degrees

@@ -22,7 +22,7 @@ from mica_ext.identity.weights import (
     read_identity_config,
     save_identity_network,
 )
-from mica_ext.landmarks.weights import read_landmark_config
+from mica_ext.landmarks.student.weights import read_landmark_config
 from mica_ext.models.pack import (
     CARD,
     FLAME_2020,

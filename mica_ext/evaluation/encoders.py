@@ -34,9 +34,9 @@ from mica_ext.expression.weights import load_expression_network
 from mica_ext.files import write_bytes_atomic
 from mica_ext.landmarks.annotated_photos import labelled_photos
 from mica_ext.reconstruct import Reconstructor
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.engine.device import choose_device
 from pacofr.engine.distributed import process_group
-from pacofr.engine.sampling import RankBatch
 from pacofr.engine.task import RunOptions
 from pacofr.engine.trainer import fit
 from pacofr.errors import UserError as ContentError

@@ -15,6 +15,7 @@ from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.data.branch.sample import BranchSample, sequence_of
 from mica_ext.data.branch.shards import BranchDataset
 from mica_ext.errors import UserError, printable
+from mica_ext.estimator import FaceEstimator
 from mica_ext.evaluation.config import ExpressionEvaluationConfig
 from mica_ext.evaluation.posed_errors import (
     FACE,
@@ -26,7 +27,6 @@ from mica_ext.evaluation.posed_errors import (
 from mica_ext.evaluation.tables import markdown_table
 from mica_ext.expression.training.samples import SampleFolder
 from mica_ext.files import write_bytes_atomic
-from mica_ext.models.estimator import FaceEstimator
 from mica_ext.models.pose import in_pose
 from mica_ext.models.types import AlignedFace
 from mica_ext.reconstruct import Reconstructor

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from flame_assets.model.head_module import HeadParameters
-from mica_ext.fitting.point_model import FitState, PointModel
+from mica_ext.fitting.points.model import FitState, PointModel
 from mica_ext.fitting.priors import CoefficientPrior
 
 SURE = 0.05

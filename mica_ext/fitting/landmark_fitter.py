@@ -46,10 +46,10 @@ from mica_ext.fitting.geometry.pose import (
 )
 from mica_ext.fitting.geometry.rotations import matrix_to_axis_angle
 from mica_ext.fitting.lip_seam import LipSeam, lip_gaps
-from mica_ext.fitting.point_basis import PointBasis
-from mica_ext.fitting.point_model import FitState, PointModel
-from mica_ext.fitting.point_noise import FIT_POINTS, PhotoNoise, PointNoise, noise_in_photos
-from mica_ext.fitting.point_response import PointResponse
+from mica_ext.fitting.points.basis import PointBasis
+from mica_ext.fitting.points.model import FitState, PointModel
+from mica_ext.fitting.points.noise import FIT_POINTS, PhotoNoise, PointNoise, noise_in_photos
+from mica_ext.fitting.points.response import PointResponse
 from mica_ext.fitting.priors import CoefficientPrior
 from mica_ext.models.projection import project
 from mica_ext.models.types import Camera, FaceParameters

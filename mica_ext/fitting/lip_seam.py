@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Float64
 
 from flame_assets.model.head_module import HeadDecoder
 from mica_ext.fitting.correspondence.anchors import PointAnchors
-from mica_ext.fitting.point_basis import PointBasis
-from mica_ext.fitting.point_model import FitState, PointModel
+from mica_ext.fitting.points.basis import PointBasis
+from mica_ext.fitting.points.model import FitState, PointModel
 
 UPPER_POINTS, LOWER_POINTS = (82, 13, 312), (87, 14, 317)
 """Face Mesh's points on the inner edges of the lips, from the right of the face's middle."""

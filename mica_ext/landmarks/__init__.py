@@ -1,1 +1,1 @@
-"""The 68-landmark network: architecture, training, evaluation."""
+"""478 points of a face: reading, training, calibration, evaluation."""

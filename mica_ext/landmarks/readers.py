@@ -10,9 +10,9 @@ from torch import Tensor
 
 from flame_assets.download.catalogue import CATALOGUE, is_fetched, require_asset
 from mica_ext.export.face_json import Source
-from mica_ext.landmarks.network import INPUT, ROLL_FROM_MOUTH, SIDE_PER_BOX
 from mica_ext.landmarks.regions import REGIONS
-from mica_ext.landmarks.weights import SHIPPED, load_landmark_network, read_landmark_config
+from mica_ext.landmarks.student.network import INPUT, ROLL_FROM_MOUTH, SIDE_PER_BOX
+from mica_ext.landmarks.student.weights import SHIPPED, load_landmark_network, read_landmark_config
 from pacofr.faces.face_mesh import network as face_mesh
 from pacofr.faces.face_mesh import region
 from pacofr.faces.face_mesh.task_file import load_face_mesh

@@ -1,1 +1,1 @@
-"""Parameters, camera, and the estimator from face crops to parameters."""
+"""Parameters, camera, packs and the quality of a face, which all other rooms share."""

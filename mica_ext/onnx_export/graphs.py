@@ -12,8 +12,8 @@ from mica_ext.expression.network import ExpressionNetwork
 from mica_ext.expression.weights import load_expression_network, read_expression_config
 from mica_ext.identity.network import IdentityNetwork
 from mica_ext.identity.weights import load_identity_network, read_identity_config
-from mica_ext.landmarks.network import INPUT, LandmarkNetwork
-from mica_ext.landmarks.weights import load_landmark_network, read_landmark_config
+from mica_ext.landmarks.student.network import INPUT, LandmarkNetwork
+from mica_ext.landmarks.student.weights import load_landmark_network, read_landmark_config
 from mica_ext.models.pack import Pack
 from mica_ext.onnx_export.photo_graphs import PHOTO_PX, FacesGraph, PhotoPointsGraph
 from mica_ext.onnx_export.portraits import portrait_in_square, portrait_with_five

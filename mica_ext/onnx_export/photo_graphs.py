@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mica_ext.landmarks.network import INPUT, SIDE_PER_BOX, LandmarkNetwork
+from mica_ext.landmarks.student.network import INPUT, SIDE_PER_BOX, LandmarkNetwork
 from pacofr.faces.face_mesh.region import (
     BOX_PER_FIVE,
     MIDDLE_PER_FIVE,

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
+from pacofr.engine.batches.sampling import RankBatch, SamplingPlan
 from pacofr.engine.checkpoint import Json, Progress
 from pacofr.engine.device import Precision
-from pacofr.engine.sampling import RankBatch, SamplingPlan
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
 from pacofr.errors import UserError
 

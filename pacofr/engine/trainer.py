@@ -16,18 +16,18 @@ import torch
 from torch import nn
 
 from pacofr.engine import checkpoint, distributed
+from pacofr.engine.batches.device_batches import DeviceBatches
+from pacofr.engine.batches.loader import BatchLoader
+from pacofr.engine.batches.sampling import RankSampler, SamplingPlan
 from pacofr.engine.checkpoint import CheckpointWriter, Progress, TrainingState
-from pacofr.engine.compile_trial import compiled_or_not
 from pacofr.engine.device import mixed_precision, rng_state, set_rng_state
 from pacofr.engine.distributed import World
-from pacofr.engine.loader import BatchLoader
 from pacofr.engine.optimization import adamw
 from pacofr.engine.optimization.ema import Ema
 from pacofr.engine.optimization.loss_scale import LossScale, most_overflows
 from pacofr.engine.run_log import RunLog
-from pacofr.engine.sampling import RankSampler, SamplingPlan
+from pacofr.engine.speed.compile_trial import compiled_or_not
 from pacofr.engine.speed.compiling import compile_parts, compiler_errors_as_user_error
-from pacofr.engine.speed.device_batches import DeviceBatches
 from pacofr.engine.speed.profiling import StepProfiler
 from pacofr.engine.speed.utilization import matmul_rate
 from pacofr.engine.step_metrics import ReducedStep, StepAccumulator, StepMetrics, not_finite_line

@@ -20,11 +20,11 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
+from pacofr.engine.batches.sampling import EpochPlan, RankBatch
 from pacofr.engine.checkpoint import Progress, recorded_setting, write_model
 from pacofr.engine.device import Precision, resolve_precision
 from pacofr.engine.distributed import World, process_group
 from pacofr.engine.optimization import adamw
-from pacofr.engine.sampling import EpochPlan, RankBatch
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
 from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, TrainingTask
 from pacofr.engine.trainer import fit

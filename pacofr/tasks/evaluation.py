@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from pacofr.engine.batches.loader import BatchLoader
+from pacofr.engine.batches.sampling import Orders, RankBatch, RankSampler
 from pacofr.engine.distributed import World
-from pacofr.engine.loader import BatchLoader
-from pacofr.engine.sampling import Orders, RankBatch, RankSampler
 
 BATCH_SIZE = 16
 

@@ -15,10 +15,10 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pacofr.engine.batches.sampling import MixturePlan, MixtureSource, RankBatch
 from pacofr.engine.checkpoint import Progress
 from pacofr.engine.device import resolve_precision
 from pacofr.engine.distributed import World
-from pacofr.engine.sampling import MixturePlan, MixtureSource, RankBatch
 from pacofr.engine.step_metrics import StepMetrics
 from pacofr.engine.task import Stage, StageData, TrainerConfig, TrainingTask
 from pacofr.errors import UserError

@@ -36,7 +36,7 @@ from mica_ext.expression.training.data import PLAIN, CropReader, FlatBatch
 from mica_ext.expression.training.rendered import RenderedHeads
 from mica_ext.expression.training.samples import SampleFolder
 from pacofr.analysis.probe.run import interval
-from pacofr.engine.sampling import RankBatch
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.models.encoders import face_encoder
 
 CHUNK = 64

@@ -29,8 +29,8 @@ from flame_assets.arkit import arkit
 from flame_assets.model.head_module import HeadParameters
 from flame_assets.store import load_head
 from mica_ext.data.synthetic.expressions import sample_expression
+from mica_ext.estimator import FaceEstimator
 from mica_ext.fitting.correspondence.calibration import load_calibration
-from mica_ext.models.estimator import FaceEstimator
 from mica_ext.reconstruct import Reconstructor
 
 DRAWS, STEPS, WIDTH = 20_000, 2_500, 128

@@ -29,8 +29,8 @@ from helpers.rendered_ict import IctRenderer, RenderedHead
 
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
+from mica_ext.estimator import FaceEstimator
 from mica_ext.fitting.correspondence.calibration import load_calibration
-from mica_ext.models.estimator import FaceEstimator
 from mica_ext.models.projection import project
 from mica_ext.models.types import AlignedFace
 from mica_ext.reconstruct import Reconstructor

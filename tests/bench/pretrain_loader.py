@@ -17,7 +17,7 @@ import numpy as np
 
 from pacofr.data.shard_index import write_index
 from pacofr.data.shard_writer import TarWriter
-from pacofr.engine.sampling import RankBatch
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.pretraining.config import DataConfig
 from pacofr.pretraining.data import ShardCrops
 from pacofr.pretraining.presets import preset

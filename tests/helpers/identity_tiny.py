@@ -12,7 +12,7 @@ from flame_assets.model.head import HeadModel
 from flame_assets.model.head_io import save_head
 from mica_ext.identity.network import IdentityNetwork
 from mica_ext.identity.weights import save_identity_network
-from mica_ext.landmarks.weights import SHIPPED
+from mica_ext.landmarks.student.weights import SHIPPED
 from mica_ext.models.pack import Pack, save_pack
 
 LAYERS = (1, 1, 1, 1)

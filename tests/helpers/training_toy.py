@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pacofr.engine.batches.sampling import MixturePlan, MixtureSource, RankBatch
 from pacofr.engine.checkpoint import write_model
 from pacofr.engine.distributed import World, process_group
-from pacofr.engine.sampling import MixturePlan, MixtureSource, RankBatch
 from pacofr.engine.step_metrics import StepLoss
 from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, TrainingTask
 from pacofr.engine.trainer import fit

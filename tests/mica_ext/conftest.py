@@ -11,8 +11,8 @@ from PIL import Image
 from flame_assets.model.head_io import save_head
 from mica_ext.cli import reconstruct
 from mica_ext.commands.photo_run.output_plan import EXAMPLE
-from mica_ext.landmarks.network import LandmarkNetwork
-from mica_ext.landmarks.weights import save_landmark_network
+from mica_ext.landmarks.student.network import LandmarkNetwork
+from mica_ext.landmarks.student.weights import save_landmark_network
 from mica_ext.models.pack import Pack, save_pack
 
 

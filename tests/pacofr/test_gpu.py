@@ -19,9 +19,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from pacofr.analysis.config import ProbeConfig
 from pacofr.analysis.probe.crops import AnnotatedCrops
 from pacofr.analysis.probe.readout_training import landmark_errors
+from pacofr.engine.batches.device_batches import DeviceBatches
 from pacofr.engine.checkpoint import checkpoints, read_progress
 from pacofr.engine.optimization.loss_scale import INITIAL_SCALE
-from pacofr.engine.speed.device_batches import DeviceBatches
 from pacofr.engine.task import RunOptions
 from pacofr.errors import UserError
 from pacofr.pretraining.config import DataConfig, LossConfig

@@ -18,7 +18,7 @@ from mica_ext.expression.training.crops import CropMaker, LabelledPicture, Train
 from mica_ext.expression.training.losses import Truth
 from mica_ext.expression.training.rendered import RenderedHeads
 from mica_ext.expression.training.samples import SampleFolder
-from pacofr.engine.sampling import MixturePlan, MixtureSource, RankBatch
+from pacofr.engine.batches.sampling import MixturePlan, MixtureSource, RankBatch
 from pacofr.faces.align import CropWindow
 
 HELD_OUT_SEED = 1 << 20

@@ -34,7 +34,7 @@ class PointCalibration(NamedTuple):
     """Of the mean person from the front, y down, about the middle of the outer eye corners."""
     response: Float64[np.ndarray, "478 2"]
     """How far points of lids, brows and lips follow the skin about the middle of eye and mouth,
-    across the face and along it: networks damp; see `fitting.point_response`."""
+    across the face and along it: networks damp; see `fitting.points.response`."""
     closed_lips: float = CLOSED_LIPS
     """Gap between the inner lips' points below which the lips are closed."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mica_ext.data.mica_layout import Actor, read_crop, read_shape
 from mica_ext.errors import UserError
-from pacofr.engine.sampling import RankBatch
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.utils.progress import track
 
 MOST_VALIDATION_PHOTOS = 200

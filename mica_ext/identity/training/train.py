@@ -29,9 +29,9 @@ from mica_ext.identity.weights import (
     read_identity_config,
     save_identity_network,
 )
+from pacofr.engine.batches.sampling import MixturePlan, MixtureSource
 from pacofr.engine.checkpoint import Progress, publish_model
 from pacofr.engine.distributed import World, process_group
-from pacofr.engine.sampling import MixturePlan, MixtureSource
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
 from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, TrainingTask
 from pacofr.engine.trainer import fit

@@ -22,7 +22,7 @@ from mica_ext.fitting.correspondence.calibration import (
 )
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
 from mica_ext.fitting.lip_seam import lip_gaps
-from mica_ext.fitting.point_response import LIPS
+from mica_ext.fitting.points.response import LIPS
 from mica_ext.landmarks.annotated_photos import match_face, read_labelled
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import PointReader

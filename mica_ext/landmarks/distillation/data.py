@@ -18,9 +18,9 @@ from mica_ext.landmarks.distillation.samples import (
     normalised,
     sample_crop,
 )
-from mica_ext.landmarks.network import ROLL_FROM_MOUTH, SIDE_PER_BOX
 from mica_ext.landmarks.regions import KEY_POINTS
-from pacofr.engine.sampling import RankBatch
+from mica_ext.landmarks.student.network import ROLL_FROM_MOUTH, SIDE_PER_BOX
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.faces.face_mesh.region import crop_region, region_of_five
 from pacofr.faces.face_mesh.topology import IBUG68, LEFT_EYE_OUTER, POINTS, RIGHT_EYE_OUTER
 from pacofr.faces.landmarks68 import eye_aspect_ratio, mouth_opening

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mica_ext.landmarks.heatmaps import cell_centres
-from mica_ext.landmarks.network import LandmarkOutput
-from mica_ext.landmarks.patches import PARTS, to_patch
 from mica_ext.landmarks.regions import FEATURE_PAIRS, KEY_POINTS, REGIONS
+from mica_ext.landmarks.student.heatmaps import cell_centres
+from mica_ext.landmarks.student.network import LandmarkOutput
+from mica_ext.landmarks.student.patches import PARTS, to_patch
 from pacofr.faces.face_mesh.topology import POINTS
 
 HEATMAP_SIGMA = 1.2

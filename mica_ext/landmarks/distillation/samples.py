@@ -11,8 +11,8 @@ from mica_ext.data.augmentation.occlusion import Scene, occlude
 from mica_ext.landmarks.distillation.face_store import LabelledFace
 from mica_ext.landmarks.distillation.face_surface import FaceSurface, yaw_of
 from mica_ext.landmarks.distillation.turning import turn_face
-from mica_ext.landmarks.network import ROLL_FROM_MOUTH, SIDE_PER_BOX
 from mica_ext.landmarks.regions import REGIONS
+from mica_ext.landmarks.student.network import ROLL_FROM_MOUTH, SIDE_PER_BOX
 from pacofr.faces.face_mesh.region import Region, crop_region, region_of_five, region_of_points
 from pacofr.faces.face_mesh.topology import LEFT_EYE_CENTRE, MIRROR, RIGHT_EYE_CENTRE
 

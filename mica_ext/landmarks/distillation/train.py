@@ -37,15 +37,15 @@ from mica_ext.landmarks.distillation.samples import (
     SETTLED_ODDS,
     CropOdds,
 )
-from mica_ext.landmarks.network import INPUT, WHOLE, LandmarkNetwork, LandmarkOutput
-from mica_ext.landmarks.weights import (
+from mica_ext.landmarks.student.network import INPUT, WHOLE, LandmarkNetwork, LandmarkOutput
+from mica_ext.landmarks.student.weights import (
     read_landmark_config,
     read_landmark_network,
     save_landmark_network,
 )
+from pacofr.engine.batches.sampling import MixturePlan, MixtureSource
 from pacofr.engine.checkpoint import Progress
 from pacofr.engine.distributed import World, process_group
-from pacofr.engine.sampling import MixturePlan, MixtureSource
 from pacofr.engine.step_metrics import StepLoss, StepMetrics
 from pacofr.engine.task import RunOptions, Stage, StageData, TrainerConfig, TrainingTask
 from pacofr.engine.trainer import fit

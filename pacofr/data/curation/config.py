@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from pacofr.data.curation.conditions import parse_condition
+from pacofr.data.curation.sources.conditions import parse_condition
 from pacofr.data.remote.location import LocationArgument
 from pacofr.errors import UserError
 

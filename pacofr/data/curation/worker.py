@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
-from pacofr.data.curation.conditions import parse_condition
 from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.contact_sheet import KEPT, THUMBNAIL_PX, Thumbnail, thumbnail
 from pacofr.data.curation.face_filter import FilteredFace, select_face
 from pacofr.data.curation.pool import check_stop
 from pacofr.data.curation.run_folder import copies_folder
+from pacofr.data.curation.sources.conditions import parse_condition
 from pacofr.data.curation.sources.laion_detections import DetectionTable
 from pacofr.data.curation.sources.tars import SourcePhoto
 from pacofr.data.curation.sources.units import SourceUnit, read_photos

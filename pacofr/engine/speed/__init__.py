@@ -1,1 +1,1 @@
-"""What makes training steps fast, and what tells how fast they are."""
+"""Compilation of training steps, and what tells how fast they are."""

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
-from pacofr.engine.sampling import RankBatch
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.faces.align import compose, move_points
 from pacofr.faces.landmarks68 import mirrored
 from pacofr.tasks.augment.matrices import about_centre, crop_matrix

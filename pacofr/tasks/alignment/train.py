@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.engine.distributed import World
-from pacofr.engine.sampling import RankBatch
 from pacofr.engine.step_metrics import StepLoss
 from pacofr.engine.task import Stage
 from pacofr.errors import UserError

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from pacofr.engine.sampling import RankBatch
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.faces.align import compose
 from pacofr.tasks.augment.matrices import about_centre, aligned_matrix
 from pacofr.tasks.augment.photometric import vary_colour

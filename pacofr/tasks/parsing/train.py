@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.engine.distributed import World
-from pacofr.engine.sampling import RankBatch
 from pacofr.engine.step_metrics import StepLoss
 from pacofr.engine.task import Stage
 from pacofr.models.encoders import FaceEncoder

@@ -22,7 +22,7 @@ from mica_ext.expression.training.losses import (
 )
 from mica_ext.expression.training.rendered import RenderedHeads
 from mica_ext.models.projection import project
-from pacofr.engine.sampling import RankBatch
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.faces.align import CropWindow, encoder_crop
 from pacofr.models.config import VitConfig
 from pacofr.models.vit import VisionTransformer

@@ -16,7 +16,7 @@ from mica_ext.expression.training.data import CropReader
 from mica_ext.expression.training.losses import ExpressionLoss, Truth
 from mica_ext.expression.training.mirror import HeadMirror
 from mica_ext.expression.training.rendered import RenderedHeads
-from pacofr.engine.sampling import RankBatch
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.faces.align import CropWindow
 from pacofr.faces.landmarks68 import MIRROR
 

@@ -17,7 +17,7 @@ from mica_ext.expression.training.crops import CropMaker
 from mica_ext.expression.training.data import CropReader, batch_shares, make_data
 from mica_ext.expression.training.losses import ExpressionLoss
 from mica_ext.expression.training.samples import SampleFolder
-from pacofr.engine.sampling import RankBatch
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.faces.align import CropWindow, ffhq_matrix, move_points
 from pacofr.faces.face_mesh.topology import IBUG68
 

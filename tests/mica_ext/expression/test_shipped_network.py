@@ -18,7 +18,7 @@ from mica_ext.expression.training.rendered import RenderedHeads
 from mica_ext.models.pack import EXPRESSION, SHIPPED, load_pack
 from mica_ext.models.projection import project
 from mica_ext.reconstruct import Reconstructor
-from pacofr.engine.sampling import RankBatch
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.faces.landmarks68 import INNER, inter_ocular
 
 RENDERED_SEED = 5_000_000

@@ -21,8 +21,8 @@ from mica_ext.fitting.geometry.jacobians import (
 from mica_ext.fitting.geometry.pose import Pose, pose_residuals, scaled_pose
 from mica_ext.fitting.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
-from mica_ext.fitting.point_model import FitState
-from mica_ext.fitting.point_noise import FIT_POINTS
+from mica_ext.fitting.points.model import FitState
+from mica_ext.fitting.points.noise import FIT_POINTS
 
 STEP = 1e-6
 BATCH = 5

@@ -16,7 +16,7 @@ from mica_ext.fitting.config import FitConfig
 from mica_ext.fitting.expression_prior import expression_prior_precision
 from mica_ext.fitting.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
-from mica_ext.fitting.point_noise import FIT_POINTS, PointNoise
+from mica_ext.fitting.points.noise import FIT_POINTS, PointNoise
 from mica_ext.models.projection import project
 from mica_ext.models.types import Camera
 

@@ -16,7 +16,7 @@ from mica_ext.fitting.correspondence.calibration import (
 )
 from mica_ext.landmarks.annotated_photos import photos_of
 from mica_ext.landmarks.calibration.calibrate import neutral_mean, normalized
-from mica_ext.landmarks.weights import SHIPPED
+from mica_ext.landmarks.student.weights import SHIPPED
 from pacofr.faces.face_mesh.topology import LEFT_EYE_OUTER, MIRROR, POINTS, RIGHT_EYE_OUTER
 
 RESPONSE = np.linspace([0.5, 0.6], [1, 0.9], POINTS)

@@ -12,8 +12,8 @@ from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
 from mica_ext.fitting.landmark_fitter import LandmarkFitter
 from mica_ext.fitting.lip_seam import LOWER_POINTS, lip_gaps
-from mica_ext.fitting.point_noise import FIT_POINTS
-from mica_ext.fitting.point_response import FEATURES, LIPS, PointResponse
+from mica_ext.fitting.points.noise import FIT_POINTS
+from mica_ext.fitting.points.response import FEATURES, LIPS, PointResponse
 from mica_ext.landmarks.calibration.response import (
     ACROSS,
     ALONG,

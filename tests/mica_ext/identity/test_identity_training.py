@@ -22,9 +22,9 @@ from mica_ext.identity.training.train import make_task, set_trained, train
 from mica_ext.identity.training.vertex_loss import VertexLoss, region_weights
 from mica_ext.identity.weights import load_identity_network
 from mica_ext.reconstruct import Reconstructor
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.engine.checkpoint import checkpoints
 from pacofr.engine.distributed import World
-from pacofr.engine.sampling import RankBatch
 from pacofr.errors import UserError as EngineError
 from pacofr.images import load_image
 

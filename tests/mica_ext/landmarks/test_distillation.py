@@ -31,10 +31,10 @@ from mica_ext.landmarks.distillation.rendered_heads import rendered_heads
 from mica_ext.landmarks.distillation.samples import sample_crop
 from mica_ext.landmarks.distillation.train import train
 from mica_ext.landmarks.distillation.turning import CANVAS, turn_face
-from mica_ext.landmarks.network import LandmarkOutput
-from mica_ext.landmarks.patches import PARTS, Frames, PartOutput, frames_of, to_patch
 from mica_ext.landmarks.regions import KEY_POINTS, REGIONS
-from pacofr.engine.sampling import RankBatch
+from mica_ext.landmarks.student.network import LandmarkOutput
+from mica_ext.landmarks.student.patches import PARTS, Frames, PartOutput, frames_of, to_patch
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.faces.face_mesh.task_file import load_face_mesh
 from pacofr.faces.face_mesh.topology import FACE_OVAL, IBUG68, MIRROR
 from pacofr.faces.landmarks68 import nme, read_pts

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from mica_ext.errors import UserError
-from mica_ext.landmarks.heatmaps import soft_argmax
-from mica_ext.landmarks.network import INITIAL_GAIN, INPUT, KEYS, WHOLE, LandmarkNetwork
-from mica_ext.landmarks.patches import PARTS, cut_patches, frames_of, from_patch, to_patch
 from mica_ext.landmarks.regions import FEATURE_PAIRS, KEY_POINTS, REGION_MIRROR, REGIONS
-from mica_ext.landmarks.weights import load_landmark_network, save_landmark_network
+from mica_ext.landmarks.student.heatmaps import soft_argmax
+from mica_ext.landmarks.student.network import INITIAL_GAIN, INPUT, KEYS, WHOLE, LandmarkNetwork
+from mica_ext.landmarks.student.patches import PARTS, cut_patches, frames_of, from_patch, to_patch
+from mica_ext.landmarks.student.weights import load_landmark_network, save_landmark_network
 from pacofr.faces.face_mesh.topology import MIRROR
 
 ABOUT = {"licence": "tests only", "command": "train", "seed": 3, "score": "none"}

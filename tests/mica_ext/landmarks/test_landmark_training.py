@@ -15,10 +15,10 @@ from mica_ext.errors import UserError
 from mica_ext.landmarks.distillation.data import CropReader, split_faces
 from mica_ext.landmarks.distillation.losses import Targets, landmark_loss
 from mica_ext.landmarks.distillation.train import LandmarkTraining, TrainedNetwork
-from mica_ext.landmarks.network import INPUT, WHOLE
+from mica_ext.landmarks.student.network import INPUT, WHOLE
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.engine.checkpoint import checkpoints, read_progress
 from pacofr.engine.distributed import World
-from pacofr.engine.sampling import RankBatch
 from pacofr.errors import UserError as EngineError
 
 SCRIPT = Path(__file__).parents[2] / "helpers" / "landmark_training.py"

@@ -20,7 +20,7 @@ from mica_ext.expression.branch import BranchOutput
 from mica_ext.identity.network import Identity
 from mica_ext.landmarks.detect import detect_points
 from mica_ext.landmarks.readers import StudentReader
-from mica_ext.landmarks.weights import load_landmark_network
+from mica_ext.landmarks.student.weights import load_landmark_network
 from mica_ext.onnx_export.export import export_graph
 from mica_ext.onnx_export.graphs import EXPRESSION_OUTPUTS, IDENTITY_OUTPUTS, Graph
 from mica_ext.onnx_export.photo_graphs import FacesGraph, PhotoPointsGraph

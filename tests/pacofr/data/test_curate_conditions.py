@@ -8,10 +8,10 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 from helpers.tars import write_tar
 
-from pacofr.data.curation.conditions import parse_condition
 from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.curate import curate
 from pacofr.data.curation.run_folder import settings_json
+from pacofr.data.curation.sources.conditions import parse_condition
 from pacofr.data.curation.sources.units import find_units, read_photos
 from pacofr.data.curation.stats import Counter, Reason
 from pacofr.errors import UserError

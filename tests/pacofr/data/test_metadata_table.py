@@ -10,10 +10,10 @@ from helpers.tars import write_tar
 from helpers.web_server import web_server
 from pyarrow import parquet
 
-from pacofr.data.curation.conditions import parse_condition
 from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.curate import _unit_jobs
 from pacofr.data.curation.sources import metadata_table
+from pacofr.data.curation.sources.conditions import parse_condition
 from pacofr.data.curation.sources.metadata_table import MetadataTable
 from pacofr.data.curation.sources.parquet_pages import PageDamageError, unpacked_pages
 from pacofr.data.curation.sources.units import find_units, read_photos

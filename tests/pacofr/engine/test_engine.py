@@ -9,11 +9,11 @@ import pytest
 import torch
 from helpers.training_toy import NamedParts
 
+from pacofr.engine.batches.sampling import EpochPlan, MixturePlan, MixtureSource, RankSampler
 from pacofr.engine.device import choose_device, resolve_precision
 from pacofr.engine.distributed import World, even_slices, rank_slice, require_same_on_all_ranks
 from pacofr.engine.optimization import adamw
 from pacofr.engine.run_log import RunLog, Throughput, cut_metrics, format_time
-from pacofr.engine.sampling import EpochPlan, MixturePlan, MixtureSource, RankSampler
 from pacofr.errors import UserError
 from pacofr.pretraining.method.candidate_usage import usage_entropy
 from pacofr.utils.stop_request import StopRequest

@@ -12,9 +12,9 @@ import pytest
 import torch
 from helpers.processes import ENVIRONMENT, start, wait_until
 
+from pacofr.engine.batches.loader import BatchLoader
+from pacofr.engine.batches.sampling import EpochPlan, RankSampler
 from pacofr.engine.distributed import World
-from pacofr.engine.loader import BatchLoader
-from pacofr.engine.sampling import EpochPlan, RankSampler
 from pacofr.errors import UserError
 
 TINY = Path(__file__).parents[2] / "helpers" / "pacofr_tiny.py"
@@ -85,8 +85,8 @@ import sys, time
 import torch
 from torch.utils.data import _utils
 from pacofr.engine.distributed import World
-from pacofr.engine.loader import BatchLoader
-from pacofr.engine.sampling import EpochPlan, RankSampler
+from pacofr.engine.batches.loader import BatchLoader
+from pacofr.engine.batches.sampling import EpochPlan, RankSampler
 
 def read(batch):
     if batch.index[0] != first and sys.argv[2] == "stuck":

@@ -11,7 +11,7 @@ from helpers.task_trees import write_encoder, write_lapa, write_pts_tree
 from safetensors.torch import load_file
 
 from pacofr.cli import main
-from pacofr.engine.sampling import RankBatch
+from pacofr.engine.batches.sampling import RankBatch
 from pacofr.errors import UserError
 from pacofr.faces.landmarks68 import mirrored
 from pacofr.pretraining.encoder_spec import load_encoder_spec

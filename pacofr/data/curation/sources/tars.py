@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pacofr.data.curation.conditions import Condition
+from pacofr.data.curation.sources.conditions import Condition
 from pacofr.data.curation.sources.metadata_table import TableBesideTar
 from pacofr.data.curation.sources.tar_reader import (
     MemberKind,

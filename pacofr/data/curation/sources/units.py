@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from pacofr.data.curation.conditions import Condition
+from pacofr.data.curation.sources.conditions import Condition
 from pacofr.data.curation.sources.listing import is_tar, local_files, remote_files
 from pacofr.data.curation.sources.metadata_table import TableBesideTar
 from pacofr.data.curation.sources.tars import SAMPLE_ID, SourcePhoto, read_tar

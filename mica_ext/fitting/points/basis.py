@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from flame_assets.model.head import EYE_JOINTS
 from flame_assets.model.head_module import HeadDecoder
 from mica_ext.fitting.correspondence.anchors import PointAnchors
-from mica_ext.fitting.point_response import PointResponse
+from mica_ext.fitting.points.response import PointResponse
 
 MIN_SHAPE_VARIANCE = 1e-4
 """Fraction of the points' variance below which a shape axis is left at the mean."""

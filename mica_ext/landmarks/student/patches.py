@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from mica_ext.landmarks.heatmaps import soft_argmax
 from mica_ext.landmarks.regions import KEY_POINTS
+from mica_ext.landmarks.student.heatmaps import soft_argmax
 from pacofr.faces.face_mesh.topology import (
     INNER_LIPS,
     MIRROR,

@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pacofr.engine.sampling import RankBatch, RankSampler
+from pacofr.engine.batches.sampling import RankBatch, RankSampler
 from pacofr.errors import UserError
 
 Batch = TypeVar("Batch")

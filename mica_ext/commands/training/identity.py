@@ -5,7 +5,7 @@ import os
 from mica_ext.commands.packs import write_pack_files
 from mica_ext.identity.config import IdentityTrainingConfig
 from mica_ext.identity.training.train import train
-from mica_ext.landmarks.weights import read_landmark_config
+from mica_ext.landmarks.student.weights import read_landmark_config
 
 MODEL = "model"
 

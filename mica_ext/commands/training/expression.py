@@ -13,7 +13,7 @@ from mica_ext.expression.training import train as branch
 from mica_ext.identity.predictor import require_own_head
 from mica_ext.identity.weights import load_identity_network, read_identity_config
 from mica_ext.joint import train as joint
-from mica_ext.landmarks.weights import read_landmark_config
+from mica_ext.landmarks.student.weights import read_landmark_config
 from mica_ext.models.pack import load_pack
 from mica_ext.weights_folder import CONFIG
 

@@ -15,7 +15,7 @@ from mica_ext.fitting.geometry.jacobians import (
 )
 from mica_ext.fitting.geometry.pose import Pose
 from mica_ext.fitting.geometry.rotations import axis_angle_to_matrix
-from mica_ext.fitting.point_basis import PointBasis
+from mica_ext.fitting.points.basis import PointBasis
 
 
 class FitState(NamedTuple):

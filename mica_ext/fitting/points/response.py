@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
-from mica_ext.fitting.point_noise import FIT_POINTS
+from mica_ext.fitting.points.noise import FIT_POINTS
 from pacofr.faces.face_mesh.topology import (
     INNER_LIPS,
     LEFT_BROW,

@@ -16,8 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mica_ext.landmarks.heatmaps import soft_argmax
-from mica_ext.landmarks.patches import (
+from mica_ext.landmarks.regions import KEY_POINTS, REGIONS
+from mica_ext.landmarks.student.heatmaps import soft_argmax
+from mica_ext.landmarks.student.patches import (
     PARTS,
     PATCH_FEATURES,
     PartOutput,
@@ -27,7 +28,6 @@ from mica_ext.landmarks.patches import (
     frames_of,
     read_part,
 )
-from mica_ext.landmarks.regions import KEY_POINTS, REGIONS
 from pacofr.faces.face_mesh.topology import POINTS
 
 INPUT = 224

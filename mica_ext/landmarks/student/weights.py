@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 
 from mica_ext.errors import UserError
-from mica_ext.landmarks.network import LandmarkNetwork, fuse_batch_norms
+from mica_ext.landmarks.student.network import LandmarkNetwork, fuse_batch_norms
 from mica_ext.weights_folder import CONFIG, TENSORS, WeightsKind, not_of_network
 from pacofr.utils.files import write_atomic, write_json
 
@@ -20,7 +20,7 @@ KIND = WeightsKind(
     again="train again with `mica-ext train-landmarks`, or reinstall",
     max_bytes=256 << 20,
 )
-SHIPPED = Path(__file__).parents[1] / "weights" / NAME
+SHIPPED = Path(__file__).parents[2] / "weights" / NAME
 
 
 class LandmarkWeights(NamedTuple):

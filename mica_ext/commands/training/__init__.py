@@ -1,0 +1,1 @@
+"""Trainings whose run folders are model packs in the end."""

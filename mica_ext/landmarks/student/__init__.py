@@ -1,0 +1,1 @@
+"""The network of 478 points that ships, a student of Face Mesh V2: layers, patches, weights."""

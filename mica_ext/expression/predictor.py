@@ -9,6 +9,7 @@ from torch import Tensor
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.crop_camera import crop_view, photo_scale
+from mica_ext.expression.mirror import HeadMirror
 from mica_ext.expression.network import face_parameters, head_parameters
 from mica_ext.expression.weights import load_expression_network, read_expression_config
 from mica_ext.fitting.config import FitConfig
@@ -29,6 +30,7 @@ class ExpressionPredictor:
         self.small = decoder.landmark_head()
         self.device = device
         self.network = load_expression_network(folder, decoder.head).to(device)
+        self.mirror = HeadMirror.of(decoder.head)
 
     @torch.no_grad()
     def __call__(
@@ -62,6 +64,18 @@ class ExpressionPredictor:
         return head_parameters(self.read(faces), shape, head.expression_bounds)
 
     def read(self, faces: AlignedFace) -> BranchOutput:
-        """What the branch says of the crops; a face's does not depend on the others' of a batch."""
-        rows = [self.network.read(crop[None].to(self.device)) for crop in faces.crop]
-        return BranchOutput(*(torch.cat(parts).cpu() for parts in zip(*rows, strict=True)))
+        """What the branch says of the crops; a face's does not depend on the others' of a batch.
+
+        For heads whose sides are alike the mean of what it says of the crop and of its mirror
+        image, which is nearer to the truth than either.
+        """
+        rows = [self._read_crop(crop.to(self.device)) for crop in faces.crop]
+        return BranchOutput(*map(torch.cat, zip(*rows, strict=True)))
+
+    def _read_crop(self, crop: Float[Tensor, "3 224 224"]) -> BranchOutput:
+        if self.mirror is None:
+            return BranchOutput(*(values.cpu() for values in self.network.read(crop[None])))
+        both = self.network.read(torch.stack([crop, crop.flip(-1)]))
+        seen, flipped = (BranchOutput(*(v[[i]].cpu() for v in both)) for i in (0, 1))
+        pairs = zip(seen, self.mirror.movement(flipped), strict=True)
+        return BranchOutput(*((ours + theirs) / 2 for ours, theirs in pairs))

@@ -17,8 +17,9 @@ from mica_ext.data.synthetic.appearance.painting import background
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import CropChanges
 from mica_ext.expression.crop_camera import anchor_of, crop_camera, to_crop
+from mica_ext.expression.mirror import HeadMirror
 from mica_ext.expression.training.losses import Truth
-from mica_ext.expression.training.mirror import HeadMirror
+from mica_ext.expression.training.mirrored_truth import mirrored_truth
 from mica_ext.fitting.correspondence.calibration import UNCALIBRATED, load_calibration
 from mica_ext.fitting.geometry.rotations import matrix_to_axis_angle
 from mica_ext.models.projection import project
@@ -134,7 +135,7 @@ class CropMaker:
         arcface = self._arcface(faces)
         return TrainingCrops(
             torch.from_numpy(np.stack(crops)),
-            truth if self.mirror is None else self.mirror.where(rows, truth),
+            truth if self.mirror is None else mirrored_truth(self.mirror, rows, truth),
             torch.where(rows.view(-1, 1, 1, 1), arcface.flip(-1), arcface),
             torch.tensor([face.has_shape for face in faces]),
         )

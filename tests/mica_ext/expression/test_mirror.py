@@ -11,10 +11,11 @@ from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from flame_assets.store import load_head
 from mica_ext.expression.branch import BranchOutput
 from mica_ext.expression.config import CropChanges, LossWeights
+from mica_ext.expression.mirror import HeadMirror
 from mica_ext.expression.training.crops import CropMaker, network_input
 from mica_ext.expression.training.data import CropReader
 from mica_ext.expression.training.losses import ExpressionLoss, Truth
-from mica_ext.expression.training.mirror import HeadMirror
+from mica_ext.expression.training.mirrored_truth import mirrored_truth
 from mica_ext.expression.training.rendered import RenderedHeads
 from pacofr.engine.batches.sampling import RankBatch
 from pacofr.faces.align import CropWindow
@@ -60,7 +61,7 @@ def test_points_of_flipped_rows_change_sides(anthro):
     marks, trust = 223 * random[:, :68], random[..., 0]
     shape = torch.zeros(2, anthro.shape_count)
     truth = Truth(shape, movement, marks, trust[:, :68], torch.ones(2), 223 * random, trust)
-    found = mirror.where(torch.tensor([True, False]), truth)
+    found = mirrored_truth(mirror, torch.tensor([True, False]), truth)
     nose_tip, right_eye, left_eye = 4, 33, 263  # outer corners
     assert found.dense_px is not None
     assert found.dense_confidence is not None

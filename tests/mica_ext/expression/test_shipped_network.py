@@ -20,6 +20,7 @@ from mica_ext.models.projection import project
 from mica_ext.reconstruct import Reconstructor
 from pacofr.engine.batches.sampling import RankBatch
 from pacofr.faces.landmarks68 import INNER, inter_ocular
+from pacofr.images import load_image
 
 RENDERED_SEED = 5_000_000
 """Heads that were in no training."""
@@ -59,6 +60,17 @@ def test_the_example_smiles_alone(unfitted):
     marks = face.landmarks_px.numpy()
     apart = np.linalg.norm(seen - marks, axis=1)[INNER].mean() / inter_ocular(marks[None])[0]
     assert apart < 0.08
+
+
+def test_the_other_side_of_the_mirror_is_read_alike(unfitted):
+    photo = load_image(EXAMPLE)
+    face = unfitted.align(photo, unfitted.detect(photo)[:1])
+    predictor = unfitted.estimator.predictor
+    assert predictor.mirror is not None
+    here = predictor.mirror.movement(predictor.read(face))
+    there = predictor.read(face._replace(crop=face.crop.flip(-1)))
+    for name, value in zip(there._fields, there, strict=True):
+        torch.testing.assert_close(value, getattr(here, name), atol=1e-5, rtol=1e-4, msg=name)
 
 
 def test_it_moves_rendered_heads_much_nearer_to_the_truth_than_rest(unfitted):

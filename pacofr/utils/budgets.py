@@ -65,6 +65,10 @@ BMP_RLE_BYTES = 32 * MIB
 
 TAR_BYTES = 1 << 50
 """A source's tar, which is read member by member."""
+SLOWEST_BYTES = 16 * 1024
+"""A second, below which a web server or store is given up."""
+LISTING_BYTES = 64 * MIB
+"""A web server's page of links, or another answer that is read at once; of a million files."""
 TAR_NAME_BYTES = 64 * 1024
 """Of a member's name or extended header."""
 TAR_PADDING_BYTES = 64 * MIB

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,8 @@ class WebServer(ThreadingHTTPServer):
         files: content by path, "/a.tar".
         ranges: whether Range is honoured.
         cuts: bytes that the next answers to GET send before the line drops.
+        delay: seconds before every answer.
+        raw: answers by path as they stand, headers included, before anything else.
         statuses: of the next answers to GET, before anything else.
         requests: (method, path, Range) of all requests.
     """
@@ -26,6 +29,8 @@ class WebServer(ThreadingHTTPServer):
         self.files, self.ranges = files, True
         self.cuts: list[int] = []
         self.statuses: list[int] = []
+        self.delay = 0.0
+        self.raw: dict[str, bytes] = {}
         self.requests: list[tuple[str, str, str | None]] = []
 
     @property
@@ -52,6 +57,11 @@ class _Handler(BaseHTTPRequestHandler):
         server, path = self.server, urlsplit(self.path).path
         asked = self.headers.get("Range")
         server.requests.append((self.command, path, asked))
+        time.sleep(server.delay)
+        if path in server.raw:
+            self.wfile.write(server.raw[path])
+            self.close_connection = True
+            return
         if body and server.statuses:
             self.send_error(server.statuses.pop(0))
             return

@@ -7,15 +7,15 @@ and a copy can be read in any order whatever the server is able to.
 import contextlib
 import logging
 import os
-import shlex
 import shutil
-import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from pacofr.data.remote.location import PIPE, Location, Url
+from pacofr.data.remote.location import Location, Url
+from pacofr.data.remote.pipes import read_pipe
 from pacofr.data.remote.stores import (
     UnreadableFileError,
     open_store,
@@ -23,12 +23,14 @@ from pacofr.data.remote.stores import (
     store_errors,
 )
 from pacofr.errors import UserError
+from pacofr.utils.budgets import SLOWEST_BYTES
 
 LOGGER = logging.getLogger(__name__)
 CHUNK = 4 << 20
 COPY_PREFIX = ".fetched."
 RESERVE_BYTES = 1 << 28
 """Left free on the disk."""
+PACE_SECONDS = 60.0
 
 
 def _go_on() -> None:
@@ -73,7 +75,12 @@ def fetch(
 ) -> None:
     """Write a remote file or a pipe's output into an empty local file; see `local_copy`."""
     if source.is_pipe:
-        _run_pipe(source, target, limit, check_stop)
+        done = 0
+        for data in read_pipe(source, check_stop):
+            done += len(data)
+            if done > limit:
+                raise UserError(f"{source} prints more than {limit} bytes")
+            _write(source, target, data)
         return
     failures = furthest = 0
     while True:
@@ -105,16 +112,57 @@ def _fetch_rest(source: Url, target: IO[bytes], limit: int, check_stop: Callable
                     target.seek(0)
                     target.truncate()
                     done = 0
+            pace = _Pace(source)
             while data := stream.read(CHUNK):
                 done += len(data)
                 if done > limit or (size is not None and done > size):
                     raise UserError(f"{source} is longer than {min(limit, size or limit)} bytes")
-                target.write(data)
+                _write(source, target, data)
+                pace.add(len(data))
                 check_stop()
         if size is not None and done != size:
             raise UnreadableFileError(
                 f"{source} ended after {done} of {size} bytes; give the same command again to go on"
             )
+
+
+class _Pace:
+    """Gives up a store that sends less than a minimum of bytes a second over a minute."""
+
+    def __init__(self, source: Url) -> None:
+        self._source, self._began, self._bytes = source, time.monotonic(), 0
+
+    def add(self, count: int) -> None:
+        """Count bytes that came.
+
+        Raises:
+            UnreadableFileError: they were too few.
+        """
+        self._bytes += count
+        seconds = time.monotonic() - self._began
+        if seconds > PACE_SECONDS:
+            if self._bytes < SLOWEST_BYTES * seconds:
+                raise UnreadableFileError(
+                    f"{self._source} sends less than {SLOWEST_BYTES} bytes a second; give the same"
+                    " command again to go on"
+                )
+            self._began, self._bytes = time.monotonic(), 0
+
+
+def _write(source: Url, target: IO[bytes], data: bytes) -> None:
+    """Write a piece, and leave some room on the disk.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = os.path.dirname(target.name)
+    try:
+        target.write(data)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:  # of this disk, not of the store
+        raise UserError(f"cannot copy {source} to {folder}: {error.strerror or error}") from error
+    if free < RESERVE_BYTES:
+        raise UserError(f"{source} does not fit on the disk of {folder}; give a larger disk")
 
 
 def _check_room(source: Url, target: IO[bytes], size: int, limit: int) -> None:
@@ -126,35 +174,3 @@ def _check_room(source: Url, target: IO[bytes], size: int, limit: int) -> None:
             f"{source} has {size} bytes, and {os.path.dirname(target.name)} has {free} left; give"
             " a larger disk"
         )
-
-
-def _run_pipe(source: Url, target: IO[bytes], limit: int, check_stop: Callable[[], None]) -> None:
-    """Run the command without a shell and write what it prints; what it says last is told."""
-    try:
-        arguments = shlex.split(source.text.removeprefix(PIPE))
-    except ValueError as error:
-        raise UserError(f"{source}: expected a command and its arguments ({error})") from error
-    with tempfile.TemporaryFile() as said:
-        try:
-            process = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
-            )
-        except OSError as error:
-            raise UserError(f"{source}: cannot be run ({error.strerror})") from error
-        with process:
-            assert process.stdout is not None
-            try:
-                while data := process.stdout.read(CHUNK):
-                    if target.tell() + len(data) > limit:
-                        raise UserError(f"{source} prints more than {limit} bytes")
-                    target.write(data)
-                    check_stop()
-            except BaseException:
-                process.kill()
-                raise
-        if process.returncode:
-            end = said.seek(0, os.SEEK_END)
-            said.seek(max(0, end - 2000))
-            lines = said.read().decode("utf-8", "replace").strip().splitlines()
-            reason = f": {lines[-1].strip()}" if lines else ""
-            raise UserError(f"{source} failed with exit code {process.returncode}{reason}")

@@ -42,6 +42,11 @@ class Url:
         return self.text.startswith(PIPE)
 
     @property
+    def is_web(self) -> bool:
+        """Whether a web server has it."""
+        return self.text.lower().startswith(("http://", "https://"))
+
+    @property
     def name(self) -> str:
         """Last part of the path; a pipe's is its command."""
         return self.text if self.is_pipe else str(self).rstrip("/").rpartition("/")[2]
@@ -87,7 +92,11 @@ def parse_location(text: str) -> Location:
     if protocol is None:
         return Path(text)
     if protocol[1].lower() in ("file", "local"):
-        return Path(unquote(text[protocol.end() :]))
+        return Path(unquote(text[protocol.end() :].removeprefix("localhost")))
+    try:
+        urlsplit(text)
+    except ValueError as error:
+        raise UserError(f"{text!r}: expected a URL ({error})") from error
     return Url(text)
 
 

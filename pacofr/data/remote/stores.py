@@ -14,8 +14,10 @@ from pacofr.errors import UserError
 
 Result = TypeVar("Result")
 INSTALL = 'pip install "pacofr[remote]"'
-CONNECT_SECONDS, READ_SECONDS = 30.0, 60.0
-"""How long a web server may be silent."""
+LISTING_SECONDS = 600.0
+"""For all files below a folder."""
+LISTING_DEPTH = 32
+"""Folders within each other on a web server, whose pages may link to ever further ones."""
 ATTEMPTS = 4
 """Before a store that does not answer is given up."""
 PAUSE_SECONDS = 1.0
@@ -40,13 +42,10 @@ def open_store(url: Url) -> tuple[Any, str]:
     import fsspec
 
     options = {}
-    if url.text.lower().startswith(("http://", "https://")):
-        import aiohttp
+    if url.is_web:
+        from pacofr.data.remote.web import client_options
 
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS
-        )
-        options["client_kwargs"] = {"timeout": timeout}
+        options["client_kwargs"] = client_options()
     return fsspec.url_to_fs(url.text, **options)
 
 
@@ -112,16 +111,29 @@ def list_files(folder: Url) -> Listing:
     """All files below a folder, or those that a pattern with `*` matches.
 
     Raises:
-        UserError: there is no such folder, or it cannot be listed.
+        UserError: there is no such folder, or it cannot be listed, or not in time.
     """
 
     def find() -> Listing:
+        from fsspec.asyn import AsyncFileSystem
+        from fsspec.exceptions import FSTimeoutError
+
         with store_errors(folder):
             store, path = open_store(folder)
             search = store.glob if "*" in path else store.find
+            options = {"timeout": LISTING_SECONDS} if isinstance(store, AsyncFileSystem) else {}
+            if folder.is_web and ("*" not in path or "**" in path):
+                options["maxdepth"] = LISTING_DEPTH
+            try:
+                found = search(path, detail=True, **options)
+            except FSTimeoutError as error:
+                raise UserError(
+                    f"{folder} was not listed in {LISTING_SECONDS:.0f} s; give a folder with fewer"
+                    " files, or a pattern like {000..231}.tar"
+                ) from error
             files = [
                 Url(store.unstrip_protocol(name), _size(about))
-                for name, about in search(path, detail=True).items()
+                for name, about in found.items()
                 if about.get("type", "file") == "file"
             ]
             begin = Url(store.unstrip_protocol(path))

@@ -3,7 +3,9 @@
 import json
 import shutil
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -15,9 +17,10 @@ from helpers.web_server import web_server
 from pacofr import cli
 from pacofr.data.curation.config import CurateConfig
 from pacofr.data.curation.curate import curate
+from pacofr.data.curation.pool import WorkersStopped
 from pacofr.data.curation.sources.units import count_photos, find_units, read_photos
 from pacofr.data.curation.stats import Counter, Reason
-from pacofr.data.remote import stores
+from pacofr.data.remote import stores, web
 from pacofr.data.remote.location import Url, expand_ranges, parse_location
 from pacofr.data.repack import repack
 from pacofr.data.repack_config import RepackConfig
@@ -50,13 +53,14 @@ def read(unit, **options):
 
 def test_paths_urls_and_pipes_are_told_apart(tmp_path):
     assert parse_location("a/b") == parse_location("file://a/b") == tmp_path.__class__("a/b")
+    assert parse_location("file://localhost/a%20b") == tmp_path.__class__("/a b")
     assert parse_location("file:///a%20b") == tmp_path.__class__("/a b")
     assert parse_location("s3://b/c.tar") == Url("s3://b/c.tar")
     assert parse_location("pipe:cat x").suffix == ".tar"
     signed = Url("https://me:secret@host/d/c.tar?signature=1")
     assert (str(signed), signed.name) == ("https://host/d/c.tar", "c.tar")
     assert signed.with_suffix(".parquet").text.endswith("/d/c.parquet?signature=1")
-    for wrong in ("zip://a::s3://b/c.zip", "simplecache::s3://b/c.tar", "pipe: "):
+    for wrong in ("zip://a::s3://b/c.zip", "simplecache::s3://b/c.tar", "pipe: ", "http://[::1/a"):
         with pytest.raises(UserError, match="expected"):
             parse_location(wrong)
 
@@ -117,6 +121,54 @@ def test_what_is_not_there_or_forbidden_is_one_line(server, tmp_path):
         read(unit)
 
 
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"206 P\r\nContent-Range: bytes 7-16/200704\r\n", "it sent the part 'bytes 7-16/"),
+        (b"206 P\r\nContent-Range: bytes 0-\r\n", "it sends more than 1000 bytes"),
+        (b"302 Found\r\n", "status 302 without content"),
+        (b"302 Found\r\nLocation: file:///etc/passwd\r\n", "redirects to file:.* not https"),
+        (b"302 Found\r\nLocation: http://10.0.0.1/a\r\n", "redirects to http:.* not https"),
+        (b"200 OK\r\nContent-Length: -5\r\n", "Invalid character in Content-Length"),
+    ],
+)
+def test_answers_that_were_not_asked_for_are_one_line(server, answer, message):
+    server.raw["/set/a.txt"] = b"HTTP/1.1 " + answer + b"\r\n" + bytes(2000)
+    with pytest.raises(UserError, match=message):
+        stores.read_range(Url(f"{server.url}/set/a.txt"), 0, 1000)
+
+
+def test_a_server_without_parts_gives_no_wrong_ones(server):
+    server.ranges = False
+    with pytest.raises(UserError, match="sent the whole file where the bytes 5-9"):
+        stores.read_range(Url(f"{server.url}/set/00000.tar"), 5, 10)
+
+
+def test_pages_of_links_have_bounds(server, monkeypatch):
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<a href='x/'>x</a> "
+    monkeypatch.setattr(stores, "LISTING_DEPTH", 3)
+    server.raw.update({"/d/" + "x/" * depth: page for depth in range(5)})
+    stores.list_files(Url(f"{server.url}/d/"))
+    assert max(path.count("x") for _, path, _ in server.requests) < 4
+    monkeypatch.setattr(web, "LISTING_BYTES", 10)
+    with pytest.raises(UserError, match="it sends more than 10 bytes"):
+        stores.list_files(Url(f"{server.url}/d/"))
+    monkeypatch.setattr(stores, "LISTING_SECONDS", 0.05)
+    monkeypatch.setattr(stores, "ATTEMPTS", 1)
+    with web_server({}) as slow:
+        slow.delay = 0.3
+        with pytest.raises(UserError, match="was not listed in 0 s"):
+            stores.list_files(Url(f"{slow.url}/d/"))
+
+
+def test_a_server_that_says_nothing_is_told_from_one_that_has_nothing(server, monkeypatch):
+    monkeypatch.setattr(web, "READ_SECONDS", 0.1)
+    monkeypatch.setattr(stores, "ATTEMPTS", 1)
+    server.delay = 0.4
+    with pytest.raises(UserError, match="cannot be read .*no answer"):
+        find_units((Url(f"{server.url}/set/00000.tar"),))
+
+
 def test_a_server_that_is_not_up_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(stores, "PAUSE_SECONDS", 0.0)
     assert cli.main(["curate", "http://127.0.0.1:9/a.tar", "--out", str(tmp_path / "out")]) == 2
@@ -157,6 +209,7 @@ def test_a_pipe_is_a_tar(tmp_path):
         (f"{sys.executable} -c \"import sys; sys.exit('no such bucket')\"", "1: no such bucket"),
         ("no-such-command x", "cannot be run"),
         ("cat 'x", "No closing quotation"),
+        ("cat a\0b", "null byte"),
         ("cat x; echo $HOME", "exit code 1"),  # no shell: four file names
     ],
 )
@@ -164,6 +217,27 @@ def test_a_pipe_that_fails_is_one_line(command, message):
     (unit,) = find_units((Url(f"pipe:{command}"),)).units
     with pytest.raises(UserError, match=message):
         read(unit)
+
+
+def test_a_pipe_that_is_left_ends_with_all_that_it_started(tmp_path):
+    started = tmp_path / "started"
+
+    def stop_once_started():
+        if started.exists() and started.read_text().strip():
+            raise WorkersStopped
+
+    (unit,) = find_units(
+        (Url(f"pipe:sh -c 'sh -c \"echo \\$\\$ > {started}; sleep 60\" | cat'"),)
+    ).units
+    with pytest.raises(WorkersStopped):
+        list(read_photos(unit, None, Counter(), with_ids=False, check_stop=stop_once_started))
+    process = int(started.read_text())
+    for _ in range(100):
+        stat = Path(f"/proc/{process}/stat")
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.02)
+    raise AssertionError("it still runs")
 
 
 def test_a_curation_of_remote_tars_goes_on_where_it_stopped(server, tmp_path):

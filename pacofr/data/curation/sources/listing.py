@@ -78,9 +78,8 @@ def remote_files(source: Url) -> SourceFiles:
         tars = [tar for tar in found[: len(expanded)] if tar is not None]
         missing = sorted({url.text for url in expanded} - {tar.text for tar in tars})
         if missing:
-            raise UserError(
-                f"{Url(missing[0])} is not there, nor are {len(missing) - 1} others of {source}"
-            )
+            others = f", nor are {len(missing) - 1} others of {source}" if missing[1:] else ""
+            raise UserError(f"{Url(missing[0])} is not there{others}; check the URL")
         return SourceFiles(source.name, _folder_of_all(tars), tars, [], found[len(expanded) :])
     listings = [list_files(url) for url in expanded]
     shown = [file for each in listings for file in each.files if not file.name.startswith(".")]

@@ -99,8 +99,8 @@ def test_names_that_are_no_text(now, predictions, tmp_path):
     assert rb"n\udcff\x1b[31m/o\udcfe" in done.stdout
     with open(folder + b"/o\xfe/table.md", "rb") as table:
         assert rb"| o\udcfe |" in table.read()
-    done = run("compare", folder + b"/o\xfe", folder + b"/o\xfe", "-o", folder + b"/c")
-    assert done.returncode == 0, done.stderr
+    out, compared = (os.fsdecode(folder + name) for name in (b"/o\xfe", b"/c"))
+    assert main(["compare", out, out, "-o", compared]) == 0
     (predictions / "predictions.json").write_text("{")
     try:
         done = run(*arguments)
@@ -115,10 +115,12 @@ def test_names_that_are_no_text(now, predictions, tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_streams_that_are_full_or_closed(now, predictions, tmp_path):
     score = ["--dataset", now, "--predictions", predictions, "-o", tmp_path / "o", "--jobs", "1"]
-    for arguments in (["--help"], ["data"], ["compare", "--help"], score):
+    for arguments in (["--help"], ["data"], score):
         full = run(*arguments, shell_suffix="> /dev/full")
         assert full.returncode == 2
         assert full.stderr == b"error: output: No space left on device\n"
+        if arguments == score:
+            continue  # what is printed is printed as by `data`
         assert run(*arguments, shell_suffix=">&-").returncode == 0
         piped = run(*arguments, shell_suffix="| (exec 0<&-; sleep 0)")
         assert piped.returncode in (0, 141)

@@ -12,12 +12,13 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers.cold_starts import cold_starts
 from helpers.flame_tiny import files_of_at_most, small_embedding, small_model, tiny_head
 from helpers.form_server import form_server
 
 from flame_assets import cli, store
 
-HEAVY = ("torch", "numba", "scipy", "cv2", "safetensors", "matplotlib")
+HEAVY = {"torch", "numba", "scipy", "cv2", "safetensors", "matplotlib"}
 
 
 @pytest.fixture
@@ -48,17 +49,12 @@ def write_files(folder):
     return folder / "generic_model.pkl"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["convert", "--help"], ["export-smplx", "--help"]])
-def test_help_imports_nothing_heavy(words):
-    command = "from flame_assets.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", command, *words], capture_output=True, text=True
-    )
-    assert done.returncode == 0
-    assert "usage: flame-assets" in done.stdout
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "tyro" in imported
-    assert not imported & set(HEAVY)
+def test_help_imports_nothing_heavy():
+    lines = ["--help", "convert --help", "export-smplx --help"]
+    for start in cold_starts("flame_assets.cli", "main", lines):
+        assert start.code == 0
+        assert "usage: flame-assets" in start.said
+        assert not start.imported & HEAVY
 
 
 def test_the_module_alone_costs_nothing_and_the_version_needs_no_more():

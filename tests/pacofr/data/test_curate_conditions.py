@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -23,6 +23,11 @@ ABOUT = [
     {"NSFW": "UNLIKELY", "similarity": "0.2"},
     {"NSFW": None, "similarity": [1]},
 ]
+
+
+def in_a_thread(jobs):
+    """Instead of processes, which take seconds to start."""
+    return ThreadPoolExecutor(1)
 
 
 @pytest.fixture
@@ -67,7 +72,7 @@ def test_conditions_of_another_form_are_one_line(text, tmp_path):
 def test_photos_that_do_not_meet_them_are_counted(tar, tmp_path):
     config = CurateConfig(sources=(tar.parent,), out=tmp_path / "out", jobs=1, where=("width>1",))
     with pytest.raises(UserError, match="no face was kept of 7 photos \\(7 other metadata\\)"):
-        curate(config)
+        curate(config, in_a_thread)
 
 
 def test_a_folder_of_photos_has_no_metadata(tmp_path):
@@ -89,13 +94,13 @@ def test_photos_are_counted_once_for_all_parts(tar, tmp_path):
     out = tmp_path / "out"
     config = CurateConfig(sources=(tar.parent,), out=out, jobs=1, sample=3, where=("width>1",))
     with pytest.raises(UserError, match="no face was kept of 3 photos"):
-        curate(config)
+        curate(config, in_a_thread)
     counts = out / ".parts/counts.json"
     known = json.loads(counts.read_text())
     assert list(known.values()) == [7]
     counts.write_text(json.dumps(dict.fromkeys(known, "many")))
     with pytest.raises(UserError, match=r"counts\.json: expected numbers of photos"):
-        curate(config)
+        curate(config, in_a_thread)
 
 
 def test_a_process_lost_while_counting_is_one_line(tar, tmp_path):

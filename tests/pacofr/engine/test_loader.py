@@ -108,7 +108,7 @@ main(int(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize(("workers", "state"), [("0", "idle"), ("2", "idle"), ("1", "stuck")])
+@pytest.mark.parametrize(("workers", "state"), [("2", "idle"), ("1", "stuck")])
 def test_an_uncaught_error_ends_the_program_though_nobody_closes_the_loader(workers, state):
     done = subprocess.run(
         [sys.executable, "-c", UNGUARDED, workers, state],

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from pacofr.utils.ordered_map import ordered_map
-from pacofr.utils.threads import available_cores
+from pacofr.utils.threads import available_cores, use_one_thread_per_operation
 
 REPORT = """
 from pacofr.utils.threads import let_idle_threads_sleep, use_one_thread_per_operation
@@ -35,8 +35,10 @@ def test_every_library_runs_on_one_thread():
     assert report("use_one_thread_per_operation") == [1, 1, 1]
 
 
-def test_settings_of_the_user_stay():
-    assert report("use_one_thread_per_operation", OMP_NUM_THREADS="2")[0] == 2
+def test_settings_of_the_user_stay(monkeypatch):
+    monkeypatch.setattr(os, "environ", {"OMP_NUM_THREADS": "2"})
+    use_one_thread_per_operation()
+    assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
 @pytest.mark.skipif(available_cores() < 2, reason="one core: torch has one thread anyway")

@@ -16,6 +16,7 @@ from flame_assets.download.catalogue import asset_path
 from flame_assets.inert.files import ReadError, errors_of, open_regular, read_regular
 from flame_assets.inert.zips import ZipReader
 from mica_ext.errors import UserError
+from mica_ext.preprocess.onnx_session import BoundedSession
 from pacofr.faces.detect import Detector, Face
 
 SIDE = 224
@@ -28,6 +29,8 @@ PACKS = ("antelopev2", "buffalo-l")
 OUTPUTS = 9
 """Of SCRFD with five points: scores, boxes and points at three strides."""
 GET = "get it with `flame-assets get antelopev2` (or buffalo-l)"
+_OTHER_SHAPES = (AttributeError, IndexError, TypeError, ValueError)
+"""What insightface raises on them."""
 INSTALL = 'expected the package insightface: install it with `pip install "pacofr[mica]"`'
 
 
@@ -44,6 +47,7 @@ class ScrfdDetector:
         path = pack or _installed_pack()
         name, data = _model_of(path)
         self.source = Detector(f"SCRFD {name}", "insightface", "non-commercial research only")
+        self._path = path
         self.model = _open(path, data)
 
     def __call__(
@@ -54,9 +58,16 @@ class ScrfdDetector:
         Args:
             image: the photo.
             min_face: smaller boxes are left out [px].
+
+        Raises:
+            UserError: the graph fails, or gives no boxes and points.
         """
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        boxes, points = self.model.detect(bgr, input_size=(SIDE, SIDE))
+        try:
+            boxes, points = self.model.detect(bgr, input_size=(SIDE, SIDE))
+        except (UserError, *_OTHER_SHAPES) as error:
+            reason = error if isinstance(error, UserError) else "outputs of other shapes"
+            raise UserError(f"{self._path}: its detector is not SCRFD: {reason}; {GET}") from error
         faces = [
             Face(box[:4].astype(np.float32), float(box[4]), five.astype(np.float32))
             for box, five in zip(boxes, points, strict=True)
@@ -106,17 +117,11 @@ def _best(names: Iterable[str]) -> str | None:
 
 def _open(path: Path, data: bytes) -> Any:
     try:
-        import onnxruntime  # pyright: ignore[reportMissingImports]
+        session = BoundedSession(data)
     except ImportError as error:
         raise UserError(f"--detector mica: {INSTALL} ({error})") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has many types of its own
-        reason = str(error).splitlines()[0][:120]
-        raise UserError(f"{path}: its detector cannot be read ({reason}); {GET}") from error
+    except UserError as error:
+        raise UserError(f"{path}: its detector cannot be read: {error}; {GET}") from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or len(outputs) != OUTPUTS:
         raise UserError(

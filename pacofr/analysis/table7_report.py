@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from pacofr.analysis.predictor_audit import ChoiceAudit
 from pacofr.analysis.probe.run import ProbeScore
@@ -72,7 +72,7 @@ class SeedNoise(NamedTuple):
     @property
     def quantile(self) -> float:
         """Half the width of a 95% interval in deviations: Student's t, 1.96 for many seeds."""
-        return float(student.ppf(0.975, self.freedom))
+        return float(stdtrit(self.freedom, 0.975))
 
 
 class RowScore(NamedTuple):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
+from scipy.special import stdtrit
 
 from pacofr.analysis.config import ProbeConfig, ProbeName
 from pacofr.analysis.probe.crops import (
@@ -72,13 +73,11 @@ def interval(apart: Float64[np.ndarray, "subsets photos"]) -> Difference:
     The variance of the mean over photos (of their means over subsets) and, for two subsets or more,
     of the mean over subsets (Student's t) are added.
     """
-    from scipy.stats import t as student  # takes a second to import
-
     photos = apart.mean(axis=0)
     half = 1.96 * photos.std(ddof=1) / np.sqrt(len(photos))
     subsets = apart.mean(axis=1)
     if len(subsets) > 1:
-        quantile = student.ppf(0.975, len(subsets) - 1)
+        quantile = stdtrit(len(subsets) - 1, 0.975)
         half = np.hypot(half, quantile * subsets.std(ddof=1) / np.sqrt(len(subsets)))
     return Difference(float(apart.mean()), float(half))
 

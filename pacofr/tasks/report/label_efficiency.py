@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 from pacofr.tasks.report.columns import SHAPES
 from pacofr.tasks.report.results import Result
@@ -27,12 +28,10 @@ class LabelRow(NamedTuple):
     @property
     def half_interval(self) -> float | None:
         """Half of the 95 % confidence interval of the mean (Student's t); None for one run."""
-        from scipy.stats import t  # takes a second to import
-
         count = len(self.values)
         if count < 2:
             return None
-        return float(t.ppf(0.975, count - 1) * np.std(self.values, ddof=1) / np.sqrt(count))
+        return float(stdtrit(count - 1, 0.975) * np.std(self.values, ddof=1) / np.sqrt(count))
 
 
 def label_rows(results: Sequence[Result]) -> list[LabelRow]:

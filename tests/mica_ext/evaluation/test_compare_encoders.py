@@ -55,7 +55,7 @@ def compared(tmp_path_factory):
 def words(root, *more):
     run = root / "encoder"
     given = ["compare-encoders", f"mine=pacofr:{run}", f"none=random:{run}", "-o", root / "out"]
-    given += ["--steps", 2, "--batch", 4, "--seeds", 0, 1, "--tuning", "frozen", "--people", 3]
+    given += ["--steps", 2, "--batch", 2, "--seeds", 0, 1, "--tuning", "frozen", "--people", 3]
     given += ["--workers", 0, "--device", "cpu", "--width", 16, "--head", "anthro"]
     return [str(word) for word in (*given, "--helen", root / "helen", *more)]
 

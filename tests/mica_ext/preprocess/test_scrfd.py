@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 from helpers.scrfd_toy import scrfd_model
 
+from flame_assets import store
 from mica_ext.cli import reconstruct
 from mica_ext.errors import UserError
 from mica_ext.preprocess.scrfd import DETECTORS, ScrfdDetector
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch, head):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "cache").symlink_to(store.home() / "cache")  # Anthro as it was built
     monkeypatch.setenv("PACOFR_HOME", str(tmp_path / "store"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return tmp_path

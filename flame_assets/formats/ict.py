@@ -205,8 +205,8 @@ def _parse_faces(text: bytes) -> Int32[np.ndarray, "P 4"]:
                 ids = [int(corner.split(b"/", 1)[0]) - 1 for corner in line.split()[1:]]
             except ValueError as error:
                 raise ReadError("has a malformed face") from error
-            if len(ids) not in (3, 4) or min(ids) < 0:
-                raise ReadError("has a face that is no triangle or quad")
+            if len(ids) not in (3, 4) or min(ids) < 0 or max(ids) >= VERTICES:
+                raise ReadError("has a face that is no triangle or quad of its vertices")
             rows.append([*ids, -1][:4])
     return np.array(rows, np.int32).reshape(-1, 4)
 

@@ -122,6 +122,16 @@ def test_other_meshes_are_refused(folder, tmp_path):
         ict.convert_ict(tmp_path)
 
 
+@pytest.mark.parametrize("corner", ["4294967295", "0", "-1", "26720"])
+def test_faces_of_other_vertices_are_refused(folder, tmp_path, corner):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    neutral = tmp_path / f"{ict.NEUTRAL}.obj"
+    neutral.write_bytes(obj(np.zeros((4, 3)), faces=f"f 1/1 2/2 {corner}/3\n"))
+    with pytest.raises(ReadError, match=r"no triangle or quad"):
+        ict.read_folder(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

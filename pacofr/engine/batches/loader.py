@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -52,16 +53,18 @@ class BatchLoader(Generic[Batch]):
     def __init__(
         self, read: Callable[[RankBatch], Batch], sampler: RankSampler, *, workers: int, pin: bool
     ) -> None:
-        loader = DataLoader(
-            _Reader(read),
-            sampler=sampler,
-            batch_size=None,
-            num_workers=workers,
-            pin_memory=pin,
-            worker_init_fn=partial(_prepare_worker, os.getpid()) if workers else None,
-            prefetch_factor=4 if workers else None,
-            generator=torch.Generator(),  # else every iterator draws from the global generator
-        )
+        with warnings.catch_warnings():  # more readers than cores are no harm: they wait for disks
+            warnings.filterwarnings("ignore", "This DataLoader will create")
+            loader = DataLoader(
+                _Reader(read),
+                sampler=sampler,
+                batch_size=None,
+                num_workers=workers,
+                pin_memory=pin,
+                worker_init_fn=partial(_prepare_worker, os.getpid()) if workers else None,
+                prefetch_factor=4 if workers else None,
+                generator=torch.Generator(),  # else every iterator draws from the global generator
+            )
         with _kept_child_handler():
             self._batches: Any = iter(loader)
         # multiprocessing joins its children at exit, for ever if one of them does not end

@@ -65,8 +65,8 @@ class BatchLoader(Generic[Batch]):
                 prefetch_factor=4 if workers else None,
                 generator=torch.Generator(),  # else every iterator draws from the global generator
             )
-        with _kept_child_handler():
-            self._batches: Any = iter(loader)
+            with _kept_child_handler():
+                self._batches: Any = iter(loader)
         # multiprocessing joins its children at exit, for ever if one of them does not end
         atexit.register(self.close)
 

@@ -34,10 +34,10 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., 
 def kernel_input(
     array: Shaped[np.ndarray, "*shape"], dtype: npt.DTypeLike | None = None
 ) -> Shaped[np.ndarray, "*shape"]:
-    """A contiguous view or copy of an array that a kernel only reads, as `dtype`.
+    """A contiguous, read-only view or copy of an array that a kernel only reads, as `dtype`.
 
-    Kernels are compiled for each type of arguments, and to numba arrays that may be written to are
-    of another type than others: all inputs are made such that may not.
+    numba compiles a kernel once per argument type, and read-only arrays have another type than
+    writable ones: with every input read-only, it is compiled once.
     """
     view = np.ascontiguousarray(array, dtype).view()
     view.flags.writeable = False

@@ -54,7 +54,7 @@ def build() -> HeadModel:
     template = half_template(controls)
     weights = jaw.jaw_weights(controls)
     surface = build_surface(controls, template, weights)
-    # what the relief rides on: modes, landmarks' pins and atlas are those of earlier versions
+    # identity modes, landmarks and atlas do not depend on the fine relief
     smooth = replace(surface, vertices=surface.smooth)
     identity = identity_modes(controls, smooth)
     shape_basis = np.einsum("vc,cik->vik", surface.identity_basis, identity.controls, optimize=True)

@@ -298,6 +298,19 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
+def _noting(
+    kind: type[http.client.HTTPConnection], sockets: list[socket.socket]
+) -> type[http.client.HTTPConnection]:
+    """A class of connections that add their sockets to the list."""
+
+    class Connection(kind):
+        def connect(self) -> None:
+            super().connect()
+            sockets.append(self.sock)
+
+    return Connection
+
+
 class _Plain(urllib.request.HTTPHandler):
     """HTTP; the sockets it opens are noted."""
 
@@ -306,14 +319,7 @@ class _Plain(urllib.request.HTTPHandler):
         self.sockets = sockets
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:  # noqa: D102
-        sockets = self.sockets
-
-        class Connection(http.client.HTTPConnection):
-            def connect(self) -> None:
-                super().connect()
-                sockets.append(self.sock)
-
-        return self.do_open(Connection, req)
+        return self.do_open(_noting(http.client.HTTPConnection, self.sockets), req)
 
 
 class _Secure(urllib.request.HTTPSHandler):
@@ -324,11 +330,4 @@ class _Secure(urllib.request.HTTPSHandler):
         self.sockets = sockets
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:  # noqa: D102
-        sockets = self.sockets
-
-        class Connection(http.client.HTTPSConnection):
-            def connect(self) -> None:
-                super().connect()
-                sockets.append(self.sock)
-
-        return self.do_open(Connection, req)
+        return self.do_open(_noting(http.client.HTTPSConnection, self.sockets), req)

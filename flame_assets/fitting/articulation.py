@@ -129,7 +129,7 @@ def pose_jacobian(
         joints: of neck and jaw at rest [m].
         weights: of the vertices.
         pose_basis: correctives by the entries of R - I of neck and jaw; None: there are none.
-        out: where they are written, and what is returned; None: a new array.
+        out: array to write to and to return; None: a new one.
     """
     z, blended = unposed.head_frame, weights.blended
     shape = (len(z), POSE_UNKNOWNS, *z.shape[1:])

@@ -16,8 +16,8 @@ class MeshFitConfig:
     iterations: int = 12
     """At most, of the fit of each frame."""
     tolerance_mm: float = 0.001
-    """A fit ends when the steps to come would move no mesh by more (root mean square), as the last
-    two steps tell."""
+    """A fit ends when the coming steps, extrapolated from the last two, move no mesh by more (root
+    mean square)."""
     shape_frames: int = 48
     """Frames that a subject's identity is fitted to, evenly taken from all."""
     chunk: int = 8

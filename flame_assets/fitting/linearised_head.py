@@ -50,27 +50,36 @@ class Subject(NamedTuple):
 
 
 class System(NamedTuple):
-    """A linearised batch: residuals and pose columns [m], and their products with the basis."""
+    """A batch linearised at a state: residuals and Jacobian by pose [m], and their products with
+    the expression basis."""
 
     rows: Float32[np.ndarray, "B 13 n"]
-    """Residuals first, then the columns."""
+    """The residuals first, then the columns of the Jacobian by pose."""
     gradient: Float64[np.ndarray, "B E"]
     """E^T residual - prior."""
     coupling: Float64[np.ndarray, "B E 12"]
-    """E^T columns."""
+    """E^T columns, the mixed block of the normal equations."""
 
 
-class Step(NamedTuple):
-    """The reduced system of the pose: hessian step = gradient, and what gives the expression."""
+class ReducedSystem(NamedTuple):
+    """Normal equations of the pose alone, the expression eliminated (a Schur complement)."""
 
     gram: Float64[np.ndarray, "B 12 12"]
-    """Of the pose's columns, before the reduction."""
+    """Columns^T columns of the pose, before the elimination."""
     hessian: Float64[np.ndarray, "B 12 12"]
     gradient: Float64[np.ndarray, "B 12"]
     expression: Float64[np.ndarray, "B E"]
-    """Step of the expression where the pose stays."""
+    """Expression step for a pose step of zero."""
     coupling: Float64[np.ndarray, "B E 12"]
-    """What the pose's step takes from it."""
+    """Minus the derivative of the expression step by the pose step."""
+
+    def pose_step(self) -> Float64[np.ndarray, "B 12"]:
+        """The Gauss-Newton step of the pose."""
+        return np.linalg.solve(self.hessian, self.gradient[..., None])[..., 0]
+
+    def expression_step(self, pose_step: Float64[np.ndarray, "B 12"]) -> Float64[np.ndarray, "B E"]:
+        """The expression step that belongs to a pose step."""
+        return self.expression - (self.coupling @ pose_step[..., None])[..., 0]
 
 
 class LinearisedHead:
@@ -151,7 +160,7 @@ class LinearisedHead:
         state: FrameState,
         subject: Subject,
     ) -> System:
-        """Residuals of frames [m] and their slopes by pose, at a state."""
+        """Residuals of frames [m] and their Jacobian by pose, at a state."""
         joints = self.joints_of(state, subject)[:, 1:]
         rest = self.rest(state, subject)
         unposed = unpose(targets, state.pose, joints, self.weights)
@@ -172,8 +181,8 @@ class LinearisedHead:
         held = (state.expression <= low) & (system.gradient < 0)
         return ~(held | ((state.expression >= high) & (system.gradient > 0)))
 
-    def reduce(self, system: System, free: Bool[np.ndarray, "B E"] | None) -> Step:
-        """Eliminate the expression."""
+    def reduce(self, system: System, free: Bool[np.ndarray, "B E"] | None) -> ReducedSystem:
+        """Eliminate the expression; `free` of `LinearisedHead.free`."""
         joined = np.concatenate([system.gradient[..., None], system.coupling], 2)
         if free is None:
             solved = self.expression_inverse @ joined
@@ -183,17 +192,18 @@ class LinearisedHead:
             solved = np.linalg.solve(hessian, joined * free[..., None])
         grams = (system.rows @ system.rows.transpose(0, 2, 1)).astype(np.float64)
         gram, gradient = grams[:, 1:, 1:], grams[:, 1:, 0]
-        turned = system.coupling.transpose(0, 2, 1)
-        hessian = gram - turned @ solved[:, :, 1:]
-        gradient = gradient - (turned @ solved[:, :, :1])[..., 0]
+        mixed = system.coupling.transpose(0, 2, 1)
+        hessian = gram - mixed @ solved[:, :, 1:]
+        gradient = gradient - (mixed @ solved[:, :, :1])[..., 0]
         trace = np.trace(hessian, axis1=1, axis2=2)[:, None, None]
         hessian += (DAMPING * trace + self.prior) * np.eye(POSE_UNKNOWNS)
-        return Step(gram, hessian, gradient, solved[:, :, 0], solved[:, :, 1:])
+        return ReducedSystem(gram, hessian, gradient, solved[:, :, 0], solved[:, :, 1:])
 
     def couple_shape(
-        self, system: System, reduced: Step
+        self, system: System, reduced: ReducedSystem
     ) -> tuple[Float64[np.ndarray, "B S 12"], Float64[np.ndarray, " S"]]:
-        """Reduced products of the shape basis with the pose columns, and summed with residuals."""
+        """Mixed block of shape and pose, and the gradient of the shape summed over frames, the
+        expression eliminated."""
         products = _products(system.rows, self.shape_basis).transpose(0, 2, 1)
         cross = self.shape_by_expression.T
         by_pose = products[:, :, 1:] - cross @ reduced.coupling
@@ -203,7 +213,7 @@ class LinearisedHead:
     def rms_mm(
         self,
         coupling: Float64[np.ndarray, "B E 12"],
-        reduced: Step,
+        reduced: ReducedSystem,
         pose_step: Float64[np.ndarray, "B 12"],
         change: Float64[np.ndarray, "B E"],
     ) -> float:

@@ -18,7 +18,7 @@ from jaxtyping import Float, Float32, Float64, Int
 from flame_assets.errors import UserError
 from flame_assets.fitting.articulation import pose_vertices
 from flame_assets.fitting.config import MeshFitConfig
-from flame_assets.fitting.linearised_head import FrameState, LinearisedHead, Step, Subject
+from flame_assets.fitting.linearised_head import FrameState, LinearisedHead, ReducedSystem, Subject
 from flame_assets.fitting.rigid_motion import rigid_alignment, to_flame_pose
 from flame_assets.model.head import HeadModel
 
@@ -26,7 +26,7 @@ PLAUSIBLE_RMS = 0.15
 """Of a rigidly aligned mean head's distances, relative to its extent: 30 mm. Heads with any
 expression lie below 0.1, vertices in another order above 0.3."""
 FIRST_TOLERANCE_MM = 0.05
-"""Where the first estimate of a shape, of a few frames, and of the others' poses end."""
+"""Tolerance of the first estimate of a shape, from a few frames, and of all frames' poses on it."""
 MAX_ROTATION_STEP = 0.5
 """[rad] of one step."""
 
@@ -47,15 +47,15 @@ class MeshFits(NamedTuple):
 
 
 class _ShapeSystem(NamedTuple):
-    """Normal equations of the shape from a batch of frames, and what their own steps take."""
+    """Normal equations of the shape from a batch of frames, and what gives the frames' steps."""
 
     hessian: Float64[np.ndarray, "S S"]
     gradient: Float64[np.ndarray, " S"]
     coupling: Float64[np.ndarray, "B E 12"]
     """Of the frames' `System`."""
-    reduced: Step
-    pull: Float64[np.ndarray, "B 12 S"]
-    """What the shape's step takes from the pose's."""
+    reduced: ReducedSystem
+    pose_by_shape: Float64[np.ndarray, "B 12 S"]
+    """Minus the derivative of the pose step by the shape step."""
 
 
 class RegisteredMeshFitter:
@@ -82,7 +82,7 @@ class RegisteredMeshFitter:
         shape = np.zeros(self.head.shape_count)
         few = targets[_spread(count, min(self.config.chunk, count))]
         with ThreadPoolExecutor(threads) as pool:
-            if len(few) < count:  # most of the way at a fraction of the cost
+            if len(few) < count:  # a start near the end at a fraction of the cost
                 shape = self._shared_shape([few], shape, FIRST_TOLERANCE_MM, pool)
             shape = self._shared_shape(self._chunks(targets), shape, 0.0, pool)
         return shape.astype(np.float32)
@@ -94,14 +94,22 @@ class RegisteredMeshFitter:
         tolerance_mm: float,
         pool: Executor,
     ) -> Float64[np.ndarray, " S"]:
-        """The shape of all frames, from an estimate; their poses and expressions by themselves
-        first, where there is one."""
+        """Fit the shape of all frames, from an estimate.
+
+        With an estimate other than zero, poses and expressions are first fitted to it.
+
+        Args:
+            parts: vertices of batches of frames [m].
+            shape: the estimate.
+            tolerance_mm: at which it ends, if larger than the configuration's.
+            pool: works on the batches.
+        """
         tolerance_mm = max(tolerance_mm, self.config.tolerance_mm)
         estimate = self.linear.subject(shape)
         states = [self.linear.start(part, estimate) for part in parts]
         if shape.any():
-            settle = partial(self._settle, subject=estimate, tolerance_mm=FIRST_TOLERANCE_MM)
-            states = list(pool.map(settle, parts, states))
+            fit = partial(self._fit_poses, subject=estimate, tolerance_mm=FIRST_TOLERANCE_MM)
+            states = list(pool.map(fit, parts, states))
         last = 0.0
         for _ in range(self.config.shape_iterations):
             subject = self.linear.subject(shape)
@@ -115,14 +123,12 @@ class RegisteredMeshFitter:
             shape = shape + step
             moved = _rms_mm(self.linear.shape_basis @ step.astype(np.float32))
             expression = self.linear.expression_inverse @ (self.linear.shape_by_expression @ step)
-            for index, (_, _, coupling, reduced, pull) in enumerate(systems):
-                pose_step = np.linalg.solve(reduced.hessian, reduced.gradient[..., None])[..., 0]
-                pose_step -= pull @ step
-                change = reduced.expression - expression
-                change -= (reduced.coupling @ pose_step[..., None])[..., 0]
+            for index, (_, _, coupling, reduced, pose_by_shape) in enumerate(systems):
+                pose_step = reduced.pose_step() - pose_by_shape @ step
+                change = reduced.expression_step(pose_step) - expression
                 states[index] = _moved(states[index], pose_step, change, None)
                 moved = max(moved, self.linear.rms_mm(coupling, reduced, pose_step, change))
-            if _left_to_move(moved, last) < tolerance_mm:
+            if _remaining_mm(moved, last) < tolerance_mm:
                 break
             last = moved
         return shape
@@ -130,18 +136,18 @@ class RegisteredMeshFitter:
     def _shape_system(
         self, targets: Float32[np.ndarray, "B 3 N"], state: FrameState, subject: Subject
     ) -> _ShapeSystem:
-        """What some frames say of the shape, their poses and expressions eliminated."""
+        """Normal equations of the shape, the frames' poses and expressions eliminated."""
         system = self.linear.linearise(targets, state, subject)
         reduced = self.linear.reduce(system, None)
         by_pose, gradient = self.linear.couple_shape(system, reduced)
-        pull = np.linalg.solve(reduced.hessian, by_pose.transpose(0, 2, 1))
+        pose_by_shape = np.linalg.solve(reduced.hessian, by_pose.transpose(0, 2, 1))
         hessian = len(targets) * self.linear.shape_hessian - np.einsum(
-            "bsp,bpt->st", by_pose, pull, optimize=True
+            "bsp,bpt->st", by_pose, pose_by_shape, optimize=True
         )
-        gradient -= np.einsum("bps,bp->s", pull, reduced.gradient)
-        return _ShapeSystem(hessian, gradient, system.coupling, reduced, pull)
+        gradient -= np.einsum("bps,bp->s", pose_by_shape, reduced.gradient)
+        return _ShapeSystem(hessian, gradient, system.coupling, reduced, pose_by_shape)
 
-    def _settle(
+    def _fit_poses(
         self,
         targets: Float32[np.ndarray, "B 3 N"],
         state: FrameState,
@@ -149,17 +155,18 @@ class RegisteredMeshFitter:
         tolerance_mm: float,
         bounds: tuple[float, float] | None = None,
     ) -> FrameState:
-        """Pose and expression of frames of a known shape, until steps are below a tolerance."""
+        """Fit pose and expression of frames of a known shape, until the movement that remains is
+        below the tolerance."""
         last = 0.0
         for _ in range(self.config.iterations):
             system = self.linear.linearise(targets, state, subject)
             free = None if bounds is None else self.linear.free(state, system)
             reduced = self.linear.reduce(system, free)
-            pose_step = np.linalg.solve(reduced.hessian, reduced.gradient[..., None])[..., 0]
-            change = reduced.expression - (reduced.coupling @ pose_step[..., None])[..., 0]
+            pose_step = reduced.pose_step()
+            change = reduced.expression_step(pose_step)
             state = _moved(state, pose_step, change, bounds)
             moved = self.linear.rms_mm(system.coupling, reduced, pose_step, change)
-            if _left_to_move(moved, last) < tolerance_mm:
+            if _remaining_mm(moved, last) < tolerance_mm:
                 break
             last = moved
         return state
@@ -194,7 +201,7 @@ class RegisteredMeshFitter:
     def _fit_chunk(self, targets: Float32[np.ndarray, "B 3 N"], subject: Subject) -> MeshFits:
         state = self.linear.start(targets, subject)
         bounds = self.head.expression_bounds
-        state = self._settle(targets, state, subject, self.config.tolerance_mm, bounds)
+        state = self._fit_poses(targets, state, subject, self.config.tolerance_mm, bounds)
         return self._result(targets, state, subject)
 
     def _targets(self, meshes: Float[np.ndarray, "F V 3"]) -> Float32[np.ndarray, "F 3 N"]:
@@ -243,12 +250,13 @@ def _moved(
 
 
 def _spread(length: int, count: int) -> Int[np.ndarray, " n"]:
-    """Indices of `count` of so many frames, evenly taken."""
+    """Indices of `count` frames spread evenly over `length`."""
     return np.linspace(0, length - 1, count).round().astype(int)
 
 
-def _left_to_move(step: float, last: float) -> float:
-    """Sum of the steps to come if they go on to shrink as the last two did; `last` 0: unknown."""
+def _remaining_mm(step: float, last: float) -> float:
+    """Sum of the coming steps as a geometric series with the ratio of the last two; `last` is the
+    one before `step`, 0 where there is none."""
     ratio = step / last if last else 1.0
     return step * ratio / (1 - ratio) if ratio < 0.5 else step
 

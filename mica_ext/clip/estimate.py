@@ -3,8 +3,8 @@
 Runs of frames with the face, within one shot, are smoothed each for itself: cuts and gaps restart
 the filter, not the identity. Frames without the face take the values between those before and after
 a gap of up to `SHORT_GAP_S`, else the last values before it (at a shot's start the first after it).
-Lips meet where the points call them closed, before and after smoothing. Jaws open as far as the
-pictures of the mouth let them (`fitting.teeth`).
+Lips meet where the points call them closed, before and after smoothing. Jaws are bounded by the
+pictures of the mouth (`fitting.teeth`).
 """
 
 from typing import NamedTuple
@@ -107,7 +107,7 @@ def estimate_clip(
 def _steady_jaw_limits(
     tracked: TrackedFace, seen: Bool[np.ndarray, " N"]
 ) -> Float32[np.ndarray, " N"]:
-    """Means over short times: a bound that came and went would make the jaw tremble."""
+    """Moving means of the jaw's bounds, so that a bound that flickers does not shake the jaw."""
     limits = tracked.jaw_limit.astype(np.float64)
     for run in _runs(seen, tracked.starts):
         times = tracked.times_s[run]

@@ -123,7 +123,7 @@ class ExpressionBranch(nn.Module):
         self.heads = nn.ModuleDict(
             {name: nn.Linear(config.width, size) for name, size in zip(GROUPS, sizes, strict=True)}
         )
-        if config.identity:  # read from all queries: what they hold of a person, no one leaves out
+        if config.identity:  # from all queries together: each one's feature shows the person
             self.identity = nn.Linear(len(GROUPS) * config.width, shape_count)
             nn.init.zeros_(self.identity.weight)
             nn.init.zeros_(self.identity.bias)

@@ -179,7 +179,7 @@ class LandmarkFitter:
         gaze = self._gaze(state, eyes, observations) + unseen
         for _ in range(self.config.iterations):
             noise = self._photo_noise(state.pose, observations, trust)
-            noise = noise.sure_of_inner_lips(held_jaw)
+            noise = noise.with_precise_inner_lips(held_jaw)
             state = self._step(
                 self._look(state, gaze), observations, noise, held, prior, upper, one_person
             )

@@ -35,7 +35,7 @@ SHARES = (0.3, 0.5)
 """Share of the profiles below the first teeth that shows none: up to which the jaw is shut (the
 lower lip's edge is dark), and from which it is open."""
 TONGUE_BRIGHTNESS = (1.5, 2.0)
-"""Luminance over the lower lip's from which something hardly less red may be a tongue, and is."""
+"""Ramp of luminance over the lower lip's, where something nearly as red counts as a tongue."""
 SHUT, LIPS_APART, BY_LIPS = 0.06, 0.13, 6.0
 """jawOpen of shut jaws with lips up to this far apart [eye corner distances], and its rise beyond:
 teeth of a shut jaw fill no more."""

@@ -78,7 +78,7 @@ def _size(file: Path) -> int | None:
 
 
 def cached_index(shards: Url, cache: Path) -> Path:
-    """The folder of CACHE where the index of remote shards lies, as it is there now.
+    """Fetch the index of remote shards, where it has changed, and return its folder in the cache.
 
     Raises:
         UserError: it cannot be fetched, or the cache not be written.

@@ -169,18 +169,20 @@ class ShardDataset:
             return self._files[shard]
         if len(self._files) >= self.open_files:
             self._files.popitem(last=False)[1].close()
-        place = self._place(shard)
+        location = self._location(shard)
         if self._cache is not None:
-            place = self._cache.location(place, self.index.shards[shard])
-        self._files[shard] = _LocalShard(place) if isinstance(place, Path) else _RemoteShard(place)
+            location = self._cache.location(location, self.index.shards[shard])
+        self._files[shard] = (
+            _LocalShard(location) if isinstance(location, Path) else _RemoteShard(location)
+        )
         return self._files[shard]
 
-    def _place(self, shard: int) -> Location:
+    def _location(self, shard: int) -> Location:
         name = self.index.shards[shard].name
         return self.folder / name if isinstance(self.folder, Path) else self.folder.child(name)
 
     def _damaged(self, number: int, reason: str) -> UserError:
-        shard = self._place(int(self.index.locations[number]["shard"]))
+        shard = self._location(int(self.index.locations[number]["shard"]))
         return UserError(
             f"crop {number} in {shard}: {reason}; copy the shard again, or delete "
             "it and run pacofr curate again"

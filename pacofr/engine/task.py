@@ -54,8 +54,8 @@ class TrainerConfig:
     ema_decay: float | None = None
     """Keep an exponential moving average of the weights, and publish that."""
     compile: bool = False
-    """torch.compile the task's `compiled_parts`, where that works: what fails is told
-    in one line, and not compiled."""
+    """torch.compile the task's `compiled_parts`; where that fails, log one line and train without
+    it (`speed.compile_trial`)."""
     deferred: bool | None = None
     """Apply each step before the host knows its numbers, which it reads while the next one is
     computed: a step that is not finite leaves the weights alone on the device. Needs a fused

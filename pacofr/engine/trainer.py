@@ -26,7 +26,7 @@ from pacofr.engine.optimization import adamw
 from pacofr.engine.optimization.ema import Ema
 from pacofr.engine.optimization.loss_scale import LossScale, most_overflows
 from pacofr.engine.run_log import RunLog
-from pacofr.engine.speed.compile_trial import compiled_or_not
+from pacofr.engine.speed.compile_trial import try_compiled_step
 from pacofr.engine.speed.compiling import compile_parts, compiler_errors_as_user_error
 from pacofr.engine.speed.profiling import StepProfiler
 from pacofr.engine.speed.utilization import matmul_rate
@@ -200,7 +200,7 @@ class _Trainer(Generic[Batch]):
             untried = self.compiled
             for batch in on_device:
                 if untried:
-                    self.compiled = compiled_or_not(
+                    self.compiled = try_compiled_step(
                         task, state, batch, stage, self.config, self.world
                     )
                     untried = False

@@ -1,11 +1,12 @@
 """A server on this machine that behaves as MPI's download form, or lies: accounts, cuts, ranges."""
 
 import re
-import threading
 import time
 import urllib.parse
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from helpers.serving import serving
 
 PAGE = b"<!DOCTYPE html><html>Please log in \x1b[31m</html>"
 
@@ -105,11 +106,5 @@ class _Handler(BaseHTTPRequestHandler):
 def form_server(data: bytes, account: dict[str, str]):
     """A FormServer that is running."""
     server = FormServer(data, account)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

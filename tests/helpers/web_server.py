@@ -1,12 +1,13 @@
 """A web server of files on this machine that can cut answers short, fail, or serve no parts."""
 
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from helpers.serving import serving
 
 
 class WebServer(ThreadingHTTPServer):
@@ -95,11 +96,5 @@ class _Handler(BaseHTTPRequestHandler):
 def web_server(files: dict[str, bytes]) -> Iterator[WebServer]:
     """A server at work until the block ends."""
     server = WebServer(files)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -85,7 +85,7 @@ class _Half:
 def _skin(
     half: _Half, controls: ControlSet, template: HalfTemplate, jaw: Float[ndarray, " c"]
 ) -> Float[ndarray, "n 3"]:
-    """Skin of the half head; returns how far its relief carries it [mm]."""
+    """Add the skin of the half head; returns the displacement by the fine relief [mm]."""
     basis = field_basis(controls, capsule.embed(template.places))
     points = basis @ controls.positions
     over = lids.over_globe(points)

@@ -58,14 +58,7 @@ def _write(out: Path, job: tuple[int, Part]) -> PartResult:
 def _start(config: SamplesConfig, head: HeadModel) -> None:
     """Make the folder of a run, or check that it goes on with the same settings."""
     path = config.out / PARTS / RUN
-    about = {
-        "format": FORMAT,
-        "version": VERSION,
-        "source": config.source,
-        "head": head.name,
-        "head_version": head.version,
-        "settings": config.settings,
-    }
+    about = _about(config, head)
     if path.exists():
         try:
             before = read_json(path, "the settings of `mica-ext samples`")
@@ -83,6 +76,18 @@ def _start(config: SamplesConfig, head: HeadModel) -> None:
     write_bytes_atomic(path, (json.dumps(about, indent=1) + "\n").encode())
 
 
+def _about(config: SamplesConfig, head: HeadModel) -> dict[str, object]:
+    """The format, and what decides which samples are made."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "source": config.source,
+        "head": head.name,
+        "head_version": head.version,
+        "settings": config.settings,
+    }
+
+
 def _report(
     config: SamplesConfig,
     head: HeadModel,
@@ -97,12 +102,7 @@ def _report(
     }
     card = data_card(config.source, head.name, counts, people, plan.excluded, skipped.counts)
     about = {
-        "format": FORMAT,
-        "version": VERSION,
-        "source": config.source,
-        "head": head.name,
-        "head_version": head.version,
-        "settings": config.settings,
+        **_about(config, head),
         "samples": counts,
         "people": people,
         "excluded": [match._asdict() for match in plan.excluded or ()],

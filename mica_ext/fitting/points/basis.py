@@ -45,7 +45,7 @@ class PointBasis(NamedTuple):
         Args:
             decoder: of the head.
             anchors: of the points.
-            response: how the points follow their spots of skin; None: fully.
+            response: of the network that detects them; None: it detects them where they are.
             shape_axes: None: the principal axes that move these points.
         """
         head = decoder.head

@@ -67,11 +67,9 @@ class PhotoNoise(NamedTuple):
     sigma_px: Float64[np.ndarray, "B L"]
     modes_px: Float64[np.ndarray, "B L 2 K"]
 
-    def sure_of_inner_lips(self, held_jaw: Float64[np.ndarray, " B"]) -> "PhotoNoise":
-        """Smaller errors of the inner lips where the jaw is held, by 0 (free) to 1 (shut).
-
-        The lips' own muscles then part them as far as they stand apart, against the priors.
-        """
+    def with_precise_inner_lips(self, held_jaw: Float64[np.ndarray, " B"]) -> "PhotoNoise":
+        """Smaller standard deviations of the inner lips' points where the jaw is held, from 0
+        (free) to 1 (shut): the lips' own movements then explain the gap against the priors."""
         if not held_jaw.any():
             return self
         precision = 1 + (HELD_JAW_PRECISION - 1) * held_jaw[:, None] * AT_INNER_LIPS

@@ -1,12 +1,13 @@
-"""How detected points follow the skin: networks read features nearer to the average than they are.
+"""Response of detected points: point networks shrink deviations from the average face.
 
-A point p of a feature with the centre c, on a head of the size s, is read at
+A point p of a feature with centre c, on a head of relative size s, is detected at
 
-    c + (1 - r) s (t - c_t) + r (p - c),
+    c + (1 - r) s (t - c_t) + r (p - c)
 
-t and c_t those of the neutral mean head: what sets it apart from the average, be it identity or
-expression, counts by its response r. Without r in the identity, fits take the network's shyness for
-the person's own; without the centre and the size, they find small features on large heads.
+with t and c_t the same point and centre on the neutral mean head. The deviation from the average,
+be it identity or expression, is thus scaled by the response r. If r were left out of the identity
+modes, the network's shrinkage would be fitted as identity; without centre and size, large heads
+would be fitted with features that are too small.
 """
 
 from typing import NamedTuple
@@ -33,49 +34,49 @@ FEATURES = (
     (LEFT_BROW, LEFT_EYE),
     (LIPS, LIPS),
 )
-"""Points, and the points whose mean is their centre; all other points follow fully."""
+"""Points, and the points whose mean is their centre; all other points have a response of 1."""
 
 
 class PointResponse(NamedTuple):
-    """Of L points."""
+    """Response of L points."""
 
-    share: Float64[np.ndarray, "L 2"]
-    """Response across the face, and in its plane of symmetry, about whose axis the jaw opens."""
+    gain: Float64[np.ndarray, "L 2"]
+    """r across the face (x), and in its plane of symmetry (y and z)."""
     centre: Float64[np.ndarray, "L L"]
-    """Rows of weights: each point's centre as a mean of points; itself where it follows fully."""
+    """Rows of weights: each point's centre as a mean of points; the point itself where r is 1."""
 
     @classmethod
-    def of_fitted_points(cls, share: Float64[np.ndarray, "478 2"]) -> "PointResponse":
-        """That of the `FIT_POINTS`."""
+    def of_fitted_points(cls, gain: Float64[np.ndarray, "478 2"]) -> "PointResponse":
+        """The response of the `FIT_POINTS`."""
         centre = np.eye(len(FIT_POINTS))
         for points, around in FEATURES:
             rows, columns = _rows(points), _rows(around)
             centre[rows] = 0
             centre[np.ix_(rows, columns)] = 1 / len(columns)
-        return cls(share[FIT_POINTS], centre)
+        return cls(gain[FIT_POINTS], centre)
 
     def applied(
         self, basis: Float64[torch.Tensor, "L 6 Q"], rest: slice
     ) -> Float64[torch.Tensor, "L 6 Q"]:
-        """The basis (see `PointBasis.points`) of the points as they are read.
+        """The basis (see `PointBasis.points`) of the points as the network detects them.
 
         `rest` are the columns of the neutral head: its mean first, then identity.
         """
-        share = torch.from_numpy(self.share)[:, [0, 1, 1, 0, 1, 1], None]
+        gain = torch.from_numpy(self.gain)[:, [0, 1, 1, 0, 1, 1], None]
         centre = torch.from_numpy(self.centre)
         about = torch.einsum("lm,mkq->lkq", centre, basis)
-        read = share * basis + (1 - share) * about
+        detected = gain * basis + (1 - gain) * about
         mean = basis[:, :3, 0] + basis[:, 3:, 0]
         size = _sizes(basis[:, :3, rest] + basis[:, 3:, rest], mean)
-        usual = (mean - centre @ mean)[..., None] * size
-        read[:, :3, rest] += (1 - share[:, :3]) * usual
-        return read
+        average = (mean - centre @ mean)[..., None] * size
+        detected[:, :3, rest] += (1 - gain[:, :3]) * average
+        return detected
 
 
 def _sizes(
     modes: Float64[torch.Tensor, "L 3 R"], mean: Float64[torch.Tensor, "L 3"]
 ) -> Float64[torch.Tensor, " R"]:
-    """How much larger each mode makes the head, about its middle, by least squares; 1: the mean."""
+    """Relative size of each mode, by least squares about the head's middle; 1 for the mean."""
     about = mean - mean.mean(0)
     size = torch.einsum("lx,lxr->r", about, modes - modes.mean(0)) / about.square().sum()
     size[0] = 1
@@ -83,5 +84,5 @@ def _sizes(
 
 
 def _rows(points: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-    """Of the `FIT_POINTS`."""
+    """Their rows among the `FIT_POINTS`."""
     return np.flatnonzero(np.isin(FIT_POINTS, points))

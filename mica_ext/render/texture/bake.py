@@ -112,11 +112,11 @@ def _side_light(
     head: HeadModel,
     atlas: Atlas,
 ) -> Float32[np.ndarray, " V"]:
-    """Further light: what makes one half of the face darker than the other, smoothly.
+    """Smooth light per vertex by which the halves of the face differ, beyond `light`.
 
     Args:
         colours: linear RGB of the photo.
-        light: that is already known.
+        light: factors already known.
         weights: of seen skin.
         head: gives the triangles.
         atlas: of the texels.
@@ -206,7 +206,7 @@ def _feathered(
 
 
 class _SkinTone(NamedTuple):
-    """How the photo shows skin."""
+    """The photo's skin relative to the head's paint."""
 
     exposure: float
     """Luminance over that of the head's painted skin."""

@@ -21,9 +21,9 @@ class PhotoLight(NamedTuple):
     """Light by the direction that a surface faces."""
 
     coefficients: Float[np.ndarray, "9"]
-    """Of `harmonics`: luminance of the skin."""
+    """Luminance of the skin by `harmonics` of its normal."""
     mean: float
-    """Luminance of the skin."""
+    """Mean luminance of the skin."""
 
     def on(self, normals: Float[np.ndarray, "N 3"]) -> Float32[np.ndarray, " N"]:
         """Light at each normal over `mean`, within `SHADING_LIMITS`."""

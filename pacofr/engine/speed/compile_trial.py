@@ -16,7 +16,7 @@ from pacofr.errors import UserError
 LOGGER = logging.getLogger(__name__)
 
 
-def compiled_or_not(
+def try_compiled_step(
     task: TrainingTask[Batch],
     state: TrainingState,
     batch: Batch,

@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock
 from helpers.flame_tiny import files_of_at_most
 from helpers.rights import unprivileged
+from helpers.serving import serving
 
 from flame_assets import cli
 from flame_assets.download.catalogue import (
@@ -92,12 +93,8 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
     server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 def asset_at(server, path="/toy.bin", data=DATA):

@@ -10,6 +10,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+import tyro
 from helpers.crops import write_shards
 from helpers.tars import tar_bytes, write_tar
 from helpers.web_server import web_server
@@ -319,5 +320,8 @@ def test_remote_shards_that_changed_or_vanished_are_one_line(tmp_path, monkeypat
 
 
 def test_flags_take_urls(tmp_path):
-    config = CurateConfig(sources=(tmp_path, Url("s3://b/c.tar")), out=tmp_path / "out")
-    assert str(config.sources[1]) == "s3://b/c.tar"
+    flags = ["--sources", str(tmp_path), "s3://b/c.tar", "--out", str(tmp_path / "out")]
+    config = tyro.cli(CurateConfig, args=flags)
+    assert config.sources == (tmp_path, Url("s3://b/c.tar"))
+    config = tyro.cli(RepackConfig, args=["s3://b/shards", "-o", str(tmp_path / "out")])
+    assert config.shards == Url("s3://b/shards")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from eval_now.errors import one_line, one_line_usage, run_command
+from eval_now.errors import one_line, one_line_usage, require_local_outputs, run_command
 
 
 class Command(NamedTuple):
@@ -45,6 +45,7 @@ def _dispatch(arguments: list[str]) -> None:
         return
     import tyro
 
+    require_local_outputs(arguments)
     with one_line_usage(program):
         config = tyro.cli(_import(COMMANDS[name].config), prog=program, args=arguments)
     _log_lines()

@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 LONGEST_LINE = 500
 
@@ -98,6 +98,21 @@ def one_line_usage(program: str) -> Iterator[None]:
         if leaving.code != UserError.exit_code:
             raise
         raise UserError(f"{_without_box(said.getvalue())} ({program} --help says more)") from None
+
+
+def require_local_outputs(arguments: Sequence[str]) -> None:
+    """Refuse URLs as --out, which would become folders called `s3:`.
+
+    Raises:
+        UserError: there is one.
+    """
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        flag, _, value = argument.partition("=")
+        if flag in ("-o", "--out") and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", value or following):
+            raise UserError(
+                f"{flag} {value or following}: expected a path on this machine, got a URL; write"
+                " to a path and copy it there"
+            )
 
 
 def _without_box(text: str) -> str:

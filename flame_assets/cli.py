@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from flame_assets.errors import one_line_usage, run_command
+from flame_assets.errors import one_line_usage, require_local_outputs, run_command
 
 
 class Command(NamedTuple):
@@ -52,6 +52,7 @@ def _dispatch(arguments: list[str]) -> int:
         name, *options = arguments
         command = COMMANDS[name]
         program = f"flame-assets {name}"
+        require_local_outputs(options)
         with one_line_usage(program):
             config = tyro.cli(_import(command.config), prog=program, args=options)
         _import(command.function)(config)

@@ -10,7 +10,12 @@ from importlib import import_module
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from mica_ext.errors import exit_on_interrupt, one_line_usage, run_command
+from mica_ext.errors import (
+    exit_on_interrupt,
+    one_line_usage,
+    require_local_outputs,
+    run_command,
+)
 
 
 class Command(NamedTuple):
@@ -173,6 +178,7 @@ def _run(command: Command, program: str, arguments: list[str]) -> int:
 
     arguments = _with_values(arguments, command.optional_values)
     logging.basicConfig(level=command.log_level, format="%(levelname)s: %(message)s")
+    require_local_outputs(arguments)
     with one_line_usage(program):
         config = tyro.cli(_config_class(command, arguments), prog=program, args=arguments)
     use_one_thread_per_operation()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from pacofr.errors import UserError, one_line_usage, run_command
+from pacofr.errors import UserError, one_line_usage, require_local_outputs, run_command
 from pacofr.utils.threads import let_idle_threads_sleep
 
 
@@ -103,6 +103,7 @@ def _run(name: str, arguments: list[str]) -> int | None:
     if command.leading and arguments and not arguments[0].startswith("-"):
         arguments = [command.leading, *arguments]
     program = f"pacofr {name}"
+    require_local_outputs(arguments)
     with one_line_usage(program):
         config = tyro.cli(_import(command.config), prog=program, args=arguments)
     return _import(command.function)(config)

@@ -22,6 +22,11 @@ from pacofr.cli import main as pacofr
         (eval_now, ["--splitt", "val"], ["perhaps --split", "eval-now --help"]),
         (pacofr, ["task", "train"], ["{parsing, alignment}"]),
         (pacofr, ["pretrain", "--epocs", "3"], ["perhaps --epochs"]),
+        (pacofr, ["pretrain", "micro", "--out", "s3://bucket/run"], ["s3://", "got a URL"]),
+        (reconstruct, ["a.jpg", "-o", "https://host/a.obj"], ["-o https://", "got a URL"]),
+        (mica_ext, ["fit", "coma", "a", "--out=gs://b/c"], ["--out gs://", "got a URL"]),
+        (eval_now, ["--dataset", "a", "--out", "s3://b/c"], ["--out s3://", "got a URL"]),
+        (flame_assets, ["convert", "a", "--out", "s3://b/c"], ["--out s3://", "got a URL"]),
     ],
 )
 def test_refused_arguments_get_one_line(capsys, program, arguments, parts):

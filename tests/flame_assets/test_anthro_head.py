@@ -198,6 +198,7 @@ def test_regions_and_expressions_are_named(head):
     assert -0.08 < lips[:, 1].min() < lips[:, 1].max() < -0.05
 
 
+@pytest.mark.slow  # the fingerprint of another build is checked below
 def test_two_builds_are_the_same_bytes(head):
     again = build_anthro()
     for item in dataclasses.fields(head):

@@ -29,12 +29,12 @@ def test_costs_are_those_of_the_process():
 
 
 def test_defaults_are_compared_with_one_thread_and_with_spinning_threads():
-    seconds = "(0.1 if 'OMP_NUM_THREADS' in os.environ else 0.6)"
+    seconds = "(0.05 if 'OMP_NUM_THREADS' in os.environ else 0.35)"
     program = timed(f"import time\nwhile time.process_time() < {seconds}: pass")
     busy = busy_cost(program, 1)
-    assert busy.cpu > 0.6
+    assert busy.cpu > 0.35
     assert busy.ratio > 2
-    assert quiet_cost(program, 1).wall > 0.5
+    assert quiet_cost(program, 1).wall > 0.3
 
 
 def test_cores_are_busy_in_the_block_alone():

@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 from flame_assets.model.head_module import HeadDecoder, HeadParameters
 from mica_ext.editing.expression import ExpressionEditor
 from mica_ext.editing.named_expressions import NAMED_EXPRESSIONS
+from mica_ext.editing.sheet import contact_sheet
 from mica_ext.export.face_json import SavedFace
 from mica_ext.models.pose import in_pose
 from mica_ext.render.overlay import (
@@ -16,7 +17,6 @@ from mica_ext.render.overlay import (
     portrait,
     portrait_width,
 )
-from mica_ext.render.sheet import contact_sheet
 from mica_ext.render.texture.bake import bake_texture
 from mica_ext.render.textured import TexturedMesh
 from mica_ext.render.views import portrait_view

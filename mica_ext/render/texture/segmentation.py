@@ -43,7 +43,6 @@ _BROAD_PX = 5
 """Between the brows and the nose, only what is so wide covers the face: frames of glasses stay."""
 _EDGE_PX = 3
 """Covers are removed with a margin of their shadow."""
-
 _SHADOW_PX = 4.0
 """Reach of the shadows of covers."""
 
@@ -89,47 +88,84 @@ def segment_face(
     """
     screen = screen_points(view, vertices)
     part, offset, scale = _part(image, screen[areas.face > 0.5])
+    drawn, hit = _draw_areas(head, screen, areas, offset, scale)
+    inside = _inside_photo(image, offset, scale)
+    around = (cv2.dilate(hit.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0) * inside
+    outer = np.maximum(around, drawn.scalp * inside)
+    inner = drawn.face * (1 + 2 * drawn.cheeks) * (1 - drawn.features) * inside
+    colours = to_linear(part / np.float32(255.0))
+    ratio = _log_ratio(_bins(colours), inner, outer)
+    lower = (1 - drawn.upper) * drawn.face * (1 - drawn.features)
+    dark = _dark_object(colours @ LUMA, drawn.brows, drawn.cheeks, lower)
+    ratio = np.where(dark, np.minimum(ratio, -2 * _COVERED), ratio)
+    cover = _cover(ratio, hit, drawn.face, drawn.features, drawn.forehead)
+    beside = np.minimum(2 * cv2.GaussianBlur(cover, (0, 0), _SHADOW_PX), 1)
+    return Segmentation(ratio, cover, beside, offset, scale)
+
+
+class _DrawnAreas(NamedTuple):
+    """Areas of the head at the pixels of the part, 0 to 1."""
+
+    face: Float32[np.ndarray, "side side"]
+    cheeks: Float32[np.ndarray, "side side"]
+    features: Float32[np.ndarray, "side side"]
+    """Eyes and brows."""
+    scalp: Float32[np.ndarray, "side side"]
+    brows: Float32[np.ndarray, "side side"]
+    forehead: Float32[np.ndarray, "side side"]
+    upper: Float32[np.ndarray, "side side"]
+
+
+def _draw_areas(
+    head: HeadModel,
+    screen: Float[np.ndarray, "V 3"],
+    areas: FaceAreas,
+    offset: Float[np.ndarray, "2"],
+    scale: float,
+) -> tuple[_DrawnAreas, Bool[np.ndarray, "side side"]]:
+    """The areas as the part shows them, and the pixels that the head covers."""
     places = screen.copy()
     places[:, :2] = (screen[:, :2] - offset + 0.5) * scale - 0.5
     raster = rasterize(places, head.triangles, SIDE_PX, SIDE_PX)
     hit = raster.triangles >= 0
-    per_vertex = np.stack(
-        [
-            areas.face,
-            areas.cheeks,
-            np.maximum(areas.eyes, np.maximum(areas.right_brow, areas.left_brow)),
-            areas.scalp,
-            np.maximum(areas.right_brow, areas.left_brow),
-            areas.forehead,
-            areas.upper,
-        ],
-        axis=1,
+    brows = np.maximum(areas.right_brow, areas.left_brow)
+    per_vertex = _DrawnAreas(
+        face=areas.face,
+        cheeks=areas.cheeks,
+        features=np.maximum(areas.eyes, brows),
+        scalp=areas.scalp,
+        brows=brows,
+        forehead=areas.forehead,
+        upper=areas.upper,
     )
-    drawn = np.zeros((*hit.shape, per_vertex.shape[1]), np.float32)
-    corners = per_vertex[head.triangles[raster.triangles[hit]]]
-    drawn[hit] = np.einsum("pk,pkc->pc", raster.barycentric[hit], corners)
-    face, cheeks, features, scalp, brows, forehead, upper = (
-        drawn[..., channel] for channel in range(7)
-    )
-    inside = _inside_photo(image, offset, scale)
-    around = (cv2.dilate(hit.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0) * inside
-    outer = np.maximum(around, scalp * inside)
-    inner = face * (1 + 2 * cheeks) * (1 - features) * inside
-    colours = to_linear(part / np.float32(255.0))
-    index = _bins(colours)
-    ratio = np.zeros_like(face)
-    keep = np.ones_like(face)
-    theirs = _histogram(index, outer)
+    drawn = np.zeros((len(per_vertex), *hit.shape), np.float32)
+    corners = np.stack(per_vertex)[:, head.triangles[raster.triangles[hit]]]
+    drawn[:, hit] = np.einsum("pk,cpk->cp", raster.barycentric[hit], corners)
+    return _DrawnAreas(*(drawn[index] for index in range(len(drawn)))), hit
+
+
+def _log_ratio(
+    index: tuple[np.ndarray, ...],
+    inner: Float32[np.ndarray, "side side"],
+    outer: Float32[np.ndarray, "side side"],
+) -> Float32[np.ndarray, "side side"]:
+    """Smoothed log likelihood ratio of the face's colours over its surroundings'.
+
+    The face's histogram is made again from the pixels that are likely to show it, as in
+    expectation-maximisation.
+
+    Args:
+        index: bins of the pixels.
+        inner: weights of pixels between jaw line and brows.
+        outer: weights of the surroundings.
+    """
+    ratio, keep = np.zeros_like(inner), np.ones_like(inner)
+    surroundings = np.log(_histogram(index, outer))
     for _ in range(_ROUNDS):
-        own = _histogram(index, inner * keep)
-        ratio = (np.log(own) - np.log(theirs))[index]
-        ratio = cv2.GaussianBlur(ratio, (0, 0), _SMOOTHING_PX)
+        face = np.log(_histogram(index, inner * keep))
+        ratio = cv2.GaussianBlur((face - surroundings)[index], (0, 0), _SMOOTHING_PX)
         keep = 1 / (1 + np.exp(-2 * (ratio + _BIAS)))
-    dark = _dark_object(colours @ LUMA, brows, cheeks, (1 - upper) * face * (1 - features))
-    ratio = np.where(dark, np.minimum(ratio, -2 * _COVERED), ratio)
-    cover = _cover(ratio, hit, face, features, forehead)
-    beside = np.minimum(2 * cv2.GaussianBlur(cover, (0, 0), _SHADOW_PX), 1)
-    return Segmentation(ratio, cover, beside, offset, scale)
+    return ratio
 
 
 def _part(

@@ -64,6 +64,8 @@ def store_errors(url: Url) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         cause = error.__cause__  # fsspec says so of servers that do not answer, too
+        if isinstance(cause, UserError):
+            raise cause from error
         if type(cause).__module__.startswith("aiohttp") and _status(cause) not in MISSING:
             raise _unreadable(url, cause) from error
         raise MissingFileError(f"{url} is not there: expected a file or folder") from error

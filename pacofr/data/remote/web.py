@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from pacofr.errors import UserError
 from pacofr.utils.budgets import LISTING_BYTES, SLOWEST_BYTES
 
 CONNECT_SECONDS, READ_SECONDS = 30.0, 30.0
@@ -118,4 +119,10 @@ async def _check_redirect(
     except ValueError:  # aiohttp says so
         return
     if target.scheme != "https" and target.host != about.url.host:
-        raise aiohttp.ClientError(f"it redirects to {target}, which is not https")
+        shown = [
+            url.with_query(None).with_user(None) if url.host else url for url in (about.url, target)
+        ]
+        raise UserError(
+            f"{shown[0]} redirects to {shown[1]}: expected https or the same host; give that"
+            " address itself if it is the right one"
+        )

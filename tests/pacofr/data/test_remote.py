@@ -128,8 +128,8 @@ def test_what_is_not_there_or_forbidden_is_one_line(server, tmp_path):
         (b"206 P\r\nContent-Range: bytes 7-16/200704\r\n", "it sent the part 'bytes 7-16/"),
         (b"206 P\r\nContent-Range: bytes 0-\r\n", "it sends more than 1000 bytes"),
         (b"302 Found\r\n", "status 302 without content"),
-        (b"302 Found\r\nLocation: file:///etc/passwd\r\n", "redirects to file:.* not https"),
-        (b"302 Found\r\nLocation: http://10.0.0.1/a\r\n", "redirects to http:.* not https"),
+        (b"302 Found\r\nLocation: file:///etc/passwd\r\n", "redirects to file:.* expected https"),
+        (b"302 Found\r\nLocation: http://10.0.0.1/a\r\n", "redirects to http:.* expected https"),
         (b"200 OK\r\nContent-Length: -5\r\n", "Invalid character in Content-Length"),
     ],
 )
@@ -137,6 +137,10 @@ def test_answers_that_were_not_asked_for_are_one_line(server, answer, message):
     server.raw["/set/a.txt"] = b"HTTP/1.1 " + answer + b"\r\n" + bytes(2000)
     with pytest.raises(UserError, match=message):
         stores.read_range(Url(f"{server.url}/set/a.txt"), 0, 1000)
+    if b"Location" in answer:
+        assert len(server.requests) == 1  # again would be in vain
+        with pytest.raises(UserError, match=message):
+            stores.look_up([Url(f"{server.url}/set/a.txt")])
 
 
 def test_a_server_without_parts_gives_no_wrong_ones(server):

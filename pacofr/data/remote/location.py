@@ -86,7 +86,9 @@ def parse_location(text: str) -> Location:
         if not text.removeprefix(PIPE).strip():
             raise UserError(f"{text!r}: expected pipe:COMMAND, whose output is a tar")
         return Url(text)
-    if "::" in text and "://" in text:
+    if (
+        "::" in re.sub(r"//\[[^]]*\]", "//host", text) and "://" in text
+    ):  # an IPv6 host has them, too
         raise UserError(f"{text!r}: expected a single URL, got a chain of file systems (::)")
     protocol = _PROTOCOL.match(text)
     if protocol is None:

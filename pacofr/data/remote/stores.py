@@ -66,6 +66,8 @@ def store_errors(url: Url) -> Iterator[None]:
         cause = error.__cause__  # fsspec says so of servers that do not answer, too
         if isinstance(cause, UserError):
             raise cause from error
+        if isinstance(cause, ValueError) and _status(cause) is None:
+            raise _unopened(url, cause) from error
         if type(cause).__module__.startswith("aiohttp") and _status(cause) not in MISSING:
             raise _unreadable(url, cause) from error
         raise MissingFileError(f"{url} is not there: expected a file or folder") from error
@@ -77,7 +79,7 @@ def store_errors(url: Url) -> Iterator[None]:
             " the one that is named"
         ) from error
     except ValueError as error:
-        raise UserError(f"{url} cannot be opened ({_reason(error)}); check the URL") from error
+        raise _unopened(url, error) from error
     except Exception as error:  # of fsspec, aiohttp, botocore and others
         raise _unreadable(url, error) from error
 
@@ -175,6 +177,10 @@ def read_range(file: Url, begin: int, end: int) -> bytes:
             return bytes(store.cat_file(path, start=begin, end=end))[: end - begin]
 
     return _patiently(read)
+
+
+def _unopened(url: Url, error: ValueError) -> UserError:
+    return UserError(f"{url} cannot be opened ({_reason(error)}); check the URL")
 
 
 def _unreadable(url: Url, error: BaseException | None) -> UserError:

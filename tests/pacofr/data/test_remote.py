@@ -58,10 +58,17 @@ def test_paths_urls_and_pipes_are_told_apart(tmp_path):
     assert parse_location("file:///a%20b") == tmp_path.__class__("/a b")
     assert parse_location("s3://b/c.tar") == Url("s3://b/c.tar")
     assert parse_location("pipe:cat x").suffix == ".tar"
+    assert parse_location("http://[::1]:80/c.tar") == Url("http://[::1]:80/c.tar")
     signed = Url("https://me:secret@host/d/c.tar?signature=1")
     assert (str(signed), signed.name) == ("https://host/d/c.tar", "c.tar")
     assert signed.with_suffix(".parquet").text.endswith("/d/c.parquet?signature=1")
-    for wrong in ("zip://a::s3://b/c.zip", "simplecache::s3://b/c.tar", "pipe: ", "http://[::1/a"):
+    for wrong in (
+        "zip://a::s3://b/c.zip",
+        "simplecache::s3://b/c.tar",
+        "pipe: ",
+        "http://[::1/a",
+        "http://[::1]/a::b",
+    ):
         with pytest.raises(UserError, match="expected"):
             parse_location(wrong)
 
@@ -113,6 +120,8 @@ def test_what_is_not_there_or_forbidden_is_one_line(server, tmp_path):
             find_units((Url(server.url + source),))
     with pytest.raises(UserError, match=r"none/ is not there|none/ holds no image"):
         find_units((Url(f"{server.url}/none/"),))
+    with pytest.raises(UserError, match=r"cannot be (read|opened).*check the URL"):
+        find_units((Url("http://127.0.0.1:99999/a.tar"),))
     (unit,) = find_units((Url(f"{server.url}/set/00000.tar"),)).units
     server.statuses = [403]
     with pytest.raises(UserError, match="check the URL and your rights"):

@@ -1,5 +1,6 @@
 """One run of the benchmark, from the image list to result.json or the archive to submit."""
 
+import contextlib
 import os
 import re
 from datetime import UTC, datetime
@@ -210,8 +211,11 @@ def _score(
         unit_warnings = check_units(dataset, predictions.readable, unit_mm)
         print_warnings(console, unit_warnings)
         scores.warnings.extend(unit_warnings)
-    with progress("scoring", len(predictions.readable)) as advance:
-        for result in map_parallel(score_subject, tasks, jobs):
+    with (
+        progress("scoring", len(predictions.readable)) as advance,
+        contextlib.closing(map_parallel(score_subject, tasks, jobs)) as results,
+    ):
+        for result in results:
             scores.images.extend(result.scored)
             scores.warnings.extend(result.warnings)
             scores.missing.extend(

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -34,8 +34,11 @@ def default_jobs(alignments: int) -> int:
 
 def map_parallel(
     function: Callable[[Task], Result], tasks: list[Task], jobs: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield `function(task)` as they complete; one job works in this process, more are spawned.
+
+    Close it where an error or a signal may come between two results, else its processes finish
+    their tasks before this one ends.
 
     Raises:
         UserError: a worker was killed.

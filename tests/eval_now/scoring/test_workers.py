@@ -14,16 +14,17 @@ from eval_now.errors import UserError
 from eval_now.scoring.workers import available_cpus, default_jobs, map_parallel
 
 TWO_SLEEPERS = """
-import multiprocessing, time
+import contextlib, multiprocessing, time
 from eval_now.scoring.workers import map_parallel
 
 if __name__ == "__main__":
-    results = map_parallel(time.sleep, [0.0, 300.0, 300.0], 2)
-    next(results)
-    for child in multiprocessing.active_children():
-        print(child.pid)
-    print("working", flush=True)
-    next(results)
+    # closed wherever a signal comes: else the interpreter's end waits for the sleepers
+    with contextlib.closing(map_parallel(time.sleep, [0.0, 300.0, 300.0], 2)) as results:
+        next(results)
+        for child in multiprocessing.active_children():
+            print(child.pid)
+        print("working", flush=True)
+        next(results)
 """
 
 
@@ -49,8 +50,10 @@ def test_workers_end_with_their_parent(tmp_path, number):
         assert len(workers) == 2
         assert all(map(is_alive, workers))
         parent.send_signal(number)
-        parent.wait()
-    while any(map(is_alive, workers)):  # for ever, if they do not end
+        parent.wait(60)
+    last = time.monotonic() + 60
+    while any(map(is_alive, workers)):
+        assert time.monotonic() < last
         time.sleep(0.1)
 
 

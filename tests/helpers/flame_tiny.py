@@ -1,6 +1,7 @@
 """Small heads with everything a real one has: random, asymmetric, the same every time."""
 
 import contextlib
+import sys
 
 import numpy as np
 import pytest
@@ -13,13 +14,19 @@ V, F, S, E = 24, 40, 4, 3
 
 @contextlib.contextmanager
 def files_of_at_most(size: int):
-    """The system refuses to write more [bytes] into a file: an error like that of a full disk."""
+    """The system refuses to write more [bytes] into a file: an error like that of a full disk.
+
+    Python 3.11 would keep the cut compiled code of what is imported meanwhile: it writes none.
+    """
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    compiled = sys.dont_write_bytecode
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    sys.dont_write_bytecode = True
     try:
         yield
     finally:
+        sys.dont_write_bytecode = compiled
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 

@@ -90,7 +90,12 @@ def test_a_full_disk_costs_a_compilation(tmp_path):
     (tmp_path / "kernel.py").write_text(KERNEL)
     done = subprocess.run(
         [sys.executable, "-c", "import kernel; print(kernel.add(2, 3))"],
-        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)},
+        env=os.environ
+        | {
+            "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+            "PYTHONPATH": str(tmp_path),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         cwd=tmp_path,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
         capture_output=True,

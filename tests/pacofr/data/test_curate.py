@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.flame_tiny import files_of_at_most
 from helpers.tars import header
 from PIL import Image
 
@@ -261,13 +261,11 @@ def test_nothing_kept_is_said_with_its_reasons(tmp_path):
 
 
 def test_a_full_disk_is_one_line_and_the_next_run_goes_on(source, curated, tmp_path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        with pytest.raises(UserError, match="cannot write the shards: File too large; make room"):
-            curate(config(source, tmp_path))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        files_of_at_most(20_000),
+        pytest.raises(UserError, match="cannot write the shards: File too large; make room"),
+    ):
+        curate(config(source, tmp_path))
     assert not list(tmp_path.glob("*.tar"))
     assert not list(tmp_path.glob(".shard*"))
     curate(config(source, tmp_path))

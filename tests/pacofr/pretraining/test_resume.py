@@ -1,12 +1,12 @@
 """Killed, stopped, out of disk: the next run goes on and ends exactly as the uninterrupted one."""
 
 import os
-import resource
 import signal
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.flame_tiny import files_of_at_most
 from helpers.pacofr_tiny import TinyCrops, tiny_config
 from helpers.processes import start, wait_until
 from helpers.run_files import assert_same_end
@@ -75,14 +75,14 @@ def test_sigterm_saves_and_exits(tmp_path, uninterrupted):
 def test_a_disk_that_fills_up(tmp_path, uninterrupted):
     """No file may grow beyond half of the weights': the system itself refuses to write."""
     limit = (uninterrupted / "model/model.safetensors").stat().st_size // 2
-    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        with pytest.raises(UserError, match="cannot write to .* no checkpoint was written yet"):
+        with (
+            files_of_at_most(limit),
+            pytest.raises(UserError, match="cannot write to .* no checkpoint was written yet"),
+        ):
             run(tmp_path, checkpoint_minutes=0.0)
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         signal.signal(signal.SIGXFSZ, ignored)
     assert not checkpoints(tmp_path)
     assert not list(tmp_path.rglob(".writing*"))

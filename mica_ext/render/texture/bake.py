@@ -18,6 +18,7 @@ from flame_assets.model.head import HeadModel
 from mica_ext.models.types import Camera
 from mica_ext.render.shading import LUMA, from_linear, to_linear
 from mica_ext.render.texture.atlas import Atlas, make_atlas
+from mica_ext.render.texture.colour_field import DATA_WEIGHT, colour_field
 from mica_ext.render.texture.face_areas import FaceAreas, face_areas
 from mica_ext.render.texture.face_mask import MIN_SKIN_TEXELS, mask_face
 from mica_ext.render.texture.fill import fill_smoothly
@@ -35,9 +36,6 @@ from mica_ext.render.views import View
 ATLAS_SIZE = 1024
 LIGHT_REMOVED = 0.7
 """Share of the photo's shading (in the logarithm) that is taken out of the texture."""
-PLAIN_SKIN = (0.75, 0.58, 0.50)
-"""SRGB where neither photo nor head tell a colour."""
-_DATA_WEIGHT, _MIRROR_CONFIDENCE, _PRIOR_WEIGHT = 12.0, 0.15, 0.02
 _INNER_PRIOR_WEIGHT = 0.1
 """Of the head's paint of teeth, tongue and the mouth's inside beside what the photo shows."""
 _RATIO_LIMITS = (-2.5, 1.0)
@@ -91,7 +89,7 @@ def bake_texture(
     colours = from_linear(evened)
     weights = _feathered(mask.face, atlas, _FEATHER)
     surface = _feathered(np.minimum(weights, mask.surface), atlas, _SURFACE_INSET)
-    field = _colour_field(colours, surface, head, atlas, areas, painted)
+    field = colour_field(colours, surface, mask.beard, head, atlas, areas, painted)
     texture = _with_details(colours, weights * (1 - texel_areas.neck), field, head, atlas)
     if painted.any():
         tone = _skin_tone(evened, samples.weights * on_skin * texel_areas.cheeks, head, atlas)
@@ -137,47 +135,6 @@ def _side_light(
         prior_weight=_SIDE_PRIOR_WEIGHT,
     )
     return np.exp(smooth[:, 0]).astype(np.float32)
-
-
-def _colour_field(
-    colours: Float32[np.ndarray, "N 3"],
-    weights: Float32[np.ndarray, " N"],
-    head: HeadModel,
-    atlas: Atlas,
-    areas: FaceAreas,
-    painted: Bool[np.ndarray, " V"],
-) -> Float32[np.ndarray, "V 3"]:
-    """Smooth sRGB per vertex: the photo's, the mirror side's, and between them harmonic."""
-    total = np.maximum(atlas.gather(head, np.ones((len(weights), 1)))[:, 0], 1e-6)
-    rows = weights > 0
-    own = np.c_[weights[rows, None], weights[rows, None] * colours[rows]]
-    own = atlas.select(rows).gather(head, own)
-    across = atlas.mirrored(np.c_[weights[:, None], weights[:, None] * colours])
-    across = atlas.gather(head, across)
-    confidence, other = own[:, 0] / total, across[:, 0] / total
-    other = _MIRROR_CONFIDENCE * other * (1 - confidence)
-    both = (own + _MIRROR_CONFIDENCE * (1 - confidence)[:, None] * across) / total[:, None]
-    known = both[:, 1:] / np.maximum(both[:, :1], 1e-6)
-    mean = _skin_colour(known, both[:, 0] * areas.cheeks, head)
-    return fill_smoothly(
-        head.triangles,
-        known,
-        np.where(painted, 0.0, confidence + other),
-        np.broadcast_to(mean, known.shape),
-        data_weight=_DATA_WEIGHT,
-        prior_weight=_PRIOR_WEIGHT,
-    ).astype(np.float32)
-
-
-def _skin_colour(
-    colours: Float[np.ndarray, "V 3"], weights: Float[np.ndarray, " V"], head: HeadModel
-) -> Float[np.ndarray, "3"]:
-    """Mean sRGB of the cheeks; where they are hidden, of the head's paint."""
-    if weights.sum() > 1:
-        return np.average(colours, axis=0, weights=weights)
-    if head.colours is None:
-        return np.array(PLAIN_SKIN)
-    return head.colours[head.regions.get("face", slice(None))].mean(axis=0)
 
 
 def _with_details(
@@ -256,7 +213,7 @@ def _inner_parts(
         np.clip(ratio, *_RATIO_LIMITS),
         mouth * sums[:, 0] / np.maximum(sums[:, 4], 1e-6),
         np.zeros_like(ratio),
-        data_weight=_DATA_WEIGHT,
+        data_weight=DATA_WEIGHT,
         prior_weight=_INNER_PRIOR_WEIGHT,
     )
     own = own * np.exp(ratio * mouth[:, None]).astype(np.float32)

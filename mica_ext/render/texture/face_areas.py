@@ -45,6 +45,10 @@ class FaceAreas(NamedTuple):
     """Above the brows, in front."""
     scalp: Float32[np.ndarray, " V"]
     """Where most people have hair: above the forehead and behind the ears."""
+    moustache: Float32[np.ndarray, " V"]
+    """The part of `beard` above the corners of the mouth, between them."""
+    left_half: Float32[np.ndarray, " V"]
+    """The person's left half of the head."""
 
 
 def face_areas(head: HeadModel) -> FaceAreas:
@@ -95,6 +99,9 @@ def face_areas(head: HeadModel) -> FaceAreas:
     beard = _step(upper_edge - height) * _inside(vertices, jaw_line)
     beard *= 1 - _inside(vertices, points[48:60])
     beard *= vertices[:, 2] > points[[1, 15], 2].mean() - 0.01
+    right_corner, left_corner = points[[48, 54]]
+    upper_lip = _step((left_corner[0] - right_corner[0]) / 2 - width)
+    upper_lip *= _step(height - (left_corner[1] + right_corner[1]) / 2)
     neck, nose_base = _neck(vertices, points), points[33, 1]
     face, skin, eyes = ((area * in_front).astype(np.float32) for area in (face, skin, eyes))
     return FaceAreas(
@@ -110,6 +117,8 @@ def face_areas(head: HeadModel) -> FaceAreas:
         neck=neck,
         forehead=(_step(height - points[17:27, 1].max() - 0.003) * in_front).astype(np.float32),
         scalp=_scalp(vertices, points) * (1 - neck),
+        moustache=beard * upper_lip,
+        left_half=_step(vertices[:, 0] - middle[0]),
     )
 
 

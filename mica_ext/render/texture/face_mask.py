@@ -37,8 +37,15 @@ _BROW_COVERED = 0.5
 """Share of the skin above a brow that hair hides, from which the brow is hidden, too."""
 _BROW_SHOWN = 0.6
 """Mean weight of a brow whose mirror image may stand for the other one."""
-_BEARD_SHARE = (0.3, 0.5)
-"""Share of the middle of the beard's area that shows no skin: without a beard, with one."""
+_HAIR_DARKNESS = (0.2, 0.6)
+"""Drop of log luminance from skin to hair."""
+_BEARD_SHARE = (0.12, 0.2)
+"""Share of the beard's area that shows hair, a geometric mean of the parts above the mouth and
+around it: without a beard, with one."""
+_BEARD_SHADE = 1.2
+"""Drop of log luminance inside a beard, towards the neck."""
+_SIDE_SHOWN = 0.2
+"""Share of an area from which one half of it has a say."""
 
 
 class FaceMask(NamedTuple):
@@ -48,6 +55,8 @@ class FaceMask(NamedTuple):
     """Weight of what belongs to the face, 0 to 1."""
     surface: Float32[np.ndarray, " N"]
     """Weight of skin and beard alone: what may go on where nothing is seen."""
+    beard: Float32[np.ndarray, " N"]
+    """How far a beard hides the skin, 0 to 1; part of `surface`."""
     light: PhotoLight
 
 
@@ -71,7 +80,7 @@ def mask_face(
     sure = weights * areas.cheeks
     if (sure > 0.3).sum() < MIN_SKIN_TEXELS:
         face = weights * areas.face
-        return FaceMask(face, face, EVEN_LIGHT)
+        return FaceMask(face, face, np.zeros_like(face), EVEN_LIGHT)
     light, model, probability = _skin_probability(samples, weights, sure)
     shading = light.on(samples.normals)
     in_shadow = probability
@@ -80,8 +89,10 @@ def mask_face(
         probability = np.maximum(probability, model.shaded(*seen))
         in_shadow = np.maximum(probability, model.shaded(*seen, tolerance=3.0) * areas.face)
     ratio, cover, beside = segmentation.at(samples.pixels)
-    hair = _with_covered_brows(cover, weights, areas)
-    beard = _beard(samples, shading, probability, weights, areas, atlas)
+    drop = -model.luminance_offset(samples.colours, shading)
+    dark = ((1 - probability) * smoothstep(drop, *_HAIR_DARKNESS)).astype(np.float32)
+    beard = _beard(samples, shading, probability, dark, weights, areas, atlas)
+    hair = _with_covered_brows(cover, weights, areas) * (1 - beard)
     trusted = areas.face * smoothstep(weights, *_TRUSTED)
     plain = smoothstep(_window_mean(in_shadow, weights, atlas), 0.3, 0.9)
     skin = np.maximum(smoothstep(ratio, *_SURE_RATIO), plain * smoothstep(ratio, *_SKIN_RATIO))
@@ -90,7 +101,12 @@ def mask_face(
     brows = np.maximum(areas.right_brow, areas.left_brow)
     surface = face * (1 - np.maximum(areas.eyes, brows))
     surface *= 1 - np.maximum(beside, areas.neck) * (1 - np.maximum(plain, beard))
-    return FaceMask(face.astype(np.float32), surface.astype(np.float32), light)
+    return FaceMask(
+        face.astype(np.float32),
+        surface.astype(np.float32),
+        (beard * dark).astype(np.float32),
+        light,
+    )
 
 
 def _skin_probability(
@@ -154,23 +170,45 @@ def _beard(
     samples: PhotoSamples,
     shading: Float32[np.ndarray, " N"],
     probability: Float32[np.ndarray, " N"],
+    dark: Float32[np.ndarray, " N"],
     weights: Float32[np.ndarray, " N"],
     areas: FaceAreas,
     atlas: Atlas,
 ) -> Float32[np.ndarray, " N"]:
-    """Weights of a beard beyond the inner face; 0 without one."""
+    """Weights of a beard and of the skin in it; 0 without one.
+
+    It grows above the mouth as well as around it, and on both sides: objects before the chin, hands
+    and hair of the head seldom hide all these.
+    """
     middle = weights * areas.beard * areas.face * (weights > 0.5)
     if (middle > 0.3).sum() < MIN_SKIN_TEXELS:
         return np.zeros(len(weights), np.float32)
-    hair = middle * (1 - probability)
-    bearded = smoothstep(np.array([hair.sum() / middle.sum()]), *_BEARD_SHARE)[0]
+    upper = middle * areas.moustache
+    share = _least_half(dark, upper, areas) * _least_half(dark, middle - upper, areas)
+    bearded = smoothstep(np.array([share**0.5]), *_BEARD_SHARE)[0]
     if bearded == 0:
         return np.zeros(len(weights), np.float32)
+    hair = middle * dark
     known = np.flatnonzero(hair > 0.3)
     known = known[:: max(len(known) // 20000, 1)]
     model = fit_skin(samples.colours[known], shading[known], hair[known])
-    alike = np.maximum(model.probability(samples.colours, shading), probability)
-    return bearded * areas.beard * _coherent(alike, weights, atlas)
+    alike = model.probability(samples.colours, shading, darker=_BEARD_SHADE)
+    alike = np.maximum(alike, probability)
+    darker = model.luminance_offset(samples.colours, shading) < 0
+    alike = np.maximum(alike, areas.face * darker).astype(np.float32)
+    return (bearded * areas.beard * _coherent(alike, weights, atlas)).astype(np.float32)
+
+
+def _least_half(
+    values: Float32[np.ndarray, " N"], weights: Float32[np.ndarray, " N"], areas: FaceAreas
+) -> float:
+    """The smaller one of the means over the halves of the face that are seen."""
+    left = areas.left_half > 0.5
+    halves = [weights * left, weights * ~left]
+    total = float(weights.sum())
+    return min(
+        (_mean(values, half) for half in halves if half.sum() > _SIDE_SHOWN * total), default=0
+    )
 
 
 def _coherent(

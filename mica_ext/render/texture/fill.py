@@ -13,7 +13,7 @@ def fill_smoothly(
     prior: Float[np.ndarray, "V C"],
     *,
     data_weight: float,
-    prior_weight: float,
+    prior_weight: float | Float[np.ndarray, " V"],
 ) -> Float[np.ndarray, "V C"]:
     """Minimise sum over edges (f_i - f_j)^2 + data |f - colours|^2 + prior |f - prior|^2.
 
@@ -25,7 +25,7 @@ def fill_smoothly(
         confidence: 0 to 1.
         prior: colours of what nothing is known of.
         data_weight: pull of a fully known colour, in units of one edge.
-        prior_weight: pull of the prior, in units of one edge.
+        prior_weight: pull of the prior, in units of one edge; of all vertices or of each.
     """
     count = len(colours)
     pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
@@ -35,5 +35,5 @@ def fill_smoothly(
     degree = np.asarray(adjacency.sum(axis=1)).ravel()
     data = data_weight * confidence
     matrix = sparse.diags(degree + data + prior_weight) - adjacency
-    right = data[:, None] * colours + prior_weight * prior
+    right = data[:, None] * colours + np.reshape(prior_weight, (-1, 1)) * prior
     return splu(matrix.tocsc()).solve(right)

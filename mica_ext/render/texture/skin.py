@@ -24,12 +24,25 @@ class SkinModel(NamedTuple):
     inverse_covariance: Float[np.ndarray, "3 3"]
 
     def probability(
-        self, colours: Float[np.ndarray, "N 3"], shading: Float[np.ndarray, " N"]
+        self,
+        colours: Float[np.ndarray, "N 3"],
+        shading: Float[np.ndarray, " N"],
+        darker: float = 0.0,
     ) -> Float32[np.ndarray, " N"]:
-        """1 for skin, 0 for other things, from linear RGB and the light on each texel."""
+        """1 for skin, 0 for other things, from linear RGB and the light on each texel.
+
+        Log luminance may be lower by `darker`.
+        """
         offset = features(colours, shading) - self.mean
+        offset[:, 0] += np.clip(-offset[:, 0], 0, darker)
         squared = np.einsum("ni,ij,nj->n", offset, self.inverse_covariance, offset)
         return (1 - smoothstep(np.sqrt(squared), *_LIMITS)).astype(np.float32)
+
+    def luminance_offset(
+        self, colours: Float[np.ndarray, "N 3"], shading: Float[np.ndarray, " N"]
+    ) -> Float[np.ndarray, " N"]:
+        """Log luminance without the light, less the mean's."""
+        return features(colours, shading)[:, 0] - self.mean[0]
 
     def shaded(
         self,

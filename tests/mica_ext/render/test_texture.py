@@ -415,10 +415,21 @@ def test_a_fringe_stays_out_and_the_brow_comes_from_the_other_side():
     assert np.abs(baked[left] - known[left]).mean() < 30
 
 
-def test_a_beard_goes_on_to_the_jaw():
+@pytest.mark.parametrize("alike", [False, True], ids=["before a wall", "among hair and clothes"])
+def test_a_beard_goes_on_to_the_jaw(alike):
+    """Also where hair and clothes of its colour touch it: they do not hang over the face."""
+
+    def surroundings(photo, view):
+        if alike:
+            wall = np.linalg.norm(photo.astype(float) - [70, 110, 160], axis=2) < 40
+            photo[wall] = [80, 56, 44]
+            photo[270:] = [80, 56, 44]
+
     def beard(head, colours):
         chin, corners = brow_landmarks(head, [40])[0], brow_landmarks(head, [31, 37])
         area = head.template[:, 1] < corners[:, 1].mean()
+        above = head.template[:, 1] < brow_landmarks(head, [16])[0, 1] - 0.005
+        area |= above & (np.abs(head.template[:, 0]) < corners[1, 0])
         area &= head.template[:, 1] > head.template[head.regions["face"], 1].min() - 0.004
         area[head.regions["neck"]] = False
         lips = brow_landmarks(head, np.arange(31, 43))
@@ -426,7 +437,7 @@ def test_a_beard_goes_on_to_the_jaw():
         area &= ~near_lips & (head.template[:, 2] > chin[2] - 0.075)
         colours[area] = np.array([80, 56, 44]) / 255
 
-    known, baked, points, head = faces_with(beard)
+    known, baked, points, head = faces_with(beard, surroundings)
     corner = np.abs(brow_landmarks(head, [31, 37])[:, 0]).mean()
     normals = vertex_normals(head.template, head.triangles)
     facing = make_atlas(head, 384).interpolate(head, normals)[:, 2]

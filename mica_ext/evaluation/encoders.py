@@ -109,7 +109,8 @@ def compare_encoders(config: CompareEncodersConfig) -> int:
     """
     runs = planned_runs(config)
     head = load_head(chosen_head(config.head))
-    for run in {run.weights: run for run in runs}.values():  # before hours of work
+    first = {(run.encoder.kind, run.weights): run for run in runs}
+    for run in first.values():  # before hours of work
         initial_encoder(run.encoder.kind, run.weights, run.seed)
     if config.helen is not None:
         labelled_photos(config.helen / TESTSET)
@@ -292,6 +293,7 @@ class Judge:
             "data": [str(folder.resolve()) for folder in config.data], "rendered": config.rendered,
             "steps": config.steps, "batch": config.batch, "learning_rate": config.learning_rate,
             "encoder_rate": config.encoder_rate, "width": config.width,
+            "precision": config.precision,
         }  # fmt: skip
 
     def _people(self, network: ExpressionNetwork) -> FlatBatch:

@@ -9,6 +9,7 @@ from mica_ext.render.texture.face_areas import FaceAreas
 from mica_ext.render.texture.fill import fill_smoothly
 
 DATA_WEIGHT = 12.0
+"""Pull of a colour that is fully seen, in units of one edge; see `fill_smoothly`."""
 PLAIN_SKIN = (0.75, 0.58, 0.50)
 """SRGB where neither photo nor head tell a colour."""
 _MIRROR_CONFIDENCE, _PRIOR_WEIGHT = 0.15, 0.02
